@@ -1,0 +1,2 @@
+//! Thin entry point: everything lives in the library.
+fn main() {}

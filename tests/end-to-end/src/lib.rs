@@ -1,0 +1,1 @@
+//! hilo-end-to-end.

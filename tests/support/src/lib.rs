@@ -1,0 +1,1 @@
+//! hilo-test-support.
