@@ -1,1 +1,20 @@
-//! hilo-attention-state.
+//! Attention-state: the one writer of the life cycle of attentions and of the directory they live by.
+//!
+//! Owns identities and directory, contacts, attentions, interactions, messages and offers, in its own database. Every
+//! command is one transaction: lock, decide (pure), write, outbox, commit. It never talks SMTP or IMAP.
+//!
+//! Inside, each module has its own domain and store and is spoken to through a few named functions:
+//! - [`attention`]: the life cycle; `attention::commands` is the one way to change it.
+//! - `contact`: customers. `intake`: INBOUND and DELIVERY consumers. `desk`: lists and live streams of agents.
+//! - [`directory`], [`identity`], [`assignment`]: administration, sign-in, what routing needs.
+//! - `transport`: the gRPC services, thin.
+
+pub mod assignment;
+pub mod attention;
+pub mod config;
+mod contact;
+mod desk;
+pub mod directory;
+pub mod identity;
+mod intake;
+mod transport;

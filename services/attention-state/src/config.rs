@@ -1,0 +1,1 @@
+//! Settings of attention-state, section `attention-state` of the configuration file.
