@@ -1,1 +1,17 @@
-//! hilo-end-to-end.
+//! A whole installation of Hilo for tests: five separate processes on a private PostgreSQL and nats-server, an SMTP
+//! server that is not our code for outgoing mail, and the people around it - customers, agents, a subscriber.
+//!
+//! Used by the end-to-end tests, the fault tests, the load generator and the acceptance run. It looks at the system
+//! only from outside: SMTP, gRPC, NATS subjects, the receiving mailbox. The one exception is the fault directory, by
+//! which a test stops a process between two named source points.
+
+pub mod agent;
+pub mod binary;
+pub mod customer;
+pub mod faults;
+pub mod installation;
+pub mod sink;
+pub mod subscriber;
+
+pub use agent::{Agent, Desk};
+pub use installation::{Installation, Options, Service};

@@ -1,1 +1,10 @@
-//! hilo-load.
+//! Load on a whole installation, from outside: mails by SMTP on a fixed schedule, agents as gRPC clients.
+//!
+//! The schedule is open: a mail's clock starts when it was due, not when the sender got round to it, so a stall is charged
+//! to every mail that waited behind it (no coordinated omission).
+
+pub mod report;
+pub mod steady;
+
+pub use report::Report;
+pub use steady::{Steady, steady};

@@ -1,1 +1,60 @@
-fn main() {}
+//! `hilo-load steady`: starts a private installation, loads it, prints what it found; exit 1 when a mail was lost or doubled.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+use hilo_end_to_end::{Installation, Options};
+use hilo_load::{Steady, steady};
+
+#[derive(Parser)]
+#[command(about = "Load on a private installation of Hilo, started for it and stopped after it")]
+struct Arguments {
+    /// What to run.
+    scenario: Scenario,
+    /// Mails per second.
+    #[arg(long, default_value_t = 10.0)]
+    rate: f64,
+    /// Mails in all, at most 100,000.
+    #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    mails: u32,
+    /// Agents of the campaign.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    agents: u32,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Scenario {
+    /// A fixed rate of mails, agents with spare capacity.
+    Steady,
+}
+
+fn main() -> ExitCode {
+    hilo_kit::install_crypto();
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Runtime::new();
+    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(&arguments))) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("hilo-load: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> Result<bool> {
+    let Scenario::Steady = arguments.scenario;
+    let agents = usize::try_from(arguments.agents)?;
+    let installation = Installation::start(Options { agents, ..Options::default() }).await?;
+    let size = Steady {
+        rate: arguments.rate,
+        mails: usize::try_from(arguments.mails)?,
+        settle: Duration::from_secs(30),
+    };
+    let report = steady(&installation, installation.support_address(), size).await?;
+    println!("steady: {} mails at {}/s, {agents} agents, five processes, PostgreSQL fsync on, NATS default sync", size.mails, size.rate);
+    println!("{report}");
+    Ok(report.lost == 0 && report.doubled == 0)
+}

@@ -1,1 +1,41 @@
-//! hilo-test-support.
+//! Real parts for tests: a private PostgreSQL and a private nats-server on free ports, child processes that cannot
+//! outlive the test, and waiting for a condition instead of a time.
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! use hilo_test_support::{Nats, Postgres};
+//! let url = Postgres::shared().await?.fresh_database().await?; // a new, empty database on one server per test process
+//! let nats = Nats::start().await?;                             // a server of its own, gone when dropped
+//! # let _ = (url, nats.url()); Ok(()) }
+//! ```
+
+mod nats;
+mod ports;
+mod postgres;
+mod process;
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+pub use nats::Nats;
+pub use ports::free_port;
+pub use postgres::Postgres;
+pub use process::{Launch, Process};
+
+/// Waits until `condition` answers true, asking every ten milliseconds.
+///
+/// # Errors
+/// When it has not before the deadline; the message says what was waited for.
+pub async fn eventually<F>(what: &str, deadline: Duration, mut condition: impl FnMut() -> F) -> Result<()>
+where
+    F: Future<Output = bool>,
+{
+    let started = Instant::now();
+    while !condition().await {
+        anyhow::ensure!(started.elapsed() < deadline, "not within {deadline:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! One module per kind of row; each measures and judges.
+
+pub mod chaos;
+pub mod demo;
+pub mod fresh;
+pub mod latency;
+pub mod memory;
+pub mod race;
+pub mod wipe;

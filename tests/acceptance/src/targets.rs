@@ -1,0 +1,49 @@
+//! The promised lines, read from `targets.toml`.
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+macro_rules! target {
+    ($name:ident { $($field:ident : $type:ty),* }) => {
+        #[doc = concat!("Target of the row `", stringify!($name), "`; its text is the promise as worded.")]
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            pub text: String,
+            $(pub $field: $type),*
+        }
+    };
+}
+
+target!(Seconds { at_most_seconds: u64 });
+target!(Demo { times: u32 });
+target!(Race { rounds: u32 });
+target!(Chaos { mails: usize, kills: u32 });
+target!(Wipe { mails: usize });
+target!(Latency { rate: f64, mails: usize, p99_at_most_milliseconds: u64 });
+target!(Memory { at_most_mebibytes: u64, idle_seconds: u64 });
+
+/// All rows of the area "path".
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Targets {
+    pub fresh_run: Seconds,
+    pub second_run: Seconds,
+    pub fresh_test: Seconds,
+    pub demo: Demo,
+    pub race: Race,
+    pub chaos: Chaos,
+    pub wipe: Wipe,
+    pub latency: Latency,
+    pub memory: Memory,
+}
+
+impl Targets {
+    /// The targets as committed with this source.
+    ///
+    /// # Errors
+    /// When the file does not fit.
+    pub fn load() -> Result<Self> {
+        toml::from_str(include_str!("../targets.toml")).context("targets.toml")
+    }
+}
