@@ -17,8 +17,8 @@ run: ## Install what is missing, build, and run the whole of Hilo on this machin
 
 demo: ## Three customers, two agents, real mail in and out, printed from what arrived (a private stack unless one runs)
 	@$(scripts)/install demo
-	@$(scripts)/phase build -- cargo build --locked -p hilo -p hilo-end-to-end
-	@$(scripts)/demo
+	@$(scripts)/phase build -- cargo build --locked -p hilo
+	@$(target)/debug/hilo demo
 
 test: ## Every test, on real PostgreSQL, nats-server, Dovecot and SMTP
 	@$(scripts)/phase install -- $(scripts)/install test
