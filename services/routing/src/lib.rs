@@ -1,1 +1,3 @@
-//! hilo-routing.
+//! hilo-routing: decides which agent is offered which interaction.
+
+pub mod domain;

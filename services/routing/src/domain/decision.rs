@@ -1,0 +1,142 @@
+//! What the engine wants done, and why.
+
+use super::agent::{STANDINGS, Standing};
+use super::campaign::Mode;
+use super::ids::{AgentId, CampaignId, InteractionId, OfferId};
+use super::input::Target;
+use super::time::Instant;
+
+/// A rule that removes candidates, in the order of application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rule {
+    /// Deactivated.
+    Inactive,
+    /// No session.
+    Absent,
+    /// Session unknown.
+    Unknown,
+    /// Paused.
+    Paused,
+    /// At capacity.
+    Full,
+    /// Refused a moment ago.
+    Held,
+    /// Let this item pass in this round.
+    Passed,
+}
+
+/// All rules in order; the order of [`DecisionRecord::removed`].
+pub const RULES: [Rule; STANDINGS] =
+    [Rule::Inactive, Rule::Absent, Rule::Unknown, Rule::Paused, Rule::Full, Rule::Held, Rule::Passed];
+
+impl Rule {
+    /// Stable word for the decision record.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Inactive => "inactive",
+            Self::Absent => "absent",
+            Self::Unknown => "unknown",
+            Self::Paused => "paused",
+            Self::Full => "full",
+            Self::Held => "held",
+            Self::Passed => "passed",
+        }
+    }
+}
+
+/// Why an offer went where it went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecisionRecord {
+    /// Configuration version decided with.
+    pub config_version: i64,
+    /// Mode decided by.
+    pub mode: Mode,
+    /// The winner; `None` for everyone.
+    pub winner: Option<AgentId>,
+    /// Members of the campaign.
+    pub candidates: u32,
+    /// How many each rule removed, in the order of [`RULES`]; each member counts for the first rule that removes him.
+    pub removed: [u32; STANDINGS],
+    /// Who would have been next.
+    pub next_best: Option<AgentId>,
+    /// Least busy: the winner's load before the offer. Round robin: his distance from the pointer. Otherwise 0.
+    pub score: u32,
+    /// Round robin: the pointer after this offer.
+    pub pointer: Option<AgentId>,
+    /// True when everyone eligible had let it pass, so that this offer begins another round.
+    pub new_round: bool,
+}
+
+impl DecisionRecord {
+    /// Counts per rule from the counts per standing and the number who let the item pass.
+    pub(super) fn removed(standings: &[u32; STANDINGS], passed: u32) -> [u32; STANDINGS] {
+        let [_, inactive, absent, unknown, paused, full, held] = *standings;
+        debug_assert_eq!(Standing::Eligible as usize, 0);
+        [inactive, absent, unknown, paused, full, held, passed]
+    }
+}
+
+/// An offer to be committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offer {
+    /// The interaction.
+    pub interaction: InteractionId,
+    /// The version it must still have.
+    pub version: i64,
+    /// Its campaign.
+    pub campaign: CampaignId,
+    /// At whom it shall ring.
+    pub target: Target,
+    /// When it would move on if committed now; the database's clock sets the real one.
+    pub deadline: Option<Instant>,
+    /// Why.
+    pub record: DecisionRecord,
+}
+
+/// Why an offer ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpireReason {
+    /// Its deadline passed.
+    AcceptTimeout,
+    /// Its agent is gone or deactivated.
+    AgentAbsent,
+    /// Its agent paused.
+    AgentPaused,
+}
+
+/// One change attention-state is asked to commit; a compare-and-set on the version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Rings at somebody.
+    Offer(Offer),
+    /// The outstanding offer ends.
+    Expire {
+        /// The interaction.
+        interaction: InteractionId,
+        /// The version it must still have.
+        version: i64,
+        /// The offer.
+        offer: OfferId,
+        /// Why.
+        reason: ExpireReason,
+    },
+    /// The overflow takes effect.
+    Overflow {
+        /// The interaction.
+        interaction: InteractionId,
+        /// The version it must still have.
+        version: i64,
+    },
+}
+
+impl Decision {
+    /// The interaction and the version the decision was made on.
+    pub fn subject(&self) -> (InteractionId, i64) {
+        match self {
+            Self::Offer(offer) => (offer.interaction, offer.version),
+            Self::Expire { interaction, version, .. } | Self::Overflow { interaction, version } => {
+                (*interaction, *version)
+            }
+        }
+    }
+}
