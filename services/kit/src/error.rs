@@ -318,7 +318,7 @@ impl From<tonic::transport::Error> for Error {
 
 /// The only place that makes a gRPC status. Internal failures keep their source out of the answer.
 pub fn to_status(error: &Error) -> tonic::Status {
-    let mut details = ErrorDetails::with_error_info(error.reason(), DOMAIN, Default::default());
+    let mut details = ErrorDetails::with_error_info(error.reason(), DOMAIN, std::collections::HashMap::new());
     for violation in error.violations() {
         details.add_bad_request_violation(&violation.field, &violation.description);
     }

@@ -24,6 +24,7 @@ pub mod nats;
 pub mod objects;
 pub mod outbox;
 pub mod telemetry;
+pub mod thread_token;
 
 pub use error::{Class, Error};
 

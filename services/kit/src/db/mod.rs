@@ -1,0 +1,214 @@
+//! PostgreSQL access that cannot be left half-way: every piece of work runs in a tracked task that nobody aborts,
+//! because a future dropped inside `begin` hands a session in an open transaction to the next user of the pool.
+
+mod migrate;
+mod pool;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
+use sqlx::Connection;
+use time::OffsetDateTime;
+use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
+
+pub use migrate::{kit_migrator, migrate};
+
+use crate::clock;
+use crate::config::DatabaseConfig;
+use crate::error::Error;
+
+/// Tries of one transaction that loses races before the conflict is reported.
+const MAX_TRIES: u32 = 8;
+/// The caller of database work waits at most this long; the work itself still ends by itself (server timeouts).
+const CALLER_WAIT: Duration = Duration::from_secs(15);
+
+tokio::task_local! {
+    /// Set by [`crate::outbox::append`]: the transaction that is running has new outbox rows.
+    static APPENDED: std::cell::Cell<bool>;
+}
+
+pub(crate) fn mark_appended() {
+    // Outside of `Db::transaction` (a test with a bare connection) the relay's poll finds the rows.
+    let _ = APPENDED.try_with(|flag| flag.set(true));
+}
+
+/// A pool with the rules of the house.
+#[derive(Clone, Debug)]
+pub struct Db {
+    pool: PgPool,
+    options: PgConnectOptions,
+    tasks: TaskTracker,
+    outbox: Arc<Notify>,
+}
+
+impl Db {
+    /// Connects and checks that the server answers.
+    ///
+    /// # Errors
+    /// `INVALID_CONFIG` for a malformed URL, `DATABASE_UNAVAILABLE`.
+    pub async fn connect(config: &DatabaseConfig) -> Result<Self, Error> {
+        let options = pool::options(config)?;
+        let pool = pool::build(options.clone(), config.max_connections);
+        let db = Self { pool, options, tasks: TaskTracker::new(), outbox: Arc::new(Notify::new()) };
+        db.read(|conn| Box::pin(async move { Ok(sqlx::query("SELECT 1").execute(conn).await.map(drop)?) })).await?;
+        Ok(db)
+    }
+
+    /// Runs `work` in one READ COMMITTED transaction, commits, and tries again when it lost a race.
+    ///
+    /// `work` may run several times, so it must own what it needs and clone from it. When the caller is dropped the
+    /// transaction still ends properly. After the commit a relay of this process is woken if rows were appended.
+    ///
+    /// # Errors
+    /// What `work` returns; `COMMIT_UNKNOWN` (class unavailable) when the answer did not come in time.
+    pub async fn transaction<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Error>> + Send + Sync + 'static,
+    {
+        let this = self.clone();
+        self.run(async move { this.transaction_here(&work).await }).await
+    }
+
+    /// Runs `work` on one connection, each statement by itself.
+    ///
+    /// # Errors
+    /// What `work` returns.
+    pub async fn read<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
+    {
+        let pool = self.pool.clone();
+        self.run(async move {
+            let mut conn = pool.acquire().await?;
+            work(&mut conn).await
+        })
+        .await
+    }
+
+    /// Runs `work` in a REPEATABLE READ, READ ONLY transaction: all its statements see one instant.
+    ///
+    /// # Errors
+    /// What `work` returns.
+    pub async fn snapshot<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
+    {
+        let pool = self.pool.clone();
+        self.run(async move {
+            let mut tx = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+            let result = work(&mut tx).await;
+            tx.rollback().await?;
+            result
+        })
+        .await
+    }
+
+    /// Runs any database work in a tracked task that goes on when the caller is dropped.
+    ///
+    /// # Errors
+    /// What the work returns; `COMMIT_UNKNOWN` when the answer did not come in time; `DATABASE_WORK_PANICKED`.
+    pub async fn run<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let task = self.tasks.spawn(tracing::Instrument::in_current_span(work));
+        match tokio::time::timeout(CALLER_WAIT, task).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(join)) => {
+                Err(Error::internal("DATABASE_WORK_PANICKED", "database work panicked").with_source(join))
+            }
+            Err(_) => Err(Error::unavailable("COMMIT_UNKNOWN", "the database did not answer in time")),
+        }
+    }
+
+    async fn transaction_here<T, F>(&self, work: &F) -> Result<T, Error>
+    where
+        F: for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Error>> + Send + Sync,
+    {
+        let mut attempt = 0;
+        loop {
+            let flag = std::cell::Cell::new(false);
+            let (result, appended) = APPENDED
+                .scope(flag, async {
+                    let result = self.try_once(work).await;
+                    (result, APPENDED.with(std::cell::Cell::get))
+                })
+                .await;
+            match result {
+                Ok(value) => {
+                    if appended {
+                        self.outbox.notify_one();
+                    }
+                    return Ok(value);
+                }
+                Err(error) if error.reason() == "SERIALIZATION_FAILURE" && attempt < MAX_TRIES => {
+                    tokio::time::sleep(clock::backoff(attempt, Duration::from_millis(5), Duration::from_millis(200)))
+                        .await;
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn try_once<T, F>(&self, work: &F) -> Result<T, Error>
+    where
+        F: for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Error>> + Send + Sync,
+    {
+        let mut tx = self.pool.begin().await?;
+        match work(&mut tx).await {
+            Ok(value) => {
+                tx.commit().await?;
+                Ok(value)
+            }
+            Err(error) => {
+                // A broken connection cannot roll back; the server does it when the session ends.
+                if let Err(rollback) = tx.rollback().await {
+                    tracing::debug!(error = %rollback, "rollback failed");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// A session of its own outside of the pool, with the same settings, for long-lived work.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`.
+    pub async fn dedicated(&self) -> Result<PgConnection, Error> {
+        Ok(PgConnection::connect_with(&self.options).await?)
+    }
+
+    /// The pool, for tests and for reads that are never cancelled. Never `begin` on it in a future that may be dropped.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Notified after a commit that appended outbox rows.
+    pub(crate) fn outbox_wake(&self) -> Arc<Notify> {
+        self.outbox.clone()
+    }
+
+    /// Waits for running work, then closes the pool. Call it last.
+    pub async fn close(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.pool.close().await;
+    }
+}
+
+/// The database's clock: the start of the running transaction. Stored instants and deadline checks use it.
+///
+/// # Errors
+/// Database errors.
+pub async fn db_now(tx: &mut PgConnection) -> Result<OffsetDateTime, Error> {
+    Ok(sqlx::query_scalar("SELECT now()").fetch_one(tx).await?)
+}

@@ -1,0 +1,7 @@
+//! Dead letters in the consumer's own database, and the operators' service over them.
+
+mod service;
+mod store;
+
+pub use service::DeadLetterEndpoint;
+pub use store::DeadLetters;
