@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod binary;
 pub mod customer;
+pub mod directory;
 pub mod faults;
 pub mod installation;
 pub mod sink;

@@ -1,11 +1,10 @@
 //! The far end of outgoing mail: aiosmtpd, an SMTP server that is not our code, which files every mail in a Maildir.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use hilo_test_support::{die_with_parent, free_port};
+use hilo_test_support::{Launch, Process, free_port};
 
 /// A running server with its Maildir.
 #[derive(Debug)]
@@ -13,7 +12,7 @@ pub struct Sink {
     /// Port it listens on.
     pub port: u16,
     maildir: PathBuf,
-    process: Child,
+    _process: Process,
 }
 
 /// A mail as it arrived.
@@ -45,13 +44,16 @@ impl Sink {
     pub async fn start(folder: &Path) -> Result<Self> {
         let maildir = folder.join("outgoing-maildir");
         let port = free_port();
-        let mut command = Command::new(crate::binary::python_tool("python")?);
-        command.args(["-m", "aiosmtpd", "-n", "-c", "aiosmtpd.handlers.Mailbox"]);
-        command.arg(&maildir).args(["-l", &format!("127.0.0.1:{port}")]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        die_with_parent(&mut command);
-        let process = command.spawn().context("start aiosmtpd")?;
-        let sink = Self { port, maildir, process };
+        let maildir_path = maildir.display().to_string();
+        let address = format!("127.0.0.1:{port}");
+        let arguments = ["-m", "aiosmtpd", "-n", "-c", "aiosmtpd.handlers.Mailbox", &maildir_path, "-l", &address];
+        let launch = Launch {
+            program: crate::binary::python_tool("python")?,
+            arguments: arguments.iter().map(Into::into).collect(),
+            log: folder.join("sink.log"),
+            ..Launch::default()
+        };
+        let sink = Self { port, maildir, _process: launch.spawn()? };
         let started = Instant::now();
         while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
             anyhow::ensure!(started.elapsed() < Duration::from_secs(10), "aiosmtpd did not come up");
@@ -88,13 +90,6 @@ impl Sink {
             anyhow::ensure!(started.elapsed() < deadline, "no such mail arrived in {deadline:?}: {what}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-    }
-}
-
-impl Drop for Sink {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

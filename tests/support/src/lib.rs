@@ -9,6 +9,7 @@
 //! # let _ = (url, nats.url()); Ok(()) }
 //! ```
 
+mod dovecot;
 mod nats;
 mod ports;
 mod postgres;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+pub use dovecot::Dovecot;
 pub use nats::Nats;
 pub use ports::free_port;
 pub use postgres::Postgres;

@@ -34,3 +34,15 @@ async fn nats_comes_back_on_its_port_and_a_wipe_empties_it() {
     let context = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
     assert!(context.get_stream("KEPT").await.is_err());
 }
+
+#[tokio::test]
+async fn dovecot_shows_what_was_delivered() {
+    use std::io::{BufRead, BufReader, Write};
+
+    let server = hilo_test_support::Dovecot::start(&[("buzon", "secreto")]).await.unwrap();
+    server.deliver("buzon", b"Subject: uno\r\n\r\nhola\r\n").unwrap();
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", server.imap_port())).unwrap();
+    stream.write_all(b"a LOGIN buzon secreto\r\nb STATUS INBOX (MESSAGES)\r\nc LOGOUT\r\n").unwrap();
+    let answer: Vec<String> = BufReader::new(stream).lines().map_while(Result::ok).collect();
+    assert!(answer.iter().any(|line| line.contains("MESSAGES 1")), "{answer:?}");
+}

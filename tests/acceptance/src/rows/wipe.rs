@@ -33,7 +33,7 @@ pub async fn run(target: &Wipe) -> Result<Verdict> {
         tokio::time::sleep(Duration::from_millis(50)).await;
         if index == target.mails / 2 {
             installation.kill(Part::Nats).await?;
-            installation.wipe_nats()?;
+            installation.wipe_nats().await?;
             installation.start_part(Part::Nats).await?;
         }
     }

@@ -1,0 +1,60 @@
+//! The directory of a test installation: one account reached by SMTP, one fetched by IMAP, as many agents as asked for.
+
+use std::fmt::Write as _;
+
+use crate::installation::Options;
+
+/// Address of the account that receives by SMTP.
+pub const SUPPORT: &str = "soporte@hilo.example";
+/// Address of the account whose mail is fetched by IMAP.
+pub const MAILBOX: &str = "buzon@hilo.example";
+
+/// User key of an agent, from 0.
+pub fn agent_key(index: usize) -> String {
+    format!("agente-{index}")
+}
+
+/// Password of a user of a test installation.
+pub fn password(user: &str) -> String {
+    format!("una-frase-larga-{user}")
+}
+
+/// The directory as `hilo apply` takes it. `imap_port` is the mailbox server's, when there is one.
+pub fn yaml(options: &Options, smtp_port: u16, imap_port: Option<u16>) -> String {
+    let smtp = format!("smtp: {{host: 127.0.0.1, port: {smtp_port}, security: plain}}");
+    let imap = imap_port.map_or_else(String::new, |port| {
+        format!("    imap: {{host: 127.0.0.1, port: {port}, security: plain, user: buzon, password_secret: BUZON_IMAP}}\n")
+    });
+    let members = (0..options.agents).map(agent_key).collect::<Vec<_>>().join(", ");
+    let mut text = format!("time_zone: America/Lima\n\naccounts:\n");
+    for (key, address, imap) in [("soporte", SUPPORT, ""), ("buzon", MAILBOX, imap.as_str())] {
+        let _ = write!(
+            text,
+            "  - key: {key}\n    channel: email\n    address: {address}\n    display_name: Soporte\n    accept_unauthenticated_replies: true\n    {smtp}\n{imap}"
+        );
+    }
+    text.push_str("\ncampaigns:\n");
+    for key in ["soporte", "buzon"] {
+        let _ = write!(
+            text,
+            "  - key: {key}\n    name: Campaña {key}\n    channel: email\n    accounts: [{key}]\n    members: [{members}]\n    assignment_mode: {}\n    accept_timeout_seconds: {}\n    overflow_seconds: 0\n    inbound_form: consulta\n",
+            options.mode, options.accept_timeout_seconds
+        );
+    }
+    text.push_str("\nusers:\n");
+    for key in (0..options.agents).map(agent_key) {
+        let _ = write!(
+            text,
+            "  - key: {key}\n    name: {key}\n    roles: [agent]\n    password: {}\n    email_capacity: {}\n",
+            password(&key),
+            options.capacity
+        );
+    }
+    let _ = write!(
+        text,
+        "  - key: coordinadora\n    name: Carmen\n    roles: [coordinator]\n    password: {}\n",
+        password("coordinadora")
+    );
+    text.push_str("\nforms:\n  - key: consulta\n    title: Datos de la consulta\n    fields:\n      - {key: motivo, label: Motivo, type: text}\n");
+    text
+}

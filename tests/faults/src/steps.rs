@@ -1,0 +1,41 @@
+//! The named steps of the path at which the matrix kills.
+
+use hilo_end_to_end::Service;
+
+/// A place between two source points.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// The fault point at which the process stops.
+    pub point: &'static str,
+    /// The service whose process stops there.
+    pub service: Service,
+    /// The two source points between which a kill lands.
+    pub between: (&'static str, &'static str),
+    /// True where a mail may have been sent when the kill lands: only there may a mail arrive twice.
+    pub may_have_sent: bool,
+}
+
+const fn step(point: &'static str, service: Service, between: (&'static str, &'static str)) -> Step {
+    Step { point, service, between, may_have_sent: false }
+}
+
+/// The path, in order.
+pub const STEPS: &[Step] = &[
+    step("email.smtp.before_commit", Service::EmailIngest, ("final dot read", "ledger commit")),
+    step("email.smtp.after_commit", Service::EmailIngest, ("ledger commit", "250 written")),
+    step("email.parse.after_commit", Service::EmailIngest, ("parse and outbox commit", "relay woken")),
+    step("attention.intake.before_commit", Service::AttentionState, ("batch written", "batch commit")),
+    step("attention.intake.after_commit", Service::AttentionState, ("batch commit", "broker ack")),
+    step("routing.offers.before_apply", Service::Routing, ("offers decided", "ApplyOffers sent")),
+    step("attention.open.after_commit", Service::AttentionState, ("claim commit", "answer to the agent")),
+    step("attention.send.after_commit", Service::AttentionState, ("message and OUTBOUND commit", "answer to the agent")),
+    step("email.sender.after_commit", Service::EmailIngest, ("send committed to the ledger", "broker ack")),
+    Step {
+        point: "email.send.after_final_dot",
+        service: Service::EmailIngest,
+        between: ("final dot written", "sent state commit"),
+        may_have_sent: true,
+    },
+    step("attention.end.after_commit", Service::AttentionState, ("end commit", "answer to the agent")),
+    step("history.store.after_commit", Service::History, ("thread stored", "ConfirmStored sent")),
+];
