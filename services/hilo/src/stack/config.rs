@@ -40,6 +40,7 @@ fn services(folder: &DataFolder, ports: &Ports, secrets: &Secrets) -> Value {
             "grpc": listen(ports.attention_state()),
             "database": database("hilo_attention"),
             "signing_key": secrets.signing_key,
+            "thread_key": secrets.thread_key,
         },
         "routing": { "grpc": listen(ports.routing()) },
         "history": { "grpc": listen(ports.history()), "database": database("hilo_history") },
@@ -47,6 +48,9 @@ fn services(folder: &DataFolder, ports: &Ports, secrets: &Secrets) -> Value {
             "grpc": listen(ports.email_ingest()),
             "database": database("hilo_email"),
             "smtp": { "listen": format!("127.0.0.1:{}", ports.smtp()) },
+            "thread_key": secrets.thread_key,
+            // The demo's customers live under .example, where nothing can be looked up.
+            "resolver": "none",
         },
         "whatsapp-ingest": { "grpc": listen(ports.whatsapp_ingest()), "database": database("hilo_whatsapp") },
     })

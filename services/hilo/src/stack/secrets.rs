@@ -19,8 +19,8 @@ pub struct Secrets {
     pub verify_key: String,
     /// What services sign their own tokens with.
     pub service_secret: String,
-    /// What email-ingest's tokens in Message-IDs and reply addresses are keyed with.
-    pub mail_token_key: String,
+    /// What the tokens in our Message-IDs and reply addresses are keyed with.
+    pub thread_key: String,
 }
 
 impl std::fmt::Debug for Secrets {
@@ -62,7 +62,7 @@ impl Secrets {
             signing_key: keys.signing_key.expose().to_owned(),
             verify_key: keys.verify_key,
             service_secret: keys.service_secret.expose().to_owned(),
-            mail_token_key: random_hex(),
+            thread_key: random_hex(),
         })
     }
 }

@@ -11,8 +11,8 @@ pub use parts::{
     AuthConfig, DatabaseConfig, Endpoints, GrpcConfig, NatsConfig, ObjectsConfig, Profile, Secret, TelemetryConfig,
 };
 
-/// Names of the services' sections; a file may hold all of them, each service reads its own.
-pub const SECTIONS: &[&str] = &["email-ingest", "whatsapp-ingest", "routing", "attention-state", "history"];
+/// Names of the sections (`front` is the embedded stack's public port); a file may hold all of them, each reads its own.
+pub const SECTIONS: &[&str] = &["email-ingest", "whatsapp-ingest", "routing", "attention-state", "history", "front"];
 
 /// A service's own section.
 pub trait Section: serde::de::DeserializeOwned {
