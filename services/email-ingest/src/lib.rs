@@ -1,1 +1,5 @@
-//! hilo-email-ingest.
+//! email-ingest.
+pub mod adapter;
+pub mod config;
+pub mod domain;
+pub mod transport;

@@ -1,0 +1,3 @@
+//! Where mail comes in: the SMTP listener and the IMAP fetcher.
+
+pub mod smtp;
