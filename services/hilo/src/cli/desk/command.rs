@@ -1,0 +1,222 @@
+//! What is typed at the desk, parsed. The same lines work from a pipe.
+
+use std::time::Duration;
+
+/// How an item is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ItemName {
+    /// What rings here, else what waits longest.
+    Next,
+    /// The number the desk gave it in this session.
+    Number(u32),
+    /// The attention's number, written `#5804`.
+    Attention(i64),
+    /// The interaction's UUID.
+    Id(String),
+}
+
+/// A line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeskCommand {
+    /// Nothing was typed.
+    Nothing,
+    /// What can be typed.
+    Help,
+    /// The list.
+    List,
+    /// Claims an item, or goes back to one of the own open ones.
+    Open(ItemName),
+    /// The thread of the current item.
+    Read,
+    /// Answers the customer.
+    Reply {
+        /// Text; `\n` in the line is a line feed here.
+        text: String,
+        /// To all recipients.
+        all: bool,
+    },
+    /// Shows the form (no fields) or fills fields in.
+    Form(Vec<(String, String)>),
+    /// Ends the current item.
+    End {
+        /// Closes the attention too.
+        close: bool,
+    },
+    /// Gives the current item back.
+    Release,
+    /// Lets an offer pass.
+    Decline(ItemName),
+    /// Takes no new offers.
+    Pause,
+    /// Takes offers again.
+    Resume,
+    /// Waits until something is queued or rings; for scripts.
+    Wait(Duration),
+    /// Why the item was offered as it was.
+    Why(ItemName),
+    /// Leaves.
+    Quit,
+}
+
+/// One line per command, for `help`.
+pub const HELP: &[&str] = &[
+    "list                    the list, queued first",
+    "open [N]                claim item N (or #5804), or go back to it; alone: what rings, else what waits longest",
+    "read                    the thread of the open item",
+    "reply [--all] TEXT      answer the customer; \\n starts a new line",
+    "form                    show the form;  form field=value other=\"two words\"  fills it in",
+    "end [--close]           end the interaction, and the attention too with --close",
+    "release                 give the item back to the queue",
+    "decline N               let an offer pass",
+    "why N                   why an item was offered as it was",
+    "pause / resume          take no new offers / take them again",
+    "wait [SECONDS]          wait until something is queued (for scripts)",
+    "quit                    leave",
+];
+
+/// Longest wait.
+const MAX_WAIT_SECONDS: u64 = 3600;
+/// Wait without a number.
+const DEFAULT_WAIT: Duration = Duration::from_secs(30);
+
+/// Parses a line.
+///
+/// # Errors
+/// One line that says what would be right.
+pub fn parse(line: &str) -> Result<DeskCommand, String> {
+    let line = line.trim();
+    let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let rest = rest.trim();
+    let command = match word {
+        "" => DeskCommand::Nothing,
+        "help" | "?" => DeskCommand::Help,
+        "list" | "ls" => DeskCommand::List,
+        "open" if rest.is_empty() => DeskCommand::Open(ItemName::Next),
+        "open" => DeskCommand::Open(item(rest)?),
+        "read" => DeskCommand::Read,
+        "reply" => return reply(rest),
+        "form" => DeskCommand::Form(fields(rest)?),
+        "end" => DeskCommand::End { close: flag(rest, "--close")? },
+        "release" => DeskCommand::Release,
+        "decline" => DeskCommand::Decline(item(rest)?),
+        "pause" => DeskCommand::Pause,
+        "resume" => DeskCommand::Resume,
+        "wait" => DeskCommand::Wait(wait(rest)?),
+        "why" => DeskCommand::Why(item(rest)?),
+        "quit" | "exit" => DeskCommand::Quit,
+        other => return Err(format!("there is no command {other:?}; type help")),
+    };
+    let takes_nothing = matches!(word, "help" | "?" | "list" | "ls" | "read" | "release" | "pause" | "resume" | "quit" | "exit");
+    if takes_nothing && !rest.is_empty() {
+        return Err(format!("{word} takes nothing after it"));
+    }
+    Ok(command)
+}
+
+fn reply(rest: &str) -> Result<DeskCommand, String> {
+    let all = rest == "--all" || rest.starts_with("--all ");
+    let text = if all { rest.trim_start_matches("--all").trim() } else { rest };
+    if text.is_empty() {
+        return Err("reply needs a text, for instance: reply Buenos días, ...".to_owned());
+    }
+    Ok(DeskCommand::Reply { text: text.replace("\\n", "\n"), all })
+}
+
+fn item(text: &str) -> Result<ItemName, String> {
+    let wrong = || format!("{text:?} names no item; use its number in the list, or #5804");
+    if let Some(number) = text.strip_prefix('#') {
+        return number.parse().map(ItemName::Attention).map_err(|_| wrong());
+    }
+    if let Ok(number) = text.parse() {
+        return Ok(ItemName::Number(number));
+    }
+    match uuid::Uuid::try_parse(text) {
+        Ok(id) => Ok(ItemName::Id(id.to_string())),
+        Err(_) => Err(wrong()),
+    }
+}
+
+fn flag(rest: &str, name: &str) -> Result<bool, String> {
+    match rest {
+        "" => Ok(false),
+        flag if flag == name => Ok(true),
+        other => Err(format!("{other:?} is not known here; {name} is")),
+    }
+}
+
+fn wait(rest: &str) -> Result<Duration, String> {
+    if rest.is_empty() {
+        return Ok(DEFAULT_WAIT);
+    }
+    match rest.parse::<u64>() {
+        Ok(seconds) if (1..=MAX_WAIT_SECONDS).contains(&seconds) => Ok(Duration::from_secs(seconds)),
+        _ => Err(format!("wait takes seconds between 1 and {MAX_WAIT_SECONDS}")),
+    }
+}
+
+/// `key=value` pairs; a value in double quotes may hold spaces, `|` separates several choices.
+fn fields(rest: &str) -> Result<Vec<(String, String)>, String> {
+    let mut found = Vec::new();
+    let mut rest = rest;
+    while !rest.is_empty() {
+        let (key, after) = rest.split_once('=').ok_or_else(|| format!("{rest:?} is not field=value"))?;
+        let key = key.trim();
+        if key.is_empty() || key.contains(char::is_whitespace) {
+            return Err(format!("{key:?} is not the key of a field"));
+        }
+        let (value, left) = match after.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"').ok_or_else(|| format!("the value of {key} has no closing quote"))?,
+            None => after.split_once(char::is_whitespace).unwrap_or((after, "")),
+        };
+        found.push((key.to_owned(), value.replace('|', "\n").replace("\\n", "\n")));
+        rest = left.trim_start();
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_become_commands() {
+        for (line, expected) in [
+            ("", DeskCommand::Nothing),
+            ("  list \n", DeskCommand::List),
+            ("open", DeskCommand::Open(ItemName::Next)),
+            ("open 3", DeskCommand::Open(ItemName::Number(3))),
+            ("open #5804", DeskCommand::Open(ItemName::Attention(5804))),
+            ("reply Hola,\\nsaludos", DeskCommand::Reply { text: "Hola,\nsaludos".to_owned(), all: false }),
+            ("reply --all Hola", DeskCommand::Reply { text: "Hola".to_owned(), all: true }),
+            ("reply --allí vamos", DeskCommand::Reply { text: "--allí vamos".to_owned(), all: false }),
+            ("form", DeskCommand::Form(Vec::new())),
+            ("end", DeskCommand::End { close: false }),
+            ("end --close", DeskCommand::End { close: true }),
+            ("wait 5", DeskCommand::Wait(Duration::from_secs(5))),
+            ("quit", DeskCommand::Quit),
+        ] {
+            assert_eq!(parse(line), Ok(expected), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn form_fields_take_quotes_and_several_choices() {
+        let pairs = fields("motivo=reclamo comentario=\"llegó tarde\" temas=envío|pago vacío=").expect("pairs");
+        let pairs: Vec<(&str, &str)> = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        assert_eq!(pairs, vec![("motivo", "reclamo"), ("comentario", "llegó tarde"), ("temas", "envío\npago"), ("vacío", "")]);
+    }
+
+    #[test]
+    fn mistakes_are_answered_with_what_would_be_right() {
+        for line in ["decline", "open uno", "open #x", "reply", "end now", "form motivo", "form a=\"b", "wait 0", "lst", "read it", "quit now"] {
+            assert!(parse(line).is_err(), "{line:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_line_breaks_the_parser(line in ".*") {
+            let _ = parse(&line);
+        }
+    }
+}

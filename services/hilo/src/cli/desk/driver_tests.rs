@@ -1,0 +1,209 @@
+//! Transcripts: lines and news in, calls and output lines out.
+
+use hilo_proto::attention::v1::watch_desk_response::Update;
+use hilo_proto::attention::v1::{
+    Attention, DeskCounters, DeskItem, DeskSnapshot, EndInteractionResponse, FormState,
+};
+use hilo_proto::directory::v1::{FormDefinition, FormField};
+use hilo_proto::event::v1::InteractionState;
+use hilo_proto::history::v1::ThreadMessage;
+use hilo_proto::inbound::v1::EmailAddress;
+use hilo_proto::internal::v1::StoredDecision;
+use parking_lot::Mutex;
+
+use super::*;
+
+/// Notes the calls and answers as one interaction of Rosa's would.
+#[derive(Default)]
+struct Calls {
+    made: Mutex<Vec<String>>,
+    taken: bool,
+    required_empty: bool,
+}
+
+impl Calls {
+    fn note(&self, call: String) {
+        self.made.lock().push(call);
+    }
+}
+
+#[async_trait::async_trait]
+impl DeskCalls for &Calls {
+    async fn open(&self, interaction_id: &str) -> Result<OpenInteractionResponse, Failure> {
+        self.note(format!("open {interaction_id}"));
+        if self.taken {
+            return Err(Failure::new(Exit::Rejected, "ALREADY_TAKEN", "another agent was first"));
+        }
+        let field = FormField { key: "motivo".to_owned(), label: "Motivo".to_owned(), required: true, ..Default::default() };
+        Ok(OpenInteractionResponse {
+            attention: Some(Attention { attention_id: "att".to_owned(), number: 7, subject: "Pedido".to_owned(), ..Default::default() }),
+            form: Some(FormDefinition { title: "Consulta".to_owned(), fields: vec![field], ..Default::default() }),
+            ..Default::default()
+        })
+    }
+
+    async fn messages(&self, attention_id: &str) -> Result<Vec<ThreadMessage>, Failure> {
+        self.note(format!("messages {attention_id}"));
+        Ok(vec![ThreadMessage { text: "Hola".to_owned(), sender_verified: true, ..Default::default() }])
+    }
+
+    async fn reply(&self, interaction_id: &str, text: &str, all: bool) -> Result<ThreadMessage, Failure> {
+        self.note(format!("reply {interaction_id} {text:?} {all}"));
+        let to = vec![EmailAddress { address: "rosa@example.org".to_owned(), name: String::new() }];
+        Ok(ThreadMessage { to, internet_message_id: "1@hilo".to_owned(), ..Default::default() })
+    }
+
+    async fn save_form(&self, _: &str, base: i64, values: BTreeMap<String, String>) -> Result<FormState, Failure> {
+        self.note(format!("form {base} {values:?}"));
+        Ok(FormState { version: base + 1, values: values.into_iter().collect() })
+    }
+
+    async fn end(&self, interaction_id: &str, close: bool) -> Result<EndInteractionResponse, Failure> {
+        self.note(format!("end {interaction_id} {close}"));
+        if self.required_empty {
+            let failure = Failure::new(Exit::Rejected, "FORM_INCOMPLETE", "required fields are empty");
+            return Err(failure.detail("motivo: is required"));
+        }
+        let state = if close { AttentionState::Closed } else { AttentionState::Open };
+        Ok(EndInteractionResponse { attention_state: state as i32, ..Default::default() })
+    }
+
+    async fn release(&self, interaction_id: &str) -> Result<(), Failure> {
+        self.note(format!("release {interaction_id}"));
+        Ok(())
+    }
+
+    async fn decline(&self, interaction_id: &str, offer_id: &str) -> Result<(), Failure> {
+        self.note(format!("decline {interaction_id} {offer_id}"));
+        Ok(())
+    }
+
+    async fn pause(&self, paused: bool) -> Result<bool, Failure> {
+        Ok(paused)
+    }
+
+    async fn explain(&self, _: &str) -> Result<Vec<StoredDecision>, Failure> {
+        Ok(Vec::new())
+    }
+}
+
+fn snapshot() -> News {
+    let item = DeskItem {
+        interaction_id: "int".to_owned(),
+        version: 1,
+        attention_number: 7,
+        state: InteractionState::Queued as i32,
+        ringing: true,
+        offer_id: "offer".to_owned(),
+        customer_name: "Rosa".to_owned(),
+        subject: "Pedido".to_owned(),
+        campaign_key: "soporte".to_owned(),
+        sender_verified: true,
+        message_count: 1,
+        ..DeskItem::default()
+    };
+    News::Update(Update::Snapshot(DeskSnapshot { items: vec![item], counters: Some(DeskCounters { open: 0, queued: 1 }) }))
+}
+
+/// Plays lines; answers `(output, calls)`.
+async fn play(calls: &Calls, interactive: bool, lines: &[&str]) -> (Vec<String>, Vec<String>) {
+    let mut driver = Driver::new(calls, Output::kept(), interactive);
+    driver.news(snapshot()).expect("news");
+    driver.output.take();
+    for line in lines {
+        driver.line(line).await.expect("a line");
+    }
+    (driver.output.take(), std::mem::take(&mut *calls.made.lock()))
+}
+
+#[tokio::test]
+async fn an_agent_serves_a_customer() {
+    let calls = Calls::default();
+    let lines = ["open 1", "read", "reply Buenos días\\nAna", "form motivo=\"dos palabras\"", "end --close"];
+    let (output, made) = play(&calls, false, &lines).await;
+    assert_eq!(
+        made,
+        vec![
+            "open int",
+            "messages att",
+            "reply int \"Buenos días\\nAna\" false",
+            "form 0 {\"motivo\": \"dos palabras\"}",
+            "end int true"
+        ]
+    );
+    assert_eq!(
+        output,
+        vec![
+            "attention #7: Pedido",
+            "form: Consulta",
+            "  * motivo = \"\"   Motivo",
+            "← -  - to ",
+            "    Hola",
+            "replied to rosa@example.org: <1@hilo>",
+            "form: Consulta",
+            "  * motivo = \"dos palabras\"   Motivo",
+            "interaction ended, attention closed",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn refusals_carry_their_reason_and_the_desk_goes_on() {
+    let calls = Calls { taken: true, ..Calls::default() };
+    let (output, _) = play(&calls, false, &["open 1", "reply Hola", "open 9", "nada"]).await;
+    assert_eq!(
+        output,
+        vec![
+            "! ALREADY_TAKEN: another agent was first",
+            "! NOTHING_OPEN: open an item first: open N",
+            "! NO_SUCH_ITEM: there is no such item; type list",
+            "! BAD_LINE: there is no command \"nada\"; type help",
+        ]
+    );
+    let calls = Calls { required_empty: true, ..Calls::default() };
+    let (output, _) = play(&calls, false, &["open", "end"]).await;
+    let expected = ["! FORM_INCOMPLETE: required fields are empty", "!   motivo: is required"];
+    assert_eq!(output.iter().skip(3).collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_person_is_asked_before_ending_a_pipe_is_not() {
+    let calls = Calls::default();
+    let (_, made) = play(&calls, true, &["open 1", "end", "n", "end", "s"]).await;
+    assert_eq!(made, vec!["open int", "end int false"]);
+}
+
+#[tokio::test]
+async fn declining_names_the_offer() {
+    let calls = Calls::default();
+    let (output, made) = play(&calls, false, &["decline 1"]).await;
+    assert_eq!((made, output), (vec!["decline int offer".to_owned()], vec!["the offer moves on".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_said_once_and_so_is_its_return() {
+    let calls = Calls::default();
+    let mut driver = Driver::new(&calls, Output::kept(), false);
+    driver.news(snapshot()).expect("news");
+    driver.output.take();
+    let lost = || News::Lost(Failure::unavailable("STREAM_ENDED", "ended"));
+    driver.news(lost()).expect("news");
+    driver.news(lost()).expect("news");
+    driver.news(snapshot()).expect("news");
+    assert_eq!(
+        driver.output.take(),
+        vec!["connection lost (STREAM_ENDED), trying again ...", "connected again. Abiertas 0 · En cola 1"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_ends_with_the_first_queued_item() {
+    let calls = Calls::default();
+    let mut driver = Driver::new(&calls, Output::kept(), false);
+    driver.news(News::Update(Update::Snapshot(DeskSnapshot::default()))).expect("news");
+    driver.line("wait 5").await.expect("a line");
+    assert!(driver.waits_until().is_some());
+    driver.news(snapshot()).expect("news");
+    assert!(driver.waits_until().is_none());
+    assert_eq!(driver.failed(), 0);
+}

@@ -1,0 +1,253 @@
+//! The agent's list, kept from a snapshot and the changes after it: newer versions win, whatever order they come in.
+
+use std::collections::BTreeMap;
+
+use hilo_proto::attention::v1::watch_desk_response::Update;
+use hilo_proto::attention::v1::{DeskCounters, DeskItem, DeskSnapshot};
+use hilo_proto::event::v1::InteractionState;
+
+use super::command::ItemName;
+
+/// Removals remembered, so that a late older version does not bring an item back.
+const MAX_REMOVED: usize = 10_000;
+
+/// Something a person wants to hear of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// It rings at the agent (or at everyone).
+    Ringing(u32),
+    /// It came into the queue and rings at nobody here.
+    Queued(u32),
+    /// The customer wrote in an open item of the agent.
+    Message(u32),
+    /// A queued item left: another agent took it, or it moved on.
+    Left(u32),
+}
+
+/// The list.
+#[derive(Debug, Default)]
+pub struct DeskList {
+    items: BTreeMap<String, DeskItem>,
+    removed: BTreeMap<String, i64>,
+    numbers: BTreeMap<String, u32>,
+    counters: DeskCounters,
+    complete: bool,
+}
+
+impl DeskList {
+    /// True once a snapshot has come.
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Abiertas and En cola.
+    pub fn counters(&self) -> DeskCounters {
+        self.counters
+    }
+
+    /// Takes a change; answers what a person wants to hear of.
+    pub fn apply(&mut self, update: Update) -> Vec<Notice> {
+        match update {
+            Update::Snapshot(snapshot) => self.replace(snapshot),
+            Update::Item(item) => self.put(item).into_iter().collect(),
+            Update::Removal(removal) => {
+                let known = self.items.get(&removal.interaction_id).map(|item| item.version);
+                if known.is_some_and(|version| version > removal.version) {
+                    return Vec::new();
+                }
+                self.forget_oldest();
+                self.removed.insert(removal.interaction_id.clone(), removal.version);
+                let gone = self.items.remove(&removal.interaction_id);
+                gone.filter(is_queued).map(|item| Notice::Left(self.number(&item.interaction_id))).into_iter().collect()
+            }
+            Update::Counters(counters) => {
+                self.counters = counters;
+                Vec::new()
+            }
+            Update::Alive(_) => Vec::new(),
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if self.removed.len() >= MAX_REMOVED {
+            // Ids are time-ordered (UUID version 7), so the first one is the oldest.
+            self.removed.pop_first();
+        }
+    }
+
+    fn replace(&mut self, snapshot: DeskSnapshot) -> Vec<Notice> {
+        let before = std::mem::take(&mut self.items);
+        self.removed.clear();
+        self.counters = snapshot.counters.unwrap_or_default();
+        self.complete = true;
+        let mut notices = Vec::new();
+        for item in snapshot.items {
+            let notice = self.notice(before.get(&item.interaction_id), &item);
+            notices.extend(notice);
+            self.items.insert(item.interaction_id.clone(), item);
+        }
+        notices
+    }
+
+    fn put(&mut self, item: DeskItem) -> Option<Notice> {
+        let known = self.items.get(&item.interaction_id).map(|known| known.version);
+        let removed = self.removed.get(&item.interaction_id).copied();
+        if known.is_some_and(|version| version > item.version) || removed.is_some_and(|version| version >= item.version) {
+            return None;
+        }
+        let before = self.items.insert(item.interaction_id.clone(), item.clone());
+        self.notice(before.as_ref(), &item)
+    }
+
+    fn notice(&mut self, before: Option<&DeskItem>, item: &DeskItem) -> Option<Notice> {
+        let number = self.number(&item.interaction_id);
+        let rang = before.is_some_and(|before| before.ringing && before.offer_id == item.offer_id);
+        if item.ringing && !rang {
+            return Some(Notice::Ringing(number));
+        }
+        let Some(before) = before else {
+            return is_queued(item).then_some(Notice::Queued(number));
+        };
+        let wrote = !is_queued(item) && item.message_count > before.message_count;
+        wrote.then_some(Notice::Message(number))
+    }
+
+    /// The number of an item in this session; it never changes and is never used again.
+    pub fn number(&mut self, interaction_id: &str) -> u32 {
+        if let Some(number) = self.numbers.get(interaction_id) {
+            return *number;
+        }
+        let number = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX).saturating_add(1);
+        self.numbers.insert(interaction_id.to_owned(), number);
+        number
+    }
+
+    /// The id behind a name, also of an item that has left.
+    pub fn find(&self, name: &ItemName) -> Option<String> {
+        match name {
+            ItemName::Next => self.next(),
+            ItemName::Number(number) => self.numbers.iter().find(|(_, known)| *known == number).map(|(id, _)| id.clone()),
+            ItemName::Attention(number) => {
+                self.items.values().find(|item| item.attention_number == *number).map(|item| item.interaction_id.clone())
+            }
+            ItemName::Id(id) => Some(id.clone()),
+        }
+    }
+
+    fn next(&self) -> Option<String> {
+        let queued = self.items.values().filter(|item| is_queued(item));
+        let first = queued.min_by_key(|item| {
+            let since = item.waiting_since.unwrap_or_default();
+            (!item.ringing, since.seconds, since.nanos, item.interaction_id.clone())
+        });
+        first.map(|item| item.interaction_id.clone())
+    }
+
+    /// The item, while it is in the list.
+    pub fn get(&self, interaction_id: &str) -> Option<&DeskItem> {
+        self.items.get(interaction_id)
+    }
+
+    /// True when something waits to be opened.
+    pub fn has_queued(&self) -> bool {
+        self.items.values().any(is_queued)
+    }
+
+    /// Queued ones first, then open ones, newest first in each, with their numbers.
+    pub fn in_order(&mut self) -> Vec<(u32, DeskItem)> {
+        let mut items: Vec<DeskItem> = self.items.values().cloned().collect();
+        items.sort_by_key(|item| {
+            let at = item.last_message_at.unwrap_or_default();
+            (!is_queued(item), std::cmp::Reverse((at.seconds, at.nanos)), item.interaction_id.clone())
+        });
+        items.into_iter().map(|item| (self.number(&item.interaction_id), item)).collect()
+    }
+}
+
+/// True while nobody has opened it.
+pub fn is_queued(item: &DeskItem) -> bool {
+    item.state == InteractionState::Queued as i32
+}
+
+#[cfg(test)]
+mod tests {
+    use hilo_proto::attention::v1::DeskRemoval;
+    use prost_types::Timestamp;
+
+    use super::*;
+
+    fn item(id: &str, version: i64, state: InteractionState, ringing: bool) -> DeskItem {
+        DeskItem {
+            interaction_id: id.to_owned(),
+            version,
+            state: state as i32,
+            ringing,
+            attention_number: version + 100,
+            offer_id: if ringing { "offer".to_owned() } else { String::new() },
+            last_message_at: Some(Timestamp { seconds: version, nanos: 0 }),
+            ..DeskItem::default()
+        }
+    }
+
+    fn removal(id: &str, version: i64) -> Update {
+        Update::Removal(DeskRemoval { interaction_id: id.to_owned(), version })
+    }
+
+    use InteractionState::{Open, Queued};
+
+    #[test]
+    fn newer_wins_in_any_order() {
+        let mut list = DeskList::default();
+        list.apply(Update::Item(item("a", 3, Open, false)));
+        assert_eq!(list.apply(Update::Item(item("a", 2, Queued, true))), vec![]);
+        assert_eq!(list.get("a").map(|item| item.version), Some(3));
+        list.apply(removal("a", 2));
+        assert!(list.get("a").is_some());
+        list.apply(removal("a", 4));
+        list.apply(Update::Item(item("a", 4, Open, false)));
+        assert!(list.get("a").is_none());
+        list.apply(Update::Item(item("a", 5, Queued, false)));
+        assert!(list.get("a").is_some());
+    }
+
+    #[test]
+    fn a_person_hears_once_of_a_ring_and_of_each_message() {
+        let mut list = DeskList::default();
+        assert_eq!(list.apply(Update::Item(item("a", 1, Queued, false))), vec![Notice::Queued(1)]);
+        assert_eq!(list.apply(Update::Item(item("a", 2, Queued, true))), vec![Notice::Ringing(1)]);
+        assert_eq!(list.apply(Update::Item(item("a", 3, Queued, true))), vec![]);
+        assert_eq!(list.apply(Update::Item(item("a", 4, Open, false))), vec![]);
+        let wrote = DeskItem { message_count: 2, ..item("a", 5, Open, false) };
+        assert_eq!(list.apply(Update::Item(wrote)), vec![Notice::Message(1)]);
+        assert_eq!(list.apply(Update::Item(item("b", 1, Queued, true))), vec![Notice::Ringing(2)]);
+        assert_eq!(list.apply(removal("b", 2)), vec![Notice::Left(2)]);
+    }
+
+    #[test]
+    fn a_new_snapshot_drops_what_was_and_keeps_the_numbers() {
+        let mut list = DeskList::default();
+        list.apply(Update::Item(item("a", 1, Queued, false)));
+        list.apply(Update::Item(item("b", 9, Open, false)));
+        let items = vec![item("c", 2, Queued, true), item("b", 9, Open, false)];
+        let counters = Some(DeskCounters { open: 1, queued: 1 });
+        assert_eq!(list.apply(Update::Snapshot(DeskSnapshot { items, counters })), vec![Notice::Ringing(3)]);
+        let order: Vec<u32> = list.in_order().into_iter().map(|(number, _)| number).collect();
+        assert_eq!(order, vec![3, 2]);
+        assert_eq!((list.counters().open, list.is_complete()), (1, true));
+        assert_eq!(list.find(&ItemName::Attention(109)).as_deref(), Some("b"));
+        assert_eq!(list.find(&ItemName::Number(3)).as_deref(), Some("c"));
+    }
+
+    #[test]
+    fn queued_come_first_newest_first() {
+        let mut list = DeskList::default();
+        for (id, version, state) in [("a", 1, Open), ("b", 2, Queued), ("c", 3, Open), ("d", 4, Queued)] {
+            list.apply(Update::Item(item(id, version, state, false)));
+        }
+        let order: Vec<String> = list.in_order().into_iter().map(|(_, item)| item.interaction_id).collect();
+        assert_eq!(order, vec!["d", "b", "c", "a"]);
+        assert_eq!(list.find(&ItemName::Next).as_deref(), Some("b"));
+        list.apply(Update::Item(item("d", 5, Queued, true)));
+        assert_eq!(list.find(&ItemName::Next).as_deref(), Some("d"));
+    }
+}

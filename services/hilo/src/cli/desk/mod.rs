@@ -1,0 +1,138 @@
+//! `hilo desk`: an agent in the terminal, on the public gRPC endpoint, with nothing an agent's frontend would not have.
+//!
+//! [`list`] keeps the list by version, [`command`] reads what is typed, [`driver`] turns commands into calls and answers,
+//! [`remote`] makes the calls, [`watch`] follows WatchDesk and keeps the session alive. Typing and a pipe work alike.
+
+pub mod command;
+pub mod driver;
+pub mod list;
+pub mod remote;
+pub mod render;
+pub mod watch;
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::installation::SignIn;
+use super::session::Session;
+use super::terminal::Output;
+use super::{Exit, Failure, Installation};
+use driver::{Driver, Next};
+use remote::RemoteDesk;
+use watch::News;
+
+/// Longest line read; a reply may have 200,000 characters.
+const MAX_LINE_BYTES: usize = 1024 * 1024;
+/// The first list must be there by then.
+const FIRST_LIST: Duration = Duration::from_secs(20);
+
+/// Arguments of `hilo desk`.
+#[derive(Debug, clap::Args)]
+pub struct DeskArgs {
+    #[command(flatten)]
+    installation: Installation,
+    #[command(flatten)]
+    sign_in: SignIn,
+    /// Channel: email (or whatsapp, which is empty for now)
+    #[arg(long, default_value = "email")]
+    channel: String,
+}
+
+/// Runs `hilo desk` until `quit` or the end of its input.
+///
+/// # Errors
+/// When the sign-in fails, or, reading from a pipe, when a command failed.
+pub async fn execute(args: DeskArgs) -> Result<(), Failure> {
+    let session = Session::open(&args.installation, &args.sign_in).await?;
+    let login = watch::Login {
+        endpoint: args.installation.endpoint()?,
+        user: args.sign_in.user.clone(),
+        password: args.sign_in.password(&args.installation)?,
+        channel: args.channel,
+    };
+    let interactive = std::io::stdin().is_terminal();
+    let remote = RemoteDesk::new(session.clone());
+    let mut driver = Driver::new(remote.clone(), Output::stdout(), interactive);
+    let (news_tx, news) = mpsc::channel(256);
+    let (lines_tx, lines) = mpsc::channel(16);
+    let watching = tokio::spawn(watch::follow(login, session, remote.clone(), news_tx));
+    let heart = tokio::spawn(watch::heartbeats(remote.clone()));
+    let reading = tokio::spawn(read_lines(lines_tx));
+    let outcome = run(&mut driver, news, lines).await;
+    watching.abort();
+    heart.abort();
+    reading.abort();
+    remote.leave().await;
+    outcome?;
+    match driver.failed() {
+        0 => Ok(()),
+        _ if interactive => Ok(()),
+        1 => Err(Failure::new(Exit::Rejected, "COMMAND_FAILED", "a command failed (see above)")),
+        count => Err(Failure::new(Exit::Rejected, "COMMAND_FAILED", format!("{count} commands failed (see above)"))),
+    }
+}
+
+async fn run(
+    driver: &mut Driver<RemoteDesk>,
+    mut news: mpsc::Receiver<News>,
+    mut lines: mpsc::Receiver<String>,
+) -> Result<(), Failure> {
+    let first = tokio::time::timeout(FIRST_LIST, first_list(driver, &mut news)).await;
+    first.map_err(|_| Failure::unavailable("NO_LIST", "the list did not come in time"))??;
+    driver.prompt()?;
+    loop {
+        let waiting = driver.waits_until();
+        let end_of_wait = tokio::time::sleep_until(waiting.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600)));
+        tokio::select! {
+            biased;
+            item = news.recv() => match item {
+                Some(item) => driver.news(item)?,
+                None => return Err(Failure::unavailable("DESK_LOST", "the desk's stream ended for good")),
+            },
+            () = end_of_wait, if waiting.is_some() => driver.wait_is_over()?,
+            line = lines.recv(), if waiting.is_none() => match line {
+                Some(line) => {
+                    if driver.line(&line).await? == Next::Quit {
+                        return Ok(());
+                    }
+                    driver.prompt()?;
+                }
+                None => return Ok(()),
+            },
+        }
+    }
+}
+
+async fn first_list(driver: &mut Driver<RemoteDesk>, news: &mut mpsc::Receiver<News>) -> Result<(), Failure> {
+    while !driver.has_list() {
+        match news.recv().await {
+            Some(item) => driver.news(item)?,
+            None => return Err(Failure::unavailable("DESK_LOST", "the desk's stream could not be opened")),
+        }
+    }
+    Ok(())
+}
+
+/// Passes lines on until the end of input; a line that is too long, or not UTF-8, ends it.
+async fn read_lines(lines: mpsc::Sender<String>) {
+    let mut reader = BufReader::new(tokio::io::stdin());
+    loop {
+        let mut line = String::new();
+        let mut limited = tokio::io::AsyncReadExt::take(&mut reader, MAX_LINE_BYTES as u64);
+        match limited.read_line(&mut line).await {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) => {
+                eprintln!("hilo: INPUT: {error}");
+                return;
+            }
+        }
+        if lines.send(line).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! How items, threads and forms look in a terminal.
+
+use std::collections::BTreeMap;
+
+use hilo_proto::attention::v1::{DeskCounters, DeskItem, OpenInteractionResponse};
+use hilo_proto::directory::v1::FormDefinition;
+use hilo_proto::event::v1::Direction;
+use hilo_proto::history::v1::ThreadMessage;
+use hilo_proto::inbound::v1::{Attachment, EmailAddress};
+use hilo_proto::internal::v1::{AssignmentMode, StoredDecision};
+
+use super::list::is_queued;
+use crate::cli::terminal::{clean, clean_lines, instant, shorten, time_of_day};
+
+/// `Abiertas 1 · En cola 2`, as in the agent's desktop.
+pub fn counters(counters: DeskCounters) -> String {
+    format!("Abiertas {} · En cola {}", counters.open, counters.queued)
+}
+
+/// One line of the list.
+pub fn item(number: u32, item: &DeskItem) -> String {
+    let state = match (is_queued(item), item.ringing) {
+        (true, true) => "rings ",
+        (true, false) => "queued",
+        (false, _) => "open  ",
+    };
+    let star = if item.vip { " ★" } else { "" };
+    let unverified = if item.sender_verified { "" } else { " (sender not verified)" };
+    let who = if item.customer_name.is_empty() { &item.customer_address } else { &item.customer_name };
+    format!(
+        "{number:>3}  {state}  #{}  {}  {}{star}{unverified}  {}  {}",
+        item.attention_number,
+        time_of_day(item.last_message_at.as_ref()),
+        shorten(who, 28),
+        shorten(&item.subject, 48),
+        tail(item),
+    )
+}
+
+fn tail(item: &DeskItem) -> String {
+    let deadline = item.offer_deadline_at.as_ref().filter(|_| item.ringing);
+    let until = deadline.map(|at| format!(", until {}", time_of_day(Some(at)))).unwrap_or_default();
+    let messages = if item.message_count == 1 { "1 message".to_owned() } else { format!("{} messages", item.message_count) };
+    format!("[{}, {messages}{until}]", item.campaign_key)
+}
+
+/// Name and address.
+pub fn person(address: Option<&EmailAddress>) -> String {
+    match address {
+        Some(one) if one.name.is_empty() => clean(&one.address),
+        Some(one) => clean(&format!("{} <{}>", one.name, one.address)),
+        None => "-".to_owned(),
+    }
+}
+
+/// What an opened item answers with: customer, attention, thread, form.
+pub fn opened(answer: &OpenInteractionResponse) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(attention) = &answer.attention {
+        let linked = if attention.linked_attention_id.is_empty() { "" } else { ", follows an earlier attention" };
+        lines.push(format!("attention #{}{linked}: {}", attention.number, clean(&attention.subject)));
+        if let Some(contact) = &attention.contact {
+            let ways: Vec<&str> = contact.identities.iter().map(|identity| identity.value.as_str()).collect();
+            let star = if contact.vip { " ★" } else { "" };
+            lines.push(clean(&format!("customer {}{star} {} {}", contact.name, ways.join(", "), contact.company)).trim_end().to_owned());
+        }
+        if attention.interactions.len() > 1 {
+            let ordinal = attention
+                .interactions
+                .iter()
+                .find(|one| answer.item.as_ref().is_some_and(|item| item.interaction_id == one.interaction_id))
+                .map_or(0, |one| one.ordinal);
+            lines.push(format!("interaction {ordinal} of {}", attention.interactions.len()));
+        }
+    }
+    lines.extend(thread(&answer.messages));
+    lines.extend(form(answer.form.as_ref(), &values(answer)));
+    if let Some(draft) = answer.draft.as_ref().filter(|draft| !draft.text.is_empty()) {
+        lines.push(format!("draft: {}", shorten(&draft.text, 100)));
+    }
+    lines
+}
+
+/// Form values of an opened item.
+pub fn values(answer: &OpenInteractionResponse) -> BTreeMap<String, String> {
+    answer.form_state.as_ref().map(|state| state.values.clone().into_iter().collect()).unwrap_or_default()
+}
+
+/// Messages in order.
+pub fn thread(messages: &[ThreadMessage]) -> Vec<String> {
+    messages.iter().flat_map(message).collect()
+}
+
+/// One message: head, attachments, text.
+pub fn message(message: &ThreadMessage) -> Vec<String> {
+    let arrow = if message.direction == Direction::Outbound as i32 { "→" } else { "←" };
+    let to: Vec<String> = message.to.iter().map(|to| person(Some(to))).collect();
+    let mut head = format!("{arrow} {}  {} to {}", instant(message.occurred_at.as_ref()), person(message.from.as_ref()), to.join(", "));
+    if !message.delivery_state.is_empty() {
+        head.push_str(&format!("  [{}]", clean(&message.delivery_state)));
+    }
+    if message.direction == Direction::Inbound as i32 && !message.sender_verified {
+        head.push_str("  [sender not verified]");
+    }
+    if !matches!(message.mail_class.as_str(), "" | "human") {
+        head.push_str(&format!("  [{}]", clean(&message.mail_class)));
+    }
+    let mut lines = vec![head];
+    lines.extend(message.attachments.iter().map(|file| format!("    {}", attachment(file))));
+    lines.extend(clean_lines(message.text.trim_end()).into_iter().map(|line| format!("    {line}").trim_end().to_owned()));
+    lines
+}
+
+/// One attachment.
+pub fn attachment(file: &Attachment) -> String {
+    let name = if file.file_name.is_empty() { "(no name)".to_owned() } else { clean(&file.file_name) };
+    format!("📎 {name}, {}, {} bytes", clean(&file.media_type), file.size_bytes)
+}
+
+/// The form with its values; nothing when the campaign has none.
+pub fn form(definition: Option<&FormDefinition>, values: &BTreeMap<String, String>) -> Vec<String> {
+    let Some(definition) = definition else { return Vec::new() };
+    let mut lines = vec![format!("form: {}", clean(&definition.title))];
+    for field in &definition.fields {
+        let star = if field.required { "*" } else { " " };
+        let choices = if field.choices.is_empty() { String::new() } else { format!(" ({})", clean(&field.choices.join(" | "))) };
+        let value = values.get(&field.key).map(|value| clean(&value.replace('\n', " | "))).unwrap_or_default();
+        lines.push(format!("  {star} {} = {value:?}   {}{choices}", field.key, clean(&field.label)));
+    }
+    lines
+}
+
+/// Why an item was offered as it was.
+pub fn decision(stored: &StoredDecision) -> String {
+    let Some(decision) = &stored.decision else { return "-".to_owned() };
+    let mode = AssignmentMode::try_from(decision.mode).map_or("?", |mode| mode.as_str_name());
+    let removed: BTreeMap<&String, &i32> = decision.removed.iter().collect();
+    let removed: Vec<String> = removed.into_iter().map(|(rule, count)| format!("{rule} {count}")).collect();
+    format!(
+        "{}  {}  {} of {} members{}{}",
+        instant(stored.decided_at.as_ref()),
+        mode.trim_start_matches("ASSIGNMENT_MODE_").to_lowercase(),
+        if decision.winner.is_empty() { "everyone".to_owned() } else { clean(&decision.winner) },
+        decision.candidates,
+        if removed.is_empty() { String::new() } else { format!(", not: {}", removed.join(", ")) },
+        if decision.runner_up.is_empty() { String::new() } else { format!(", next best {}", clean(&decision.runner_up)) },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use hilo_proto::event::v1::InteractionState;
+    use prost_types::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_list_is_one_line_without_escape_sequences() {
+        let item = DeskItem {
+            attention_number: 5804,
+            state: InteractionState::Queued as i32,
+            ringing: true,
+            customer_name: "Rosa\u{1b}[31m".to_owned(),
+            subject: "uno\ndos".to_owned(),
+            campaign_key: "soporte".to_owned(),
+            message_count: 1,
+            vip: true,
+            last_message_at: Some(Timestamp { seconds: 60, nanos: 0 }),
+            offer_deadline_at: Some(Timestamp { seconds: 90, nanos: 0 }),
+            ..DeskItem::default()
+        };
+        let line = super::item(7, &item);
+        assert_eq!(
+            line,
+            "  7  rings   #5804  00:01:00  Rosa [31m ★ (sender not verified)  uno dos  [soporte, 1 message, until 00:01:30]"
+        );
+    }
+
+    #[test]
+    fn a_message_shows_direction_state_and_files() {
+        let message = ThreadMessage {
+            direction: Direction::Outbound as i32,
+            from: Some(EmailAddress { address: "s@x".to_owned(), name: "Soporte".to_owned() }),
+            to: vec![EmailAddress { address: "rosa@y".to_owned(), name: String::new() }],
+            text: "Hola\n\nsaludos\n".to_owned(),
+            delivery_state: "sent".to_owned(),
+            attachments: vec![Attachment { file_name: "a.pdf".to_owned(), media_type: "application/pdf".to_owned(), size_bytes: 3, ..Default::default() }],
+            ..ThreadMessage::default()
+        };
+        assert_eq!(
+            super::message(&message),
+            vec!["→ -  Soporte <s@x> to rosa@y  [sent]", "    📎 a.pdf, application/pdf, 3 bytes", "    Hola", "", "    saludos"]
+        );
+    }
+}

@@ -1,0 +1,108 @@
+//! Follows WatchDesk through lost connections and expired tokens, and keeps the agent's session alive.
+
+use std::time::Duration;
+
+use hilo_proto::attention::v1::WatchDeskRequest;
+use hilo_proto::attention::v1::watch_desk_response::Update;
+use secrecy::SecretString;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::remote::RemoteDesk;
+use crate::cli::session::Session;
+use crate::cli::{Exit, Failure};
+
+/// The contract's heartbeat.
+const HEARTBEAT: Duration = Duration::from_secs(20);
+/// WatchDesk says that it is alive every 15 s; longer silence is a dead connection.
+const SILENCE: Duration = Duration::from_secs(45);
+/// First and longest pause between two tries to come back.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+
+/// What is needed to sign in again.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// Public endpoint.
+    pub endpoint: String,
+    /// User key.
+    pub user: String,
+    /// Password.
+    pub password: SecretString,
+    /// Channel watched.
+    pub channel: String,
+}
+
+/// What reaches the desk.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// A change of the list; the first after every (re)connection is a snapshot.
+    Update(Update),
+    /// The connection is lost; it is being tried again.
+    Lost(Failure),
+    /// It cannot come back: signed out, or not allowed.
+    Over(Failure),
+}
+
+/// Follows until nobody listens or the sign-in is refused.
+pub async fn follow(login: Login, session: Session, remote: RemoteDesk, news: mpsc::Sender<News>) {
+    let mut session = session;
+    let mut pause = PAUSES.0;
+    loop {
+        let failure = match stream(&session, &login.channel, &news, &mut pause).await {
+            Ok(()) => return,
+            Err(failure) => failure,
+        };
+        if failure.exit == Exit::Denied && failure.reason != "UNAUTHENTICATED" {
+            let _ = news.send(News::Over(failure)).await;
+            return;
+        }
+        if news.send(News::Lost(failure)).await.is_err() {
+            return;
+        }
+        loop {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSES.1);
+            match Session::login(&login.endpoint, &login.user, &login.password).await {
+                Ok(fresh) => {
+                    remote.replace_session(fresh.clone());
+                    session = fresh;
+                    break;
+                }
+                Err(failure) if failure.exit == Exit::Denied => {
+                    let _ = news.send(News::Over(failure)).await;
+                    return;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// One WatchDesk stream; `Ok` when nobody listens any more.
+async fn stream(session: &Session, channel: &str, news: &mpsc::Sender<News>, pause: &mut Duration) -> Result<(), Failure> {
+    let request = session.stream_request(WatchDeskRequest { channel: channel.to_owned() });
+    let silent = || Failure::unavailable("SILENT", "the desk's stream is silent");
+    let mut client = session.attention();
+    let opening = timeout(SILENCE, client.watch_desk(request)).await.map_err(|_| silent())?;
+    let mut updates = opening?.into_inner();
+    loop {
+        let next = timeout(SILENCE, updates.message()).await.map_err(|_| silent())??;
+        let Some(next) = next else {
+            return Err(Failure::unavailable("STREAM_ENDED", "the desk's stream ended"));
+        };
+        *pause = PAUSES.0;
+        if let Some(update) = next.update
+            && news.send(News::Update(update)).await.is_err()
+        {
+            return Ok(());
+        }
+    }
+}
+
+/// Beats for ever; a failed beat is repeated soon, since the lease is only three beats long.
+pub async fn heartbeats(remote: RemoteDesk) {
+    loop {
+        let pause = if remote.heartbeat().await.is_ok() { HEARTBEAT } else { Duration::from_secs(2) };
+        tokio::time::sleep(pause).await;
+    }
+}

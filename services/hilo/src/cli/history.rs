@@ -1,0 +1,232 @@
+//! `hilo history`: finds and shows ended threads over the public endpoint, with the rights of the user who signs in.
+
+use hilo_proto::event::v1::Direction;
+use hilo_proto::history::v1::{GetThreadRequest, SearchThreadsRequest, SearchThreadsResponse, Thread, ThreadSummary};
+
+use super::desk::render;
+use super::installation::SignIn;
+use super::session::Session;
+use super::terminal::{Output, clean, instant, shorten};
+use super::{Exit, Failure, Installation};
+
+/// Arguments of `hilo history`.
+#[derive(Debug, clap::Args)]
+pub struct HistoryArgs {
+    #[command(flatten)]
+    installation: Installation,
+    #[command(subcommand)]
+    command: HistoryCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum HistoryCommand {
+    /// Find ended threads; all criteria are combined, newest first
+    Search(Box<SearchArgs>),
+    /// Show one thread with its messages
+    Show(ShowArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct SearchArgs {
+    #[command(flatten)]
+    sign_in: SignIn,
+    /// Words of any message, the subject or the form; case and accents are ignored
+    #[arg(long)]
+    words: Option<String>,
+    /// Part of the customer's name or address
+    #[arg(long)]
+    customer: Option<String>,
+    /// Campaign key
+    #[arg(long)]
+    campaign: Option<String>,
+    /// User key of the agent who ended it
+    #[arg(long)]
+    agent: Option<String>,
+    /// First end date, YYYY-MM-DD
+    #[arg(long, value_name = "DATE")]
+    from: Option<String>,
+    /// Last end date, YYYY-MM-DD, inclusive
+    #[arg(long, value_name = "DATE")]
+    to: Option<String>,
+    /// Attention number
+    #[arg(long)]
+    number: Option<i64>,
+    /// Part of the subject
+    #[arg(long)]
+    subject: Option<String>,
+    /// inbound or outbound
+    #[arg(long, value_parser = ["inbound", "outbound"])]
+    direction: Option<String>,
+    /// Tag
+    #[arg(long)]
+    tag: Option<String>,
+    /// Form value, field=value; may be repeated
+    #[arg(long, value_name = "FIELD=VALUE")]
+    form: Vec<String>,
+    /// How many at most, 1 to 200
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i32).range(1..=200))]
+    limit: i32,
+    /// Next page: what the page before printed
+    #[arg(long, value_name = "TOKEN")]
+    page: Option<String>,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct ShowArgs {
+    /// Interaction, as the search prints it
+    id: String,
+    #[command(flatten)]
+    sign_in: SignIn,
+    /// Print the thread as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `hilo history`.
+///
+/// # Errors
+/// When the sign-in or the request is refused; `NOTHING_FOUND` (exit code 4) when no thread fits.
+pub async fn execute(args: HistoryArgs) -> Result<(), Failure> {
+    let mut output = Output::stdout();
+    match args.command {
+        HistoryCommand::Search(search) => {
+            let request = search.request()?;
+            let session = Session::open(&args.installation, &search.sign_in).await?;
+            let answer = session.history().search_threads(session.request(request)).await?.into_inner();
+            print_found(&answer, search.json, &mut output)
+        }
+        HistoryCommand::Show(show) => {
+            let session = Session::open(&args.installation, &show.sign_in).await?;
+            let request = session.request(GetThreadRequest { interaction_id: show.id });
+            let thread = session.history().get_thread(request).await?.into_inner().thread;
+            let thread = thread.ok_or_else(|| Failure::new(Exit::Failed, "INCOMPLETE_ANSWER", "the answer holds no thread"))?;
+            if show.json {
+                return output.line(json("hilo.history.v1.Thread", &thread)?);
+            }
+            lines(&thread).iter().try_for_each(|line| output.line(line))
+        }
+    }
+}
+
+impl SearchArgs {
+    fn request(&self) -> Result<SearchThreadsRequest, Failure> {
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        let pairs = self.form.iter().map(|pair| {
+            let split = pair.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+            split.ok_or_else(|| Failure::invalid("BAD_CRITERION", format!("--form {pair}: FIELD=VALUE is needed")))
+        });
+        let direction = match self.direction.as_deref() {
+            Some("inbound") => Direction::Inbound,
+            Some(_) => Direction::Outbound,
+            None => Direction::Unspecified,
+        };
+        Ok(SearchThreadsRequest {
+            words: text(&self.words),
+            customer: text(&self.customer),
+            campaign_key: text(&self.campaign),
+            agent_key: text(&self.agent),
+            ended_from: text(&self.from),
+            ended_to: text(&self.to),
+            attention_number: self.number.unwrap_or_default(),
+            direction: direction as i32,
+            subject: text(&self.subject),
+            tag: text(&self.tag),
+            form_values: pairs.collect::<Result<_, _>>()?,
+            page_size: self.limit,
+            page_token: text(&self.page),
+        })
+    }
+}
+
+fn print_found(answer: &SearchThreadsResponse, as_json: bool, output: &mut Output) -> Result<(), Failure> {
+    if as_json {
+        output.line(json("hilo.history.v1.SearchThreadsResponse", answer)?)?;
+    } else {
+        answer.threads.iter().try_for_each(|thread| output.line(summary(thread)))?;
+        if !answer.next_page_token.is_empty() {
+            output.line(format!("more: --page {}", clean(&answer.next_page_token)))?;
+        }
+    }
+    match answer.threads.is_empty() {
+        true => Err(Failure::new(Exit::Missing, "NOTHING_FOUND", "no ended thread fits")),
+        false => Ok(()),
+    }
+}
+
+fn json<M: prost::Message>(name: &str, message: &M) -> Result<String, Failure> {
+    let bytes = hilo_proto::json::to_json(name, message);
+    let bytes = bytes.map_err(|error| Failure::new(Exit::Failed, "JSON", error.to_string()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// One line of the result.
+fn summary(thread: &ThreadSummary) -> String {
+    let who = if thread.customer_name.is_empty() { &thread.customer_address } else { &thread.customer_name };
+    format!(
+        "{}  #{}/{}{}  {}  {}  {}  {}  {} messages  {}",
+        instant(thread.ended_at.as_ref()),
+        thread.attention_number,
+        thread.ordinal,
+        if thread.attention_closed { " closed" } else { "" },
+        clean(&thread.campaign_key),
+        clean(&thread.agent_key),
+        shorten(who, 28),
+        shorten(&thread.subject, 48),
+        thread.message_count,
+        clean(&thread.interaction_id),
+    )
+}
+
+fn lines(thread: &Thread) -> Vec<String> {
+    let mut lines: Vec<String> = thread.summary.iter().map(summary).collect();
+    if !thread.linked_attention_id.is_empty() {
+        lines.push(format!("follows attention {}", clean(&thread.linked_attention_id)));
+    }
+    lines.extend(render::thread(&thread.messages));
+    if let Some(form) = &thread.form {
+        lines.push(format!("form {} (version {})", clean(&form.form_key), form.form_version));
+        let values: std::collections::BTreeMap<&String, &String> = form.values.iter().collect();
+        for (key, value) in values {
+            let label = form.labels.get(key).unwrap_or(key);
+            lines.push(format!("    {}: {}", clean(label), clean(&value.replace('\n', " | "))));
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_found_has_its_own_exit_code() {
+        let mut output = Output::kept();
+        let failure = print_found(&SearchThreadsResponse::default(), false, &mut output).expect_err("nothing");
+        assert_eq!((failure.reason.as_str(), failure.exit.code()), ("NOTHING_FOUND", 4));
+    }
+
+    #[test]
+    fn a_found_thread_is_one_line_with_its_id_last() {
+        let thread = ThreadSummary {
+            interaction_id: "id".to_owned(),
+            attention_number: 12,
+            ordinal: 2,
+            campaign_key: "soporte".to_owned(),
+            agent_key: "ana".to_owned(),
+            customer_address: "rosa@example.org".to_owned(),
+            subject: "Pedido\u{1b}[2J".to_owned(),
+            message_count: 3,
+            ..ThreadSummary::default()
+        };
+        let mut output = Output::kept();
+        let answer = SearchThreadsResponse { threads: vec![thread], next_page_token: "t".to_owned() };
+        print_found(&answer, false, &mut output).expect("found");
+        assert_eq!(
+            output.take(),
+            vec!["-  #12/2  soporte  ana  rosa@example.org  Pedido [2J  3 messages  id", "more: --page t"]
+        );
+    }
+}

@@ -1,0 +1,106 @@
+//! What a person types: playing a customer, being an agent, watching events, searching the history, operating.
+//!
+//! Every command talks to the house through the doors others use too (SMTP, the public gRPC port, NATS). None of them holds
+//! a rule of the domain, and none of them prints a stack trace for a user's mistake: see [`failure`].
+
+pub mod apply;
+pub mod dead;
+pub mod desk;
+pub mod events;
+pub mod failure;
+pub mod history;
+pub mod installation;
+pub mod mail;
+pub mod session;
+pub mod terminal;
+
+use std::process::ExitCode;
+
+pub use failure::{Exit, Failure};
+pub use installation::Installation;
+
+/// The client commands of `hilo`; the binary adds `run`.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Play a customer: write a mail, read what came back, answer it
+    Mail(mail::MailArgs),
+    /// Be an agent in the terminal
+    Desk(desk::DeskArgs),
+    /// Watch what happens as CloudEvents
+    Events(events::EventsArgs),
+    /// Search and read ended threads
+    History(history::HistoryArgs),
+    /// List, show, replay and drop messages that could not be processed
+    Dead(dead::DeadArgs),
+    /// Replace the directory (campaigns, users, accounts, forms) by a file
+    Apply(apply::ApplyArgs),
+    /// Three customers, two agents, real mail in and out, printed from what arrived
+    Demo(crate::demo::DemoArgs),
+}
+
+impl Command {
+    /// Runs the command to its end. The exit codes are those of [`Exit`].
+    pub async fn execute(self) -> ExitCode {
+        hilo_kit::install_crypto();
+        let outcome = match self {
+            Self::Mail(args) => mail::execute(args).await,
+            Self::Desk(args) => desk::execute(args).await,
+            Self::Events(args) => events::execute(args).await,
+            Self::History(args) => history::execute(args).await,
+            Self::Dead(args) => dead::execute(args).await,
+            Self::Apply(args) => apply::execute(args).await,
+            Self::Demo(args) => crate::demo::execute(args).await,
+        };
+        match outcome {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => failure.report(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    fn parses(line: &str) -> bool {
+        Line::try_parse_from(line.split_whitespace()).is_ok()
+    }
+
+    #[test]
+    fn the_lines_of_the_readme_parse() {
+        for line in [
+            "hilo mail send --from a@example.org --to b@example.org --subject Hola --text Hola",
+            "hilo mail send --from a@x.pe --to b@x.pe --cc c@x.pe --subject S --text T --in-reply-to <1@x> --in-reply-to <2@x>",
+            "hilo mail read --to a@example.org",
+            "hilo mail reply --text Gracias",
+            "hilo desk --as ana",
+            "hilo desk --as ana --endpoint http://127.0.0.1:8470",
+            "hilo events tail --campaign soporte --type interaction_queued --from-start",
+            "hilo history search --words factura --customer rosa --campaign soporte --from 2026-01-01 --to 2026-12-31 --as ana",
+            "hilo history show 0198a0a0-0000-7000-8000-000000000000 --as ana",
+            "hilo dead list",
+            "hilo dead replay 0198a0a0-0000-7000-8000-000000000000",
+            "hilo apply -f directory.yaml --dry-run --as coordinadora",
+            "hilo demo",
+        ] {
+            assert!(parses(line), "{line}");
+        }
+        assert!(!parses("hilo mail send --to b@example.org"));
+        assert!(!parses("hilo desk"));
+        assert!(!parses("hilo dead replay"));
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        use clap::CommandFactory;
+        Line::command().debug_assert();
+    }
+}

@@ -1,0 +1,132 @@
+//! A signed-in user on the public gRPC endpoint.
+
+use std::time::Duration;
+
+use hilo_proto::identity::v1::LoginRequest;
+use hilo_proto::identity::v1::identity_service_client::IdentityServiceClient;
+use secrecy::{ExposeSecret as _, SecretString};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Channel, Endpoint};
+
+use super::installation::SignIn;
+use super::{Exit, Failure, Installation};
+
+/// A call that has not answered by then never will.
+pub const CALL_DEADLINE: Duration = Duration::from_secs(10);
+/// A connection that is not up by then is not there.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
+/// Largest answer accepted: an opened item carries 50 messages.
+const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
+
+/// A connection that carries a user's token. Cloning shares the connection.
+#[derive(Clone)]
+pub struct Session {
+    channel: Channel,
+    token: MetadataValue<Ascii>,
+    /// The user signed in.
+    pub user: String,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// Connects to a gRPC endpoint.
+///
+/// # Errors
+/// `BAD_ENDPOINT` when it is no URL, `NOBODY_ANSWERS` when nothing listens there.
+pub async fn connect(url: &str) -> Result<Channel, Failure> {
+    let endpoint = Endpoint::from_shared(url.to_owned())
+        .map_err(|_| Failure::invalid("BAD_ENDPOINT", format!("{url} is not a URL such as http://127.0.0.1:8470")))?
+        .connect_timeout(CONNECT_DEADLINE)
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(5))
+        .keep_alive_while_idle(true)
+        .tcp_nodelay(true);
+    endpoint.connect().await.map_err(|_| {
+        Failure::unavailable("NOBODY_ANSWERS", format!("nothing answers at {url}")).detail("is `make run` running?")
+    })
+}
+
+impl Session {
+    /// Signs in with the arguments of a command.
+    ///
+    /// # Errors
+    /// When there is no password, nothing answers, or the sign-in is refused.
+    pub async fn open(installation: &Installation, sign_in: &SignIn) -> Result<Self, Failure> {
+        let password = sign_in.password(installation)?;
+        Self::login(&installation.endpoint()?, &sign_in.user, &password).await
+    }
+
+    /// Signs in.
+    ///
+    /// # Errors
+    /// When nothing answers, or the sign-in is refused.
+    pub async fn login(url: &str, user: &str, password: &SecretString) -> Result<Self, Failure> {
+        let channel = connect(url).await?;
+        let mut request =
+            tonic::Request::new(LoginRequest { user: user.to_owned(), password: password.expose_secret().to_owned() });
+        request.set_timeout(CALL_DEADLINE);
+        let answer = IdentityServiceClient::new(channel.clone()).login(request).await?.into_inner();
+        Self::with_token(channel, user, &answer.token)
+    }
+
+    /// A session on an existing connection with a token of any kind.
+    ///
+    /// # Errors
+    /// When the token cannot be a header.
+    pub fn with_token(channel: Channel, user: &str, token: &str) -> Result<Self, Failure> {
+        let token = format!("Bearer {token}").parse();
+        let mut token: MetadataValue<Ascii> =
+            token.map_err(|_| Failure::new(Exit::Failed, "BAD_TOKEN", "the token cannot be sent as a header"))?;
+        token.set_sensitive(true);
+        Ok(Self { channel, token, user: user.to_owned() })
+    }
+
+    /// The same identity on another connection.
+    pub fn on(&self, channel: Channel) -> Self {
+        Self { channel, ..self.clone() }
+    }
+
+    /// A request with the token and the deadline of a call.
+    pub fn request<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = self.stream_request(message);
+        request.set_timeout(CALL_DEADLINE);
+        request
+    }
+
+    /// A request with the token and no deadline, for a stream that stays.
+    pub fn stream_request<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        request.metadata_mut().insert("authorization", self.token.clone());
+        request
+    }
+}
+
+/// One constructor per public service, all on the session's connection.
+macro_rules! clients {
+    ($($(#[$doc:meta])* $name:ident: $area:ident::$module:ident::$client:ident),+ $(,)?) => {
+        impl Session {
+            $($(#[$doc])* pub fn $name(&self) -> hilo_proto::$area::v1::$module::$client<Channel> {
+                hilo_proto::$area::v1::$module::$client::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+            })+
+        }
+    };
+}
+
+clients! {
+    /// The agent's desk.
+    attention: attention::attention_service_client::AttentionServiceClient,
+    /// Presence and reasons.
+    routing: routing::routing_service_client::RoutingServiceClient,
+    /// Ended threads.
+    history: history::history_service_client::HistoryServiceClient,
+    /// Administration.
+    directory: directory::directory_service_client::DirectoryServiceClient,
+    /// Who am I.
+    identity: identity::identity_service_client::IdentityServiceClient,
+    /// Messages that could not be processed.
+    dead_letters: internal::dead_letter_service_client::DeadLetterServiceClient,
+}
