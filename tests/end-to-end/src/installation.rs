@@ -218,6 +218,17 @@ impl Installation {
         }
     }
 
+    /// SIGTERM, and waits for the end.
+    ///
+    /// # Errors
+    /// When it has not ended within the deadline.
+    pub async fn terminate(&self, service: Service, deadline: Duration) -> Result<std::process::ExitStatus> {
+        let process = self.processes.lock().remove(&service);
+        let mut process = process.context("not running")?;
+        process.signal("TERM")?;
+        process.wait(deadline).await
+    }
+
     /// Starts a killed part again; a service is not waited for.
     ///
     /// # Errors
