@@ -9,17 +9,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hilo_kit::lifecycle::Shutdown;
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::{Authority, Scheme, Uri};
 use http::{Request, Response, StatusCode, Version};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use hilo_kit::lifecycle::Shutdown;
-use http_body_util::{BodyExt, Empty};
-use http_body_util::combinators::UnsyncBoxBody;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
@@ -55,9 +55,8 @@ impl Backends {
         let service = path.strip_prefix('/')?.split('/').next()?;
         let package = service.rsplit_once('.').map_or("", |(package, _)| package);
         match package {
-            "hilo.attention.v1" | "hilo.contact.v1" | "hilo.directory.v1" | "hilo.identity.v1" | "hilo.dialer.v1" => {
-                Some(self.attention_state)
-            }
+            "hilo.attention.v1" | "hilo.contact.v1" | "hilo.directory.v1" | "hilo.identity.v1"
+            | "hilo.dialer.v1" => Some(self.attention_state),
             "hilo.routing.v1" => Some(self.routing),
             "hilo.history.v1" | "hilo.report.v1" => Some(self.history),
             // Every service describes all contracts and answers for its own health.
@@ -183,7 +182,8 @@ fn address(uri: &Uri, backend: SocketAddr) -> Option<Uri> {
 
 /// Headers that concern one connection only (RFC 9113 8.2.2); `te: trailers` is the one that gRPC needs.
 fn strip_connection_headers(headers: &mut http::HeaderMap) {
-    const CONNECTION: [&str; 6] = ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "host"];
+    const CONNECTION: [&str; 6] =
+        ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "host"];
     for name in CONNECTION {
         headers.remove(HeaderName::from_static(name));
     }

@@ -71,7 +71,10 @@ pub fn config(command: ConfigCommand) -> ExitCode {
         println!("{}: {error}", service.name());
     }
     if failures.is_empty() {
-        println!("the configuration is valid for {}", args.services().iter().map(|s| s.name()).collect::<Vec<_>>().join(", "));
+        println!(
+            "the configuration is valid for {}",
+            args.services().iter().map(|s| s.name()).collect::<Vec<_>>().join(", ")
+        );
         return ExitCode::SUCCESS;
     }
     ExitCode::FAILURE
@@ -98,7 +101,9 @@ fn finish(work: impl Future<Output = Result<(), Error>>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(work),
-        Err(error) => Err(Error::unavailable("NO_RUNTIME", "the runtime could not be built").with_source(error)),
+        Err(error) => {
+            Err(Error::unavailable("NO_RUNTIME", "the runtime could not be built").with_source(error))
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -62,7 +62,10 @@ pub struct RunArgs {
 pub fn execute(args: RunArgs) -> ExitCode {
     match (args.service, args.config.clone()) {
         (Some(service), Some(config)) => {
-            run_main(service.name(), move |shutdown| async move { service.run_alone(&config, shutdown).await })
+            run_main(
+                service.name(),
+                move |shutdown| async move { service.run_alone(&config, shutdown).await },
+            )
         }
         _ => run_main("hilo", move |shutdown| embedded(args, shutdown)),
     }
@@ -81,7 +84,8 @@ async fn embedded(args: RunArgs, shutdown: Shutdown) -> Result<(), Error> {
         // What was started dies with us, by its death signal.
         () = shutdown.cancelled() => return Ok(()),
     };
-    let outcome = if args.parts_only { parts(stack, &shutdown).await } else { whole(stack, progress, &shutdown).await };
+    let outcome =
+        if args.parts_only { parts(stack, &shutdown).await } else { whole(stack, progress, &shutdown).await };
     println!("== stopped");
     drop(errors);
     outcome
@@ -231,4 +235,3 @@ async fn keep_running(stack: &mut Stack, services: &mut Running, shutdown: &Shut
         stack.restart(ended).await?;
     }
 }
-

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use hilo_kit::error::Error;
-use hilo_kit::lifecycle::Shutdown;
 use hilo_kit::grpc;
+use hilo_kit::lifecycle::Shutdown;
 use tokio::net::TcpListener;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -39,8 +39,13 @@ pub struct Sockets {
 
 impl Service {
     /// All of them, attention-state first: the others ask it for the directory.
-    pub const ALL: [Service; 5] =
-        [Service::AttentionState, Service::Routing, Service::History, Service::EmailIngest, Service::WhatsappIngest];
+    pub const ALL: [Service; 5] = [
+        Service::AttentionState,
+        Service::Routing,
+        Service::History,
+        Service::EmailIngest,
+        Service::WhatsappIngest,
+    ];
 
     /// Name in configuration, logs and folders.
     pub fn name(self) -> &'static str {
@@ -134,5 +139,7 @@ impl Service {
 
 async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, Error> {
     let bound = TcpListener::bind(address).await;
-    bound.map_err(|error| Error::unavailable("PORT_IN_USE", format!("{address} cannot be listened on: {error}")))
+    bound.map_err(|error| {
+        Error::unavailable("PORT_IN_USE", format!("{address} cannot be listened on: {error}"))
+    })
 }

@@ -94,7 +94,10 @@ async fn both_directions_stream() {
     // Each answer comes before the next question is asked.
     for _ in 0..3 {
         let question = MessageRequest::ListServices(String::new());
-        questions.send(ServerReflectionRequest { host: String::new(), message_request: Some(question) }).await.unwrap();
+        questions
+            .send(ServerReflectionRequest { host: String::new(), message_request: Some(question) })
+            .await
+            .unwrap();
         let answer = in_time(answers.next()).await.unwrap().unwrap();
         assert!(matches!(answer.message_response, Some(MessageResponse::ListServicesResponse(_))));
     }
@@ -172,11 +175,13 @@ async fn many_streams_of_one_caller_do_not_wait_for_each_other() {
     let mut open = Vec::new();
     for _ in 0..400 {
         let request = HealthCheckRequest { service: "liveness".into() };
-        let mut stream = in_time(HealthClient::new(channel.clone()).watch(request)).await.unwrap().into_inner();
+        let mut stream =
+            in_time(HealthClient::new(channel.clone()).watch(request)).await.unwrap().into_inner();
         in_time(stream.next()).await.unwrap().unwrap();
         open.push(stream);
     }
-    let answer = in_time(HealthClient::new(channel).check(HealthCheckRequest { service: "liveness".into() })).await;
+    let answer =
+        in_time(HealthClient::new(channel).check(HealthCheckRequest { service: "liveness".into() })).await;
     assert_eq!(answer.unwrap().into_inner().status(), ServingStatus::Serving);
     drop(open);
     house.stop().await;

@@ -49,7 +49,8 @@ impl Stack {
 
     /// Process ids of PostgreSQL and nats-server.
     fn parts(&self) -> [u32; 2] {
-        ["postgres.pid", "nats.pid"].map(|name| read(&self.folder.join("run").join(name)).trim().parse().unwrap())
+        ["postgres.pid", "nats.pid"]
+            .map(|name| read(&self.folder.join("run").join(name)).trim().parse().unwrap())
     }
 
     fn signal(&self, name: &str) {
@@ -73,7 +74,8 @@ impl Stack {
     }
 
     async fn database(&self) -> PgConnection {
-        let yaml: serde_yaml_ng::Value = serde_yaml_ng::from_str(&read(&self.folder.join("hilo.yaml"))).unwrap();
+        let yaml: serde_yaml_ng::Value =
+            serde_yaml_ng::from_str(&read(&self.folder.join("hilo.yaml"))).unwrap();
         let url = yaml["history"]["database"]["url"].as_str().unwrap();
         PgConnection::connect(url).await.unwrap()
     }
@@ -135,7 +137,8 @@ async fn ctrl_c_leaves_no_process_and_a_second_start_keeps_the_data() {
     assert!(!folder.path().join("run/nats.pid").exists() && !folder.path().join("run/postgres.pid").exists());
 
     let second = Stack::start(folder.path());
-    let word: String = sqlx::query_scalar("select word from kept").fetch_one(&mut second.database().await).await.unwrap();
+    let word: String =
+        sqlx::query_scalar("select word from kept").fetch_one(&mut second.database().await).await.unwrap();
     assert_eq!(word, "still here");
     assert_eq!(read(&folder.path().join("secrets.json")), secrets);
     second.stop();
@@ -189,8 +192,13 @@ fn a_postgres_left_behind_is_ended_and_a_foreign_one_is_not() {
     let command = std::fs::read(format!("/proc/{postgres}/cmdline")).unwrap();
     let program = std::fs::read_link(format!("/proc/{postgres}/exe")).unwrap();
     let status = read(Path::new(&format!("/proc/{postgres}/status")));
-    let user = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap().split_whitespace().next().unwrap();
-    let arguments: Vec<String> = command.split(|byte| *byte == 0).skip(1).map(|part| String::from_utf8_lossy(part).into_owned()).collect();
+    let user =
+        status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap().split_whitespace().next().unwrap();
+    let arguments: Vec<String> = command
+        .split(|byte| *byte == 0)
+        .skip(1)
+        .map(|part| String::from_utf8_lossy(part).into_owned())
+        .collect();
     let arguments: Vec<String> = arguments.iter().take(arguments.len() - 1).cloned().collect();
     let own = Command::new("id").arg("-u").output().unwrap().stdout;
     let root = String::from_utf8_lossy(&own).trim() == "0";
@@ -202,7 +210,14 @@ fn a_postgres_left_behind_is_ended_and_a_foreign_one_is_not() {
     if root {
         left.args([format!("--reuid={user}"), "--clear-groups".to_owned()]);
     }
-    let mut left = left.arg("--").arg(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut left = left
+        .arg("--")
+        .arg(program)
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let pid_file = folder.path().join("pg/data/postmaster.pid");
     let deadline = Instant::now() + PATIENCE;
     while !pid_file.exists() {
@@ -232,11 +247,20 @@ fn an_occupied_port_is_named_before_anything_is_started() {
     let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).ok();
     let (base, taken) = (300..327u16)
         .map(|step| step * 100)
-        .filter(|base| [70, 71, 72, 73, 74, 75, 25, 26, 23, 32].iter().all(|offset| free(base + offset).is_some()))
+        .filter(|base| {
+            [70, 71, 72, 73, 74, 75, 25, 26, 23, 32].iter().all(|offset| free(base + offset).is_some())
+        })
         .find_map(|base| Some((base, free(base + 22)?)))
         .unwrap();
     let said = refused(folder.path(), base);
-    assert!(said.contains(&format!("port {} (nats-server) is in use by process {}", base + 22, std::process::id())), "{said}");
+    assert!(
+        said.contains(&format!(
+            "port {} (nats-server) is in use by process {}",
+            base + 22,
+            std::process::id()
+        )),
+        "{said}"
+    );
     assert!(!folder.path().join("pg").exists() && !folder.path().join("secrets.json").exists());
     drop(taken);
 }
@@ -294,7 +318,10 @@ fn a_missing_tool_names_the_command_that_installs_it() {
     for variable in ["PG_BIN", "HILO_NATS_SERVER"] {
         let output = hilo(folder.path(), 0).env(variable, "/nowhere").output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success() && said.contains("TOOL_MISSING") && said.contains("make tools"), "{said}");
+        assert!(
+            !output.status.success() && said.contains("TOOL_MISSING") && said.contains("make tools"),
+            "{said}"
+        );
     }
     let data = folder.path().join("pg/data");
     std::fs::create_dir_all(&data).unwrap();

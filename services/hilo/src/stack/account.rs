@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
 use hilo_kit::error::Error;
@@ -17,10 +17,8 @@ const SEARCHING: [(&str, u32); 2] = [("dac_read_search", 2), ("dac_override", 1)
 pub enum Account {
     /// Whoever started us.
     Ourselves,
-    /// An unprivileged user, by name and ids.
+    /// An unprivileged user.
     Other {
-        /// Name.
-        name: &'static str,
         /// User id.
         uid: u32,
         /// Group id.
@@ -32,7 +30,7 @@ pub enum Account {
 }
 
 impl Account {
-    /// Chooses the user for data in `folder`.
+    /// Chooses the user for data in `folder`: the one who owns what is there already, else `postgres`, else `nobody`.
     ///
     /// # Errors
     /// `NO_UNPRIVILEGED_USER`, or `FOLDER_NOT_ENTERABLE` when that user could not reach the folder.
@@ -40,31 +38,26 @@ impl Account {
         if !rustix::process::geteuid().is_root() {
             return Ok(Self::Ourselves);
         }
-        let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let found = ["postgres", "nobody"].into_iter().find_map(|name| Some((name, ids_of(&users, name)?)));
-        let (name, (uid, gid)) = found.ok_or_else(|| {
-            let text = "PostgreSQL does not run as root, and there is no user postgres or nobody to run it as";
-            Error::unavailable("NO_UNPRIVILEGED_USER", text)
-        })?;
+        let (uid, gid) = owner_of(&folder.join("data")).map_or_else(unprivileged_user, Ok)?;
         let capability = match closed_parent(folder) {
             None => None,
             Some(closed) => Some(searching_capability().ok_or_else(|| {
                 let closed = closed.display();
                 let text = format!(
-                    "PostgreSQL runs as user {name}, who may not enter {closed}; move the repository, use --data \
-                     ELSEWHERE, or allow it: chmod o+x {closed}"
+                    "PostgreSQL does not run as root, and user {uid} may not enter {closed}; move the repository, use \
+                     --data ELSEWHERE, or allow it: chmod o+x {closed}"
                 );
                 Error::unavailable("FOLDER_NOT_ENTERABLE", text)
             })?),
         };
-        Ok(Self::Other { name, uid, gid, capability })
+        Ok(Self::Other { uid, gid, capability })
     }
 
     /// Arguments for `setpriv` that turn root into this user.
     pub fn privileges(&self) -> Vec<OsString> {
-        let Self::Other { name, gid, capability, .. } = self else { return Vec::new() };
+        let Self::Other { uid, gid, capability } = self else { return Vec::new() };
         let mut arguments: Vec<OsString> =
-            vec![format!("--reuid={name}").into(), format!("--regid={gid}").into(), "--clear-groups".into()];
+            vec![format!("--reuid={uid}").into(), format!("--regid={gid}").into(), "--clear-groups".into()];
         if let Some(capability) = capability {
             arguments.push(format!("--inh-caps=-all,+{capability}").into());
             arguments.push(format!("--ambient-caps=-all,+{capability}").into());
@@ -79,9 +72,25 @@ impl Account {
     pub fn give(&self, path: &Path) -> Result<(), Error> {
         match self {
             Self::Ourselves => Ok(()),
-            Self::Other { uid, gid, .. } => chown(path, Some(*uid), Some(*gid)).map_err(|error| unusable(path, error)),
+            Self::Other { uid, gid, .. } => {
+                chown(path, Some(*uid), Some(*gid)).map_err(|error| unusable(path, error))
+            }
         }
     }
+}
+
+/// Owner of an existing data folder, unless that is root.
+fn owner_of(data: &Path) -> Option<(u32, u32)> {
+    let meta = fs::metadata(data).ok()?;
+    (meta.uid() != 0).then_some((meta.uid(), meta.gid()))
+}
+
+fn unprivileged_user() -> Result<(u32, u32), Error> {
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    ["postgres", "nobody"].into_iter().find_map(|name| ids_of(&users, name)).ok_or_else(|| {
+        let text = "PostgreSQL does not run as root, and there is no user postgres or nobody to run it as";
+        Error::unavailable("NO_UNPRIVILEGED_USER", text)
+    })
 }
 
 fn ids_of(users: &str, name: &str) -> Option<(u32, u32)> {
@@ -92,7 +101,8 @@ fn ids_of(users: &str, name: &str) -> Option<(u32, u32)> {
 
 /// The first folder above that not everybody may enter.
 fn closed_parent(folder: &Path) -> Option<&Path> {
-    let closed = |parent: &&Path| fs::metadata(parent).is_ok_and(|meta| meta.permissions().mode() & 0o001 == 0);
+    let closed =
+        |parent: &&Path| fs::metadata(parent).is_ok_and(|meta| meta.permissions().mode() & 0o001 == 0);
     folder.ancestors().skip(1).find(closed)
 }
 

@@ -51,8 +51,12 @@ pub async fn load_if_empty(folder: &DataFolder, ports: &Ports, secrets: &Secrets
     if answer.errors.is_empty() {
         return Ok(true);
     }
-    let errors: Vec<String> = answer.errors.iter().map(|error| format!("{}: {}", error.path, error.reason)).collect();
-    Err(Error::internal("DEMO_DIRECTORY_REFUSED", format!("the demo directory was refused: {}", errors.join(", "))))
+    let errors: Vec<String> =
+        answer.errors.iter().map(|error| format!("{}: {}", error.path, error.reason)).collect();
+    Err(Error::internal(
+        "DEMO_DIRECTORY_REFUSED",
+        format!("the demo directory was refused: {}", errors.join(", ")),
+    ))
 }
 
 /// The logins of `agents.txt`, completed; written before they are used, so that no password is ever unknown.
@@ -127,7 +131,10 @@ mod tests {
         assert_eq!(logins(&folder).unwrap(), first);
         let text = fill(TEMPLATE, &Ports::new(8400).unwrap(), &first);
         let used: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
-        assert!(!used.iter().any(|line| line.contains("PASSWORD_OF_") || line.contains("MAILBOX_PORT")), "{text}");
+        assert!(
+            !used.iter().any(|line| line.contains("PASSWORD_OF_") || line.contains("MAILBOX_PORT")),
+            "{text}"
+        );
         assert!(text.contains("port: 8426"));
     }
 }

@@ -114,7 +114,9 @@ impl Session {
             "HELO" => "250 mailbox.hilo.example".to_owned(),
             "MAIL" => self.mail(line),
             "RCPT" => self.recipient(line),
-            "DATA" if self.sender.is_none() || self.recipients.is_empty() => "503 5.5.1 MAIL and RCPT first".to_owned(),
+            "DATA" if self.sender.is_none() || self.recipients.is_empty() => {
+                "503 5.5.1 MAIL and RCPT first".to_owned()
+            }
             "DATA" => return ("354 end with a line of one dot".to_owned(), Next::Data),
             "RSET" => {
                 self.reset();
@@ -252,7 +254,8 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_stored_without_an_envelope() {
-        let (answers, files) = converse("HELO me\r\nDATA\r\nRCPT TO:<b@x.example>\r\nMAIL FROM: nobody\r\nQUIT\r\n").await;
+        let (answers, files) =
+            converse("HELO me\r\nDATA\r\nRCPT TO:<b@x.example>\r\nMAIL FROM: nobody\r\nQUIT\r\n").await;
         assert_eq!(answers.matches("503").count(), 2, "{answers}");
         assert_eq!(answers.matches("501").count(), 1, "{answers}");
         assert!(files.is_empty());

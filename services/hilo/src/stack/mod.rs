@@ -74,9 +74,15 @@ impl Stack {
     /// # Errors
     /// A missing tool, an occupied port, data of another PostgreSQL, or a part that does not come up; the message says
     /// what to do.
-    pub async fn start(folder: DataFolder, options: &Options, progress: &mut Progress) -> Result<Self, Error> {
+    pub async fn start(
+        folder: DataFolder,
+        options: &Options,
+        progress: &mut Progress,
+    ) -> Result<Self, Error> {
         let tools = Tools::find(folder.root())?;
-        for healed in [postgres::stop_leftover(&folder).await?, nats::stop_leftover(&folder).await?].iter().flatten() {
+        for healed in
+            [postgres::stop_leftover(&folder).await?, nats::stop_leftover(&folder).await?].iter().flatten()
+        {
             progress.note(healed);
         }
         let ports = Ports::new(options.port_base)?;

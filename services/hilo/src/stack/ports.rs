@@ -21,7 +21,10 @@ impl Ports {
             return Self::any();
         }
         if !(1024..=65_400).contains(&base) {
-            return Err(Error::invalid("BAD_PORT_BASE", "--port-base must lie between 1024 and 65400, or be 0"));
+            return Err(Error::invalid(
+                "BAD_PORT_BASE",
+                "--port-base must lie between 1024 and 65400, or be 0",
+            ));
         }
         Ok(Self { base })
     }
@@ -179,7 +182,10 @@ mod tests {
     #[test]
     fn the_documented_ports_are_those_of_base_8400() {
         let ports = Ports::new(8400).unwrap();
-        assert_eq!([ports.front(), ports.whatsapp_ingest(), ports.smtp(), ports.mailbox()], [8470, 8475, 8425, 8426]);
+        assert_eq!(
+            [ports.front(), ports.whatsapp_ingest(), ports.smtp(), ports.mailbox()],
+            [8470, 8475, 8425, 8426]
+        );
         assert_eq!([ports.nats(), ports.nats_monitor(), ports.postgres()], [8422, 8423, 8432]);
         assert_eq!(Ports::new(80).unwrap_err().reason(), "BAD_PORT_BASE");
     }

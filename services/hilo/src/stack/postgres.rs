@@ -22,6 +22,8 @@ use super::tools::Tools;
 const STOP: StopSteps = &[(Signal::INT, Duration::from_secs(8)), (Signal::QUIT, Duration::from_secs(3))];
 /// Recovery after a crash can take this long on a slow disk.
 const START_LIMIT: Duration = Duration::from_secs(90);
+/// After this long a person is told that it takes longer.
+const SLOW: Duration = Duration::from_secs(3);
 /// The role the services use: owner of their databases, not a superuser, as in production.
 pub const ROLE: &str = "hilo";
 
@@ -103,7 +105,7 @@ impl Postgres {
             .disable_statement_logging();
         let process = launch.spawn()?;
         let mut server = Self { launch, process, options, log };
-        if let Err(error) = server.ready().await {
+        if let Err(error) = server.ready(Some(progress)).await {
             server.process.stop().await;
             return Err(error);
         }
@@ -112,8 +114,8 @@ impl Postgres {
         Ok(server)
     }
 
-    async fn ready(&mut self) -> Result<(), Error> {
-        let deadline = tokio::time::Instant::now() + START_LIMIT;
+    async fn ready(&mut self, mut progress: Option<&Progress>) -> Result<(), Error> {
+        let begun = tokio::time::Instant::now();
         loop {
             let refused = match PgConnection::connect_with(&self.options).await {
                 Ok(connection) => {
@@ -130,8 +132,11 @@ impl Postgres {
                      `make clean-data`",
                 ));
             }
-            if self.process.has_ended() || tokio::time::Instant::now() >= deadline {
+            if self.process.has_ended() || begun.elapsed() >= START_LIMIT {
                 return Err(self.failure("PostgreSQL did not start"));
+            }
+            if let Some(progress) = progress.take_if(|_| begun.elapsed() > SLOW) {
+                progress.note("PostgreSQL is not ready yet (after a crash it recovers from its log) ...");
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -141,7 +146,10 @@ impl Postgres {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().rev().take(4).collect();
         let tail = lines.into_iter().rev().collect::<Vec<_>>().join("\n   ");
-        Error::unavailable("START_FAILED", format!("{what}; the end of {}:\n   {tail}\n  ", self.log.display()))
+        Error::unavailable(
+            "START_FAILED",
+            format!("{what}; the end of {}:\n   {tail}\n  ", self.log.display()),
+        )
     }
 
     /// Creates the services' role and databases; what exists stays, only the password is set again.
@@ -160,10 +168,11 @@ impl Postgres {
         let statement = format!("{verb} role {ROLE} login password '{password}'");
         sqlx::query(AssertSqlSafe(statement)).execute(&mut connection).await?;
         for name in names {
-            let exists: bool = sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
-                .bind(name)
-                .fetch_one(&mut connection)
-                .await?;
+            let exists: bool =
+                sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
+                    .bind(name)
+                    .fetch_one(&mut connection)
+                    .await?;
             if !exists {
                 let statement = format!("create database {name} owner {ROLE}");
                 sqlx::query(AssertSqlSafe(statement)).execute(&mut connection).await?;
@@ -191,7 +200,7 @@ impl Postgres {
         });
         let started = started.await;
         self.process = started.ok_or_else(|| self.failure("PostgreSQL did not start again"))?;
-        self.ready().await
+        self.ready(None).await
     }
 
     /// Stops the server: fast, then immediate, then by force.
@@ -280,7 +289,16 @@ async fn init_database(
         .arg(tools.postgres.join("initdb"))
         .arg("-D")
         .arg(target)
-        .args(["-U", "postgres", "-A", "scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "--no-instructions"])
+        .args([
+            "-U",
+            "postgres",
+            "-A",
+            "scram-sha-256",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+            "--no-instructions",
+        ])
         .arg("--pwfile")
         .arg(&password_file)
         .current_dir("/")

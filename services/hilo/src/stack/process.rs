@@ -63,7 +63,8 @@ impl Launch {
             .spawn()
             .map_err(failed)?;
         let pid = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
-        let pid = pid.ok_or_else(|| Error::unavailable("START_FAILED", format!("{} ended at once", self.name)))?;
+        let pid =
+            pid.ok_or_else(|| Error::unavailable("START_FAILED", format!("{} ended at once", self.name)))?;
         folder::write_private(&self.pid_file, &format!("{}\n", pid.as_raw_nonzero()))?;
         Ok(Process { name: self.name, child, pid, pid_file: self.pid_file.clone(), stop: self.stop })
     }
@@ -116,7 +117,12 @@ impl Process {
 ///
 /// # Errors
 /// `LEFTOVER_PROCESS` when it does not go away.
-pub async fn stop_leftover(name: &str, pid_file: &Path, folder: &Path, stop: StopSteps) -> Result<bool, Error> {
+pub async fn stop_leftover(
+    name: &str,
+    pid_file: &Path,
+    folder: &Path,
+    stop: StopSteps,
+) -> Result<bool, Error> {
     let Some(pid) = pid_in(pid_file).filter(|pid| is_ours(*pid, folder)) else {
         return Ok(false);
     };
@@ -162,8 +168,11 @@ mod tests {
     async fn only_a_process_that_names_our_folder_is_ended() {
         let directory = tempfile::tempdir().unwrap();
         let pid_file = directory.path().join("some.pid");
-        let mut child =
-            std::process::Command::new("sh").args(["-c", "sleep 60; true"]).arg(directory.path()).spawn().unwrap();
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "sleep 60; true"])
+            .arg(directory.path())
+            .spawn()
+            .unwrap();
         std::fs::write(&pid_file, format!("{}\n", child.id())).unwrap();
 
         let elsewhere = Path::new("/somewhere/else");

@@ -23,7 +23,9 @@ impl RedirectedErrors {
             rustix::stdio::dup2_stderr(file)?;
             Ok(original)
         };
-        let failed = |error| Error::unavailable("LOG_NOT_OPENED", "standard error could not be redirected").with_source(error);
+        let failed = |error| {
+            Error::unavailable("LOG_NOT_OPENED", "standard error could not be redirected").with_source(error)
+        };
         Ok(Self { original: exchange().map_err(failed)? })
     }
 }

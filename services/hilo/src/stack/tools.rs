@@ -38,7 +38,10 @@ impl Tools {
 }
 
 fn missing(what: &str) -> Error {
-    Error::unavailable("TOOL_MISSING", format!("{what}; `make run` installs it (or `make tools` without running)"))
+    Error::unavailable(
+        "TOOL_MISSING",
+        format!("{what}; `make run` installs it (or `make tools` without running)"),
+    )
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {
@@ -52,7 +55,8 @@ fn postgres_folders() -> Vec<PathBuf> {
         return vec![folder.into()];
     }
     let by_path = on_path("postgres").and_then(|file| file.canonicalize().ok());
-    let mut folders: Vec<PathBuf> = by_path.and_then(|file| Some(file.parent()?.to_owned())).into_iter().collect();
+    let mut folders: Vec<PathBuf> =
+        by_path.and_then(|file| Some(file.parent()?.to_owned())).into_iter().collect();
     let mut debian: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
         .map(|entries| entries.flatten().map(|entry| entry.path().join("bin")).collect())
         .unwrap_or_default();
@@ -85,7 +89,9 @@ fn find_postgres(wanted: Option<u32>) -> Result<(PathBuf, u32), Error> {
                 found.iter().map(|(_, major)| major.to_string()).collect::<Vec<_>>().join(", "),
             ),
         )),
-        (None, _) => Err(missing(&format!("no PostgreSQL {POSTGRES_MAJOR} or newer was found (PG_BIN names its folder)"))),
+        (None, _) => Err(missing(&format!(
+            "no PostgreSQL {POSTGRES_MAJOR} or newer was found (PG_BIN names its folder)"
+        ))),
     }
 }
 
@@ -102,19 +108,22 @@ fn find_nats(data: &Path) -> Result<PathBuf, Error> {
         // target/debug/hilo: the repository is two folders up.
         Some(wheel(&file.parent()?.parent()?.parent()?.join(".hilo")))
     });
-    let candidates = [on_path("nats-server"), Some(wheel(data)), Some(wheel(Path::new(".hilo"))), beside_binary];
+    let candidates =
+        [on_path("nats-server"), Some(wheel(data)), Some(wheel(Path::new(".hilo"))), beside_binary];
     let found = candidates.into_iter().flatten().find(fits).and_then(|file| file.canonicalize().ok());
     found.ok_or_else(|| missing("no nats-server 2.12 or newer was found (HILO_NATS_SERVER names one)"))
 }
 
 fn find_setpriv() -> Result<PathBuf, Error> {
-    let found = on_path("setpriv").or_else(|| Some(PathBuf::from("/usr/bin/setpriv")).filter(|file| file.is_file()));
+    let found =
+        on_path("setpriv").or_else(|| Some(PathBuf::from("/usr/bin/setpriv")).filter(|file| file.is_file()));
     found.ok_or_else(|| missing("setpriv (package util-linux) was not found"))
 }
 
 /// Major and minor of `<program> --version`: `postgres (PostgreSQL) 15.18`, `nats-server: v2.15.1`.
 fn version_of(program: &Path) -> Option<(u32, u32)> {
-    let output = Command::new(program).arg("--version").output().ok().filter(|output| output.status.success())?;
+    let output =
+        Command::new(program).arg("--version").output().ok().filter(|output| output.status.success())?;
     parse_version(&String::from_utf8_lossy(&output.stdout))
 }
 

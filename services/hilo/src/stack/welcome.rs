@@ -7,18 +7,36 @@ use super::folder::DataFolder;
 use super::ports::Ports;
 
 /// The text, without the phases above it.
-pub fn text(folder: &DataFolder, ports: &Ports, program: &str, took: Duration, earlier: Option<&str>) -> String {
+pub fn text(
+    folder: &DataFolder,
+    ports: &Ports,
+    program: &str,
+    took: Duration,
+    earlier: Option<&str>,
+) -> String {
     let data = shown(folder.root());
     // Commands of people who use another folder need to say so; the default one is found by itself.
     let option = if data == ".hilo" { String::new() } else { format!(" --data {data}") };
     let before = earlier.map_or_else(String::new, |earlier| format!(" after {earlier}"));
     let lines = [
-        format!("Hilo runs (started in {:.1} s{before}). Ctrl-C stops it; the data stays in {data}/", took.as_secs_f64()),
-        format!("  gRPC and gRPC-web  127.0.0.1:{}    mail in (SMTP)  127.0.0.1:{}", ports.front(), ports.smtp()),
-        format!("  events (NATS)      127.0.0.1:{}    mail out        {data}/outbox/    log  {data}/log/hilo.log", ports.nats()),
+        format!(
+            "Hilo runs (started in {:.1} s{before}). Ctrl-C stops it; the data stays in {data}/",
+            took.as_secs_f64()
+        ),
+        format!(
+            "  gRPC and gRPC-web  127.0.0.1:{}    mail in (SMTP)  127.0.0.1:{}",
+            ports.front(),
+            ports.smtp()
+        ),
+        format!(
+            "  events (NATS)      127.0.0.1:{}    mail out        {data}/outbox/    log  {data}/log/hilo.log",
+            ports.nats()
+        ),
         format!("  passwords          {data}/agents.txt (agents ana, luis: soporte; rosa, jorge: ventas)"),
         "In another terminal:".to_owned(),
-        format!("  {program} mail send --from maria@cliente.example --to soporte@demo.hilo.example --subject Hola --text 'Mi pedido no llega'{option}"),
+        format!(
+            "  {program} mail send --from maria@cliente.example --to soporte@demo.hilo.example --subject Hola --text 'Mi pedido no llega'{option}"
+        ),
         format!("  {program} desk --as ana{option}"),
         format!("  {program} events tail{option}"),
         format!("  {program} history search --words pedido --as ana{option}"),
@@ -41,7 +59,8 @@ mod tests {
     fn at_most_twelve_lines_without_a_password() {
         let directory = tempfile::tempdir().unwrap();
         let folder = DataFolder::open(directory.path()).unwrap();
-        let text = text(&folder, &Ports::new(8400).unwrap(), "hilo", Duration::from_secs(2), Some("install 3 s"));
+        let text =
+            text(&folder, &Ports::new(8400).unwrap(), "hilo", Duration::from_secs(2), Some("install 3 s"));
         assert!(text.lines().count() <= 12, "{text}");
         for word in ["8470", "8425", "mail send", "desk --as", "events tail", "history search"] {
             assert!(text.contains(word), "{word}");
