@@ -1,1 +1,18 @@
-//! Being written.
+//! Who works here and how work is spread: accounts, campaigns, users, forms, applied as one YAML text (see README.md).
+//!
+//! Owns the schema `directory`. It never signs anybody in (`identity`) and holds no state of agents (`assignment`); an
+//! apply hands both what concerns them within its transaction.
+//!
+//! Other modules ask inside their own transactions: [`campaign_for_account`], [`campaign`], [`form`], [`access`].
+
+pub mod announce;
+pub mod apply;
+pub mod domain;
+pub mod feed;
+pub mod proto;
+pub mod store;
+
+pub use domain::model::{
+    Account, AssignmentMode, Campaign, Channel, Directory, FieldType, Form, FormField, OverflowMode, Role, User,
+};
+pub use store::lookup::{Access, access, campaign, campaign_for_account, campaigns, form, sender};

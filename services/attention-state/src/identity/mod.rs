@@ -1,1 +1,98 @@
-//! Being written.
+//! Sign-in with the local issuer: passwords, the throttle, tokens and their revocation.
+//!
+//! Owns the schema `identity`. It never says what a user may do: roles and campaigns are the directory's. A token names
+//! the subject; who is inactive or signed out is refused here at once and elsewhere when the directory feed says so.
+
+pub mod caller;
+pub mod password;
+pub mod store;
+pub mod throttle;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hilo_kit::auth::{Issued, Issuer};
+use hilo_kit::db::Db;
+use hilo_kit::{Error, clock};
+use secrecy::{ExposeSecret, SecretString};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::directory::announce::Announcer;
+use crate::directory::domain::key::is_key;
+use crate::directory::store::read;
+use password::Hasher;
+
+/// A shift; the token never outlives it (and kit caps it at 12 h).
+pub const TOKEN_TTL: Duration = Duration::from_secs(12 * 3600);
+/// Attempts under names that cannot be a user share one counter, so that junk cannot fill the table.
+const JUNK_NAME: &str = "?";
+
+/// Signs people in and out.
+#[derive(Clone)]
+pub struct Identity {
+    db: Db,
+    issuer: Arc<Issuer>,
+    hasher: Hasher,
+    announcer: Announcer,
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Identity")
+    }
+}
+
+impl Identity {
+    /// Signs with the issuer's key.
+    pub fn new(db: Db, issuer: Arc<Issuer>, hasher: Hasher, announcer: Announcer) -> Self {
+        Self { db, issuer, hasher, announcer }
+    }
+
+    /// Checks a password and issues a token. Unknown and inactive users, users without a password and wrong passwords
+    /// are answered alike, in the same time, and counted alike.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED`, `LOGIN_THROTTLED`, `LOGIN_BUSY`.
+    pub async fn login(&self, user: &str, password: SecretString) -> Result<Issued, Error> {
+        let name = if is_key(user) { user } else { JUNK_NAME }.to_owned();
+        let counted = name.clone();
+        self.db
+            .transaction(move |tx| {
+                let name = counted.clone();
+                Box::pin(async move { throttle::begin(tx, &name).await })
+            })
+            .await?;
+        let looked = name.clone();
+        let hash = self.db.read(move |conn| Box::pin(async move { store::hash_of(conn, &looked).await })).await?;
+        // argon2 is never fed more than a password can be; the answer for a longer one takes the same time.
+        let fits_length = password.expose_secret().chars().count() <= password::MAX_CHARS;
+        let tried = if fits_length { password } else { SecretString::from(String::new()) };
+        if !self.hasher.verify(tried, hash).await? || !fits_length {
+            return Err(Error::unauthenticated("user or password is wrong"));
+        }
+        let forgiven = name.clone();
+        self.db.read(move |conn| Box::pin(async move { throttle::forgive(conn, &forgiven).await })).await?;
+        self.issuer.issue(&name, clock::wall(), TOKEN_TTL)
+    }
+
+    /// Revokes a token: here at once, elsewhere as soon as the directory feed is read again.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn logout(&self, user: &str, token_id: Uuid, expires_at: OffsetDateTime) -> Result<(), Error> {
+        let user = user.to_owned();
+        let version = self
+            .db
+            .transaction(move |tx| {
+                let user = user.clone();
+                Box::pin(async move {
+                    store::revoke(tx, token_id, &user, expires_at).await?;
+                    read::version(tx).await
+                })
+            })
+            .await?;
+        self.announcer.announce(version);
+        Ok(())
+    }
+}

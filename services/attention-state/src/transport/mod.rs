@@ -1,1 +1,6 @@
-//! Being written.
+//! The gRPC services: parse the request, check role and campaign, call one named function, build the answer.
+
+pub(crate) mod assignment_rpc;
+pub(crate) mod directory_feed_rpc;
+pub(crate) mod directory_rpc;
+pub(crate) mod identity_rpc;

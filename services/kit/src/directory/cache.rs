@@ -107,6 +107,12 @@ async fn ask(
         tracing::info!(version = answer.version, "directory read");
         let read = Directory::new(answer.version, directory, answer.revoked_token_ids);
         sender.send_replace(Arc::new(read));
+        return Ok(());
+    }
+    // Tokens are revoked without a new version of the directory.
+    let newer = sender.borrow().with_revoked(answer.revoked_token_ids);
+    if let Some(newer) = newer {
+        sender.send_replace(Arc::new(newer));
     }
     Ok(())
 }

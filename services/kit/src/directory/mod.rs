@@ -35,8 +35,10 @@ impl Directory {
                 campaigns_of.entry(member.clone()).or_default().insert(campaign.key.clone());
             }
         }
-        let addresses =
-            directory.accounts.iter().map(|one| (one.address.to_lowercase(), one.key.clone())).collect();
+        // An address may also stand in an account that was switched off; the active one comes last and wins.
+        let mut addressed: Vec<&Account> = directory.accounts.iter().filter(|one| !one.address.is_empty()).collect();
+        addressed.sort_by_key(|one| one.active);
+        let addresses = addressed.into_iter().map(|one| (one.address.to_lowercase(), one.key.clone())).collect();
         Self {
             version,
             addresses,
@@ -48,6 +50,13 @@ impl Directory {
             revoked: revoked.into_iter().collect(),
             time_zone: directory.time_zone,
         }
+    }
+
+    /// The same directory with another list of revoked tokens; `None` when it is the list known already.
+    #[must_use]
+    pub fn with_revoked(&self, revoked: impl IntoIterator<Item = String>) -> Option<Self> {
+        let revoked: HashSet<String> = revoked.into_iter().collect();
+        (revoked != self.revoked).then(|| Self { revoked, ..self.clone() })
     }
 
     /// Version; 0 before the first one was read.

@@ -1,0 +1,63 @@
+//! The configuration routing decides by: campaigns with their partition and rotation pointer, agents with state and load.
+
+use hilo_kit::{Error, clock, db};
+use hilo_proto::internal::v1::{AssignmentMode, GetRoutingConfigResponse, OverflowMode, RoutingCampaign};
+use sqlx::PgConnection;
+
+use super::agents;
+use crate::directory::domain::model::{AssignmentMode as Mode, OverflowMode as Overflow};
+use crate::directory::store::read;
+
+/// The configuration, or only its version when that is the known one. Call it in a snapshot.
+///
+/// # Errors
+/// Database errors.
+pub async fn read(conn: &mut PgConnection, known: i64) -> Result<GetRoutingConfigResponse, Error> {
+    let config_version = read::version(conn).await?;
+    let now = Some(clock::to_proto(db::db_now(conn).await?));
+    if known == config_version {
+        let (campaigns, agents) = (Vec::new(), Vec::new());
+        return Ok(GetRoutingConfigResponse { config_version, changed: false, campaigns, agents, now });
+    }
+    let (campaigns, agents) = (campaigns(conn).await?, agents::read(conn, None).await?);
+    Ok(GetRoutingConfigResponse { config_version, changed: true, campaigns, agents, now })
+}
+
+async fn campaigns(conn: &mut PgConnection) -> Result<Vec<RoutingCampaign>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT campaign_key, channel, partition, assignment_mode, accept_timeout_seconds, overflow_seconds,
+               overflow_mode, overflow_campaign_key, member_keys, active, pointer AS "pointer?"
+           FROM directory.campaign JOIN assignment.group_campaign USING (campaign_key)
+           LEFT JOIN assignment.rotation USING (campaign_key) ORDER BY campaign_key COLLATE "C""#
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let mode = match row.assignment_mode.parse::<Mode>()? {
+                Mode::Everyone => AssignmentMode::Everyone,
+                Mode::RoundRobin => AssignmentMode::RoundRobin,
+                Mode::LeastBusy => AssignmentMode::LeastBusy,
+                Mode::Random => AssignmentMode::Random,
+            };
+            let overflow_mode = match row.overflow_mode.parse::<Overflow>()? {
+                Overflow::None => OverflowMode::None,
+                Overflow::AssignToAll => OverflowMode::AssignToAll,
+                Overflow::SendToCampaign => OverflowMode::SendToCampaign,
+            };
+            Ok(RoutingCampaign {
+                campaign_key: row.campaign_key,
+                channel: row.channel,
+                partition: row.partition,
+                mode: mode.into(),
+                accept_timeout_seconds: row.accept_timeout_seconds,
+                overflow_seconds: row.overflow_seconds,
+                overflow_mode: overflow_mode.into(),
+                overflow_campaign_key: row.overflow_campaign_key.unwrap_or_default(),
+                member_keys: row.member_keys,
+                rotation_pointer: row.pointer.unwrap_or_default(),
+                active: row.active,
+            })
+        })
+        .collect()
+}

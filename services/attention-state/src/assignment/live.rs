@@ -1,0 +1,94 @@
+//! Live interactions of a partition, for a router that rebuilds its view.
+
+use std::collections::HashMap;
+
+use hilo_kit::Error;
+use hilo_proto::internal::v1::{ListLiveInteractionsResponse, LiveInteraction};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::attention::published::snapshot;
+use crate::attention::store;
+
+/// Page size when the caller names none.
+const DEFAULT_PAGE: i32 = 500;
+/// Largest page.
+const MAX_PAGE: i32 = 1_000;
+
+/// One page in the order of (campaign, id), from after `token`, which is the last one's `campaign/id`. Call it in a
+/// snapshot: its two statements must see one instant.
+///
+/// # Errors
+/// `INVALID_PAGE_TOKEN`; database errors.
+pub async fn page(
+    conn: &mut PgConnection,
+    partition: i32,
+    size: i32,
+    token: &str,
+) -> Result<ListLiveInteractionsResponse, Error> {
+    let (campaign, after) = place(token)?;
+    let size = if size <= 0 { DEFAULT_PAGE } else { size.min(MAX_PAGE) };
+    // Campaign by campaign along the index of live items, so that a page costs the same however many wait.
+    let heads = sqlx::query!(
+        r#"SELECT live.interaction_id, live.attention_id, sequence, live.channel, home.campaign_key
+           FROM (SELECT campaign_key FROM assignment.group_campaign
+                 WHERE partition = $1 AND campaign_key >= $2 ORDER BY campaign_key) AS home
+           CROSS JOIN LATERAL (
+               SELECT interaction_id, attention_id, channel FROM attention.interaction
+               WHERE interaction.campaign_key = home.campaign_key AND state <> 'ended'
+                 AND interaction_id > CASE WHEN home.campaign_key = $2 THEN $3::uuid
+                                           ELSE '00000000-0000-0000-0000-000000000000'::uuid END
+               ORDER BY interaction_id LIMIT $4) AS live
+           JOIN attention.attention USING (attention_id)
+           ORDER BY home.campaign_key, live.interaction_id LIMIT $4"#,
+        partition,
+        campaign,
+        after,
+        i64::from(size),
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let ids: Vec<Uuid> = heads.iter().map(|row| row.interaction_id).collect();
+    let full = usize::try_from(size).is_ok_and(|size| ids.len() == size);
+    let next_page_token = heads
+        .last()
+        .filter(|_| full)
+        .map(|row| format!("{}/{}", row.campaign_key, row.interaction_id))
+        .unwrap_or_default();
+    let heads: HashMap<Uuid, _> = heads.into_iter().map(|row| (row.interaction_id, row)).collect();
+    let interactions = store::interactions(conn, &ids)
+        .await?
+        .into_iter()
+        .filter_map(|loaded| {
+            let head = heads.get(&loaded.interaction.id.uuid())?;
+            Some(LiveInteraction {
+                attention_id: head.attention_id.to_string(),
+                sequence: head.sequence,
+                channel: head.channel.clone(),
+                interaction: Some(snapshot(&loaded.interaction)),
+                traceparent: loaded.traceparent,
+            })
+        })
+        .collect();
+    Ok(ListLiveInteractionsResponse { interactions, next_page_token })
+}
+
+fn place(token: &str) -> Result<(&str, Uuid), Error> {
+    if token.is_empty() {
+        return Ok(("", Uuid::nil()));
+    }
+    token.split_once('/').and_then(|(campaign, id)| Some((campaign, Uuid::try_parse(id).ok()?))).ok_or_else(|| {
+        Error::invalid("INVALID_PAGE_TOKEN", "the page token is not one of ours").field("page_token", "malformed")
+    })
+}
+
+/// The campaign of an interaction, for a rights check.
+///
+/// # Errors
+/// `INTERACTION_NOT_FOUND`; database errors.
+pub async fn campaign_of(conn: &mut PgConnection, interaction: Uuid) -> Result<String, Error> {
+    sqlx::query_scalar!("SELECT campaign_key FROM attention.interaction WHERE interaction_id = $1", interaction)
+        .fetch_optional(conn)
+        .await?
+        .ok_or_else(crate::attention::commands::not_found)
+}

@@ -1,0 +1,316 @@
+//! `ApplyOffers`: one transaction commits what of a router's batch still fits, in few statements however long it is.
+//!
+//! Lock order: the partition's fence, attentions (skipping locked ones), agents' loads. Everything is decided in memory
+//! by the domain, in the order given, and written at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hilo_kit::Error;
+use hilo_kit::nats::Subjects;
+use hilo_proto::internal::v1::assignment_change::Change;
+use hilo_proto::internal::v1::{
+    ApplyOffersRequest, AssignmentChange, AssignmentOutcome, AssignmentResult, LiveInteraction, MakeOffer,
+};
+use sqlx::PgConnection;
+use time::Duration;
+
+use super::decisions::{self, Decided};
+use super::verdict::{CampaignFacts, Facts, outcome};
+use super::{load, partition};
+use crate::attention::domain::{
+    Channel, Command, Expire, Interaction, InteractionId, OfferId, Stage, UserKey,
+};
+use crate::attention::published::snapshot;
+use crate::attention::store::Wait;
+use crate::attention::work::{Actor, Found, Work};
+use crate::directory::domain::model::OverflowMode;
+
+/// Most changes of a batch.
+pub const MAX_CHANGES: usize = 500;
+
+/// A change whose ids were read.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    id: InteractionId,
+    change: AssignmentChange,
+    wanted: Wanted,
+}
+
+/// What a change asks for.
+#[derive(Clone, Debug)]
+enum Wanted {
+    Offer { offer: OfferId, make: MakeOffer },
+    Expire { offer: OfferId, because: Expire },
+    Overflow,
+}
+
+/// A batch that is well-formed.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    partition: i32,
+    epoch: i64,
+    config_version: i64,
+    wishes: Vec<Wish>,
+}
+
+impl Batch {
+    /// Reads a request; offer ids are made here, so that a transaction that runs again makes the same ones.
+    ///
+    /// # Errors
+    /// `INVALID_BATCH` with a violation per malformed change.
+    pub fn read(request: ApplyOffersRequest) -> Result<Self, Error> {
+        let mut error = Error::invalid("INVALID_BATCH", "the batch is malformed");
+        if request.changes.len() > MAX_CHANGES {
+            return Err(error.field("changes", format!("at most {MAX_CHANGES}")));
+        }
+        let mut wishes = Vec::with_capacity(request.changes.len());
+        for (at, change) in request.changes.into_iter().enumerate() {
+            match wish(change) {
+                Ok(wish) => wishes.push(wish),
+                Err((field, why)) => error = error.field(format!("changes[{at}].{field}"), why),
+            }
+        }
+        if !error.violations().is_empty() {
+            return Err(error);
+        }
+        Ok(Self { partition: request.partition, epoch: request.epoch, config_version: request.config_version, wishes })
+    }
+}
+
+fn wish(change: AssignmentChange) -> Result<Wish, (&'static str, &'static str)> {
+    let id = change.interaction_id.parse().map_err(|_| ("interaction_id", "must be a UUID"))?;
+    let wanted = match &change.change {
+        Some(Change::Offer(make)) => Wanted::Offer { offer: OfferId::new(), make: make.clone() },
+        Some(Change::Expire(expire)) => Wanted::Expire {
+            offer: expire.offer_id.parse().map_err(|_| ("expire.offer_id", "must be a UUID"))?,
+            because: Expire::of(&expire.reason).ok_or(("expire.reason", "is not known"))?,
+        },
+        Some(Change::Overflow(_)) => Wanted::Overflow,
+        None => return Err(("change", "is required")),
+    };
+    Ok(Wish { id, change, wanted })
+}
+
+/// Applies the batch; one result per change, in order.
+///
+/// # Errors
+/// `STALE_EPOCH`, `STALE_CONFIG` for the whole batch; database errors.
+pub async fn apply(tx: &mut PgConnection, subjects: &Subjects, batch: &Batch) -> Result<Vec<AssignmentResult>, Error> {
+    partition::guard(tx, batch.partition, batch.epoch, batch.config_version).await?;
+    let ids: Vec<InteractionId> = batch.wishes.iter().map(|wish| wish.id).collect();
+    let mut work = Work::lock(tx, &ids, Wait::Skip).await?;
+    let mut facts = facts(tx, batch, &work).await?;
+    let mut made = Made::default();
+    let results: Vec<AssignmentResult> =
+        batch.wishes.iter().map(|wish| one(&mut work, &mut facts, &mut made, wish)).collect();
+    if made.changed {
+        work.write(tx, subjects).await?;
+        load::offered(tx, &made.offered, work.now()).await?;
+        rotate(tx, &made.pointers).await?;
+        decisions::store(tx, &made.decided, work.now()).await?;
+    }
+    Ok(results)
+}
+
+/// What the decisions of a batch leave to be written beside the interactions themselves.
+#[derive(Debug, Default)]
+struct Made {
+    changed: bool,
+    offered: BTreeSet<(UserKey, Channel)>,
+    pointers: BTreeMap<String, String>,
+    decided: Vec<Decided>,
+}
+
+fn one(work: &mut Work, facts: &mut Facts, made: &mut Made, wish: &Wish) -> AssignmentResult {
+    let outcome = match work.find(wish.id) {
+        Found::Gone => AssignmentOutcome::Gone,
+        Found::Busy => AssignmentOutcome::Busy,
+        Found::Locked(_) => match change(work, facts, made, wish) {
+            Ok(()) => AssignmentOutcome::Applied,
+            Err(outcome) => outcome,
+        },
+    };
+    let current = match outcome {
+        AssignmentOutcome::Busy | AssignmentOutcome::Gone => None,
+        AssignmentOutcome::Unspecified
+        | AssignmentOutcome::Applied
+        | AssignmentOutcome::Conflict
+        | AssignmentOutcome::NoCapacity
+        | AssignmentOutcome::NotAvailable
+        | AssignmentOutcome::TooEarly => current(work, wish.id),
+    };
+    AssignmentResult { interaction_id: wish.id.to_string(), outcome: outcome.into(), current }
+}
+
+fn change(work: &mut Work, facts: &mut Facts, made: &mut Made, wish: &Wish) -> Result<(), AssignmentOutcome> {
+    let (channel, before) = interaction(work, wish.id).ok_or(AssignmentOutcome::Gone)?;
+    let campaign = before.campaign.as_str().to_owned();
+    // An interaction of another partition is another owner's business.
+    let known = facts.campaigns.get(&campaign).cloned().ok_or(AssignmentOutcome::Conflict)?;
+    let version = wish.change.version;
+    let command = match &wish.wanted {
+        Wanted::Offer { offer, make } => {
+            let agent = (!make.agent_key.is_empty()).then(|| UserKey::new(&make.agent_key));
+            // A version that has moved on is the better answer than what follows from the newer state.
+            if before.version == version && matches!(before.stage, Stage::Queued { .. }) {
+                offerable(facts, &known, &campaign, agent.as_ref(), channel)?;
+            }
+            let seconds = i64::from(known.accept_timeout_seconds);
+            // An offer to everyone has nobody to move on to.
+            let deadline_at = agent.as_ref().filter(|_| seconds > 0).map(|_| work.now() + Duration::seconds(seconds));
+            Command::MakeOffer { version, offer: *offer, agent, deadline_at }
+        }
+        Wanted::Expire { offer, because } => Command::ExpireOffer { version, offer: *offer, because: *because },
+        Wanted::Overflow => {
+            let seconds = known.overflow_seconds.ok_or(AssignmentOutcome::Conflict)?;
+            Command::Overflow { version, after: Duration::seconds(i64::from(seconds)) }
+        }
+    };
+    let decision = work.decide(wish.id, command, &Actor::System).map_err(|rejection| outcome(&rejection))?;
+    let after = decision.state.as_ref().and_then(|state| state.interaction.as_ref());
+    facts.moved(before.holder(), after.and_then(Interaction::holder), channel);
+    made.note(wish, &campaign, channel);
+    Ok(())
+}
+
+fn offerable(
+    facts: &Facts,
+    known: &CampaignFacts,
+    campaign: &str,
+    agent: Option<&UserKey>,
+    channel: Channel,
+) -> Result<(), AssignmentOutcome> {
+    if !known.active {
+        return Err(AssignmentOutcome::NotAvailable);
+    }
+    agent.map_or(Ok(()), |agent| facts.fits(campaign, agent, channel))
+}
+
+impl Made {
+    fn note(&mut self, wish: &Wish, campaign: &str, channel: Channel) {
+        self.changed = true;
+        let mut id = None;
+        if let Wanted::Offer { offer, make } = &wish.wanted {
+            id = Some(offer.uuid());
+            if !make.agent_key.is_empty() {
+                self.offered.insert((UserKey::new(&make.agent_key), channel));
+            }
+            if !make.rotation_pointer.is_empty() {
+                self.pointers.insert(campaign.to_owned(), make.rotation_pointer.clone());
+            }
+        }
+        if let Some(record) = &wish.change.decision {
+            self.decided.push(Decided { interaction: wish.id.uuid(), offer: id, record: record.clone() });
+        }
+    }
+}
+
+fn interaction(work: &Work, id: InteractionId) -> Option<(Channel, Interaction)> {
+    let Found::Locked(attention) = work.find(id) else { return None };
+    let state = work.state(attention, Some(id))?;
+    Some((state.channel, state.interaction?))
+}
+
+fn current(work: &Work, id: InteractionId) -> Option<LiveInteraction> {
+    let Found::Locked(attention) = work.find(id) else { return None };
+    let state = work.state(attention, Some(id))?;
+    Some(LiveInteraction {
+        attention_id: attention.to_string(),
+        sequence: state.sequence,
+        channel: state.channel.word().to_owned(),
+        interaction: state.interaction.as_ref().map(snapshot),
+        traceparent: work.traceparent(id).to_owned(),
+    })
+}
+
+/// Reads what the batch is decided against: its campaigns in this partition, who of the named agents is available, and,
+/// locked in order, the loads of all agents whose load may change.
+async fn facts(tx: &mut PgConnection, batch: &Batch, work: &Work) -> Result<Facts, Error> {
+    let (mut campaigns, mut pairs, mut loads) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for wish in &batch.wishes {
+        let Some((channel, interaction)) = interaction(work, wish.id) else { continue };
+        let campaign = interaction.campaign.as_str().to_owned();
+        if let Wanted::Offer { make, .. } = &wish.wanted && !make.agent_key.is_empty() {
+            pairs.insert((campaign.clone(), make.agent_key.clone()));
+            loads.insert((UserKey::new(&make.agent_key), channel));
+        }
+        // An offer that moves on gives its agent room, maybe for another of the same batch.
+        if matches!(interaction.stage, Stage::Queued { .. }) {
+            loads.extend(interaction.holder().map(|holder| (holder.clone(), channel)));
+        }
+        campaigns.insert(campaign);
+    }
+    let campaigns: Vec<String> = campaigns.into_iter().collect();
+    Ok(Facts {
+        campaigns: campaign_facts(tx, batch.partition, &campaigns).await?,
+        available: available(tx, pairs).await?,
+        loads: load::lock(tx, &loads).await?,
+    })
+}
+
+async fn campaign_facts(
+    tx: &mut PgConnection,
+    partition: i32,
+    keys: &[String],
+) -> Result<BTreeMap<String, CampaignFacts>, Error> {
+    let rows = sqlx::query!(
+        "SELECT campaign_key, accept_timeout_seconds, overflow_seconds, overflow_mode, active
+         FROM directory.campaign JOIN assignment.group_campaign USING (campaign_key)
+         WHERE campaign_key = ANY($1) AND partition = $2",
+        keys,
+        partition,
+    )
+    .fetch_all(tx)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let overflow_seconds = match row.overflow_mode.parse::<OverflowMode>()? {
+                OverflowMode::AssignToAll => Some(row.overflow_seconds).filter(|seconds| *seconds > 0),
+                // Sending to another campaign is refused when the directory is applied.
+                OverflowMode::None | OverflowMode::SendToCampaign => None,
+            };
+            let accept_timeout_seconds = row.accept_timeout_seconds;
+            Ok((row.campaign_key, CampaignFacts { accept_timeout_seconds, overflow_seconds, active: row.active }))
+        })
+        .collect()
+}
+
+async fn available(
+    tx: &mut PgConnection,
+    pairs: BTreeSet<(String, String)>,
+) -> Result<BTreeSet<(String, String)>, Error> {
+    if pairs.is_empty() {
+        return Ok(pairs);
+    }
+    let (campaigns, agents): (Vec<String>, Vec<String>) = pairs.into_iter().unzip();
+    let rows = sqlx::query!(
+        "SELECT member.campaign_key, member.user_key
+         FROM unnest($1::text[], $2::text[]) AS given (campaign_key, user_key)
+         JOIN directory.campaign_member AS member USING (campaign_key, user_key)
+         JOIN directory.app_user AS person USING (user_key)
+         JOIN assignment.agent_state AS state ON state.agent_key = user_key
+         WHERE person.active AND 'agent' = ANY(person.roles) AND NOT state.paused AND state.absent_since IS NULL",
+        &campaigns,
+        &agents,
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.campaign_key, row.user_key)).collect())
+}
+
+/// Stores round robin's pointers; the partition's fence makes their order the owner's.
+async fn rotate(tx: &mut PgConnection, pointers: &BTreeMap<String, String>) -> Result<(), Error> {
+    if pointers.is_empty() {
+        return Ok(());
+    }
+    let (campaigns, members): (Vec<String>, Vec<String>) = pointers.clone().into_iter().unzip();
+    sqlx::query!(
+        "INSERT INTO assignment.rotation (campaign_key, pointer) SELECT * FROM unnest($1::text[], $2::text[])
+         ON CONFLICT (campaign_key) DO UPDATE SET pointer = excluded.pointer",
+        &campaigns,
+        &members,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! Who holds which partition. A lease is taken by one conditional UPDATE under the database's clock; its epoch is the
+//! fence that `ApplyOffers` checks. Each replica gets its fair share of all partitions.
+
+use std::time::Duration;
+
+use hilo_kit::Error;
+use hilo_kit::db::Db;
+use hilo_proto::internal::v1::HeldPartition;
+use sqlx::PgConnection;
+
+use crate::directory::domain::groups::PARTITIONS;
+
+/// Extends what the replica holds and takes its share of what is free.
+///
+/// Renewing and taking are two transactions: taking waits for batches of the former owner, and a renewal must not wait
+/// with it.
+///
+/// # Errors
+/// Database errors.
+pub async fn hold(db: &Db, replica: &str, term: Duration) -> Result<Vec<HeldPartition>, Error> {
+    let replica = replica.to_owned();
+    let renewing = replica.clone();
+    let wanted = db
+        .transaction(move |tx| {
+            let replica = renewing.clone();
+            Box::pin(async move { renew(tx, &replica, term).await })
+        })
+        .await?;
+    let taking = replica.clone();
+    if wanted > 0 {
+        let taken = db.transaction(move |tx| {
+            let replica = taking.clone();
+            Box::pin(async move { take(tx, &replica, wanted, term).await })
+        });
+        // What is held is held all the same; the rest comes with the next call.
+        if let Err(error) = taken.await {
+            error.log("taking partitions");
+        }
+    }
+    db.read(move |conn| Box::pin(async move { held(conn, &replica).await })).await
+}
+
+/// Gives everything back, so that others need not wait for the expiry.
+///
+/// # Errors
+/// Database errors; then the leases expire.
+pub async fn release(db: &Db, replica: &str) -> Result<(), Error> {
+    let replica = replica.to_owned();
+    db.transaction(move |tx| {
+        let replica = replica.clone();
+        Box::pin(async move {
+            sqlx::query!("DELETE FROM assignment.replica WHERE replica_id = $1", replica).execute(&mut *tx).await?;
+            sqlx::query!(
+                "UPDATE assignment.partition_lease SET holder = NULL, expires_at = now() WHERE holder = $1",
+                replica,
+            )
+            .execute(tx)
+            .await?;
+            Ok(())
+        })
+    })
+    .await
+}
+
+/// Notes the replica as alive, extends its leases, gives back what exceeds its fair share. Answers how many it may take.
+async fn renew(tx: &mut PgConnection, replica: &str, term: Duration) -> Result<i64, Error> {
+    let term = term.as_secs_f64();
+    sqlx::query!(
+        "INSERT INTO assignment.replica (replica_id, expires_at) VALUES ($1, now() + make_interval(secs => $2))
+         ON CONFLICT (replica_id) DO UPDATE SET expires_at = excluded.expires_at",
+        replica,
+        term,
+    )
+    .execute(&mut *tx)
+    .await?;
+    let live = sqlx::query_scalar!(r#"SELECT count(*) AS "live!" FROM assignment.replica WHERE expires_at > now()"#)
+        .fetch_one(&mut *tx)
+        .await?;
+    let share = fair_share(live);
+    // An expired lease is not extended, although nobody may have taken it: who let it lapse has dropped its view, and a
+    // new epoch says so.
+    let kept = sqlx::query_scalar!(
+        r#"WITH mine AS (
+               SELECT partition, row_number() OVER (ORDER BY partition) AS place
+               FROM assignment.partition_lease WHERE holder = $1 AND expires_at > now()
+           ), written AS (
+               UPDATE assignment.partition_lease AS lease SET
+                   holder = CASE WHEN place <= $3 THEN $1 END,
+                   expires_at = CASE WHEN place <= $3 THEN now() + make_interval(secs => $2) ELSE now() END
+               FROM mine WHERE lease.partition = mine.partition AND lease.holder = $1
+               RETURNING place
+           )
+           SELECT count(*) FILTER (WHERE place <= $3) AS "kept!" FROM written"#,
+        replica,
+        term,
+        share,
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "DELETE FROM assignment.replica WHERE replica_id IN (
+             SELECT replica_id FROM assignment.replica WHERE expires_at < now() - interval '1 hour'
+             FOR UPDATE SKIP LOCKED)"
+    )
+    .execute(tx)
+    .await?;
+    Ok(share - kept)
+}
+
+/// Partitions per replica, rounded up, so that none is left over.
+fn fair_share(live: i64) -> i64 {
+    let live = live.max(1);
+    (i64::from(PARTITIONS) + live - 1) / live
+}
+
+/// Takes up to `wanted` free or expired partitions under new epochs.
+async fn take(tx: &mut PgConnection, replica: &str, wanted: i64, term: Duration) -> Result<(), Error> {
+    let taken = sqlx::query_scalar!(
+        "UPDATE assignment.partition_lease SET holder = $1, expires_at = now() + make_interval(secs => $3)
+         WHERE partition IN (
+             SELECT partition FROM assignment.partition_lease WHERE holder IS NULL OR expires_at <= now()
+             ORDER BY partition LIMIT $2 FOR UPDATE SKIP LOCKED)
+         RETURNING partition",
+        replica,
+        wanted,
+        term.as_secs_f64(),
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    // Waits for batches that the former owner is committing: after this, none of his writes can come.
+    sqlx::query!(
+        "WITH locked AS MATERIALIZED (
+             SELECT partition FROM assignment.partition WHERE partition = ANY($1) ORDER BY partition FOR UPDATE
+         )
+         UPDATE assignment.partition AS row SET epoch = row.epoch + 1 FROM locked WHERE row.partition = locked.partition",
+        &taken,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn held(conn: &mut PgConnection, replica: &str) -> Result<Vec<HeldPartition>, Error> {
+    let rows = sqlx::query!(
+        "SELECT partition, epoch FROM assignment.partition_lease JOIN assignment.partition USING (partition)
+         WHERE holder = $1 AND expires_at > now() ORDER BY partition",
+        replica,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| HeldPartition { partition: row.partition, epoch: row.epoch }).collect())
+}
+
+/// The fence of a batch: holds epoch and configuration of the partition until the transaction ends.
+///
+/// # Errors
+/// `STALE_EPOCH` when another replica took the partition over, `STALE_CONFIG` when one of its groups has changed since,
+/// `UNKNOWN_PARTITION`.
+pub async fn guard(tx: &mut PgConnection, partition: i32, epoch: i64, config_version: i64) -> Result<(), Error> {
+    let valid = sqlx::query_scalar!(
+        "SELECT 1 FROM assignment.partition WHERE partition = $1 AND epoch = $2 AND config_version <= $3 FOR SHARE",
+        partition,
+        epoch,
+        config_version,
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    if valid.is_some() {
+        return Ok(());
+    }
+    let now = sqlx::query!("SELECT epoch, config_version FROM assignment.partition WHERE partition = $1", partition)
+        .fetch_optional(tx)
+        .await?;
+    Err(match now {
+        None => Error::invalid("UNKNOWN_PARTITION", "there is no such partition").field("partition", "from 0 to 63"),
+        Some(row) if row.epoch != epoch => Error::rejected("STALE_EPOCH", "another replica holds the partition"),
+        Some(_) => Error::rejected("STALE_CONFIG", "the configuration of the partition has changed"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_cover_all_partitions() {
+        for (live, share) in [(0, 64), (1, 64), (2, 32), (3, 22), (64, 1), (200, 1)] {
+            assert_eq!(fair_share(live), share);
+        }
+    }
+}

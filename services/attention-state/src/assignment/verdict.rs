@@ -1,0 +1,73 @@
+//! Whether an offer fits what is true in the transaction. Pure: what the transaction read comes in as values.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hilo_proto::internal::v1::AssignmentOutcome;
+
+use super::load::Loads;
+use crate::attention::domain::{Channel, Rejection, UserKey};
+
+/// What a batch needs to know of a campaign.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CampaignFacts {
+    /// Seconds an agent has to take an offer; 0 is off.
+    pub accept_timeout_seconds: i32,
+    /// Overflow time, when the overflow rings at everyone.
+    pub overflow_seconds: Option<i32>,
+    /// False takes no new offers.
+    pub active: bool,
+}
+
+/// What a batch was decided against.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// Campaigns of the partition that the batch touches.
+    pub campaigns: BTreeMap<String, CampaignFacts>,
+    /// Members (campaign, agent) who are active, not paused and not absent.
+    pub available: BTreeSet<(String, String)>,
+    /// Loads of the agents named, locked; lowered and raised as the batch goes on.
+    pub loads: Loads,
+}
+
+impl Facts {
+    /// Whether an offer to one agent fits.
+    ///
+    /// # Errors
+    /// The outcome that refuses it.
+    pub fn fits(&self, campaign: &str, agent: &UserKey, channel: Channel) -> Result<(), AssignmentOutcome> {
+        if !self.available.contains(&(campaign.to_owned(), agent.as_str().to_owned())) {
+            return Err(AssignmentOutcome::NotAvailable);
+        }
+        let free = self.loads.get(&(agent.clone(), channel)).map_or(0, |load| load.free());
+        if free > 0 { Ok(()) } else { Err(AssignmentOutcome::NoCapacity) }
+    }
+
+    /// Notes how a decision of the batch changes a load.
+    pub fn moved(&mut self, before: Option<&UserKey>, after: Option<&UserKey>, channel: Channel) {
+        for (agent, delta) in [(before, -1), (after, 1)] {
+            if let Some(load) = agent.and_then(|agent| self.loads.get_mut(&(agent.clone(), channel))) {
+                load.load += delta;
+            }
+        }
+    }
+}
+
+/// What a rejection of the domain means to the router.
+pub fn outcome(rejection: &Rejection) -> AssignmentOutcome {
+    match rejection {
+        Rejection::TooEarly => AssignmentOutcome::TooEarly,
+        Rejection::UnknownAttention | Rejection::AlreadyEnded => AssignmentOutcome::Gone,
+        Rejection::AlreadyTaken
+        | Rejection::NotOpen
+        | Rejection::NotYours
+        | Rejection::AttentionClosed
+        | Rejection::FormIncomplete(_)
+        | Rejection::OfferGone
+        | Rejection::OfferOutstanding
+        | Rejection::StaleVersion
+        | Rejection::AlreadyOverflowed
+        | Rejection::TooManyMessages
+        | Rejection::DeliverySettled
+        | Rejection::AlreadyLinked => AssignmentOutcome::Conflict,
+    }
+}

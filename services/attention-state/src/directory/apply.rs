@@ -1,0 +1,176 @@
+//! `ApplyDirectory`: parse, check against what is in force, hash passwords, write, raise the version, tell the others.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use hilo_kit::Error;
+use hilo_kit::db::Db;
+use secrecy::ExposeSecret;
+use sha2::{Digest, Sha256};
+use sqlx::PgConnection;
+
+use super::announce::Announcer;
+use super::domain::diff::{self, Changed};
+use super::domain::groups;
+use super::domain::immutable;
+use super::domain::key::UserKey;
+use super::domain::model::{Credential, Given};
+use super::domain::parse;
+use super::domain::problems::{Problem, Problems};
+use super::store::{read, write};
+use crate::assignment;
+use crate::identity;
+use crate::identity::password::Hasher;
+
+/// What an apply did, or why it did nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Version in force afterwards.
+    pub version: i64,
+    /// One line per difference.
+    pub differences: Vec<String>,
+    /// All errors by line; when there is one, nothing was applied.
+    pub errors: Vec<Problem>,
+}
+
+/// Changes the directory.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    db: Db,
+    hasher: Hasher,
+    announcer: Announcer,
+}
+
+/// Everything the transaction needs; shared because a transaction that lost a race runs again.
+struct Plan {
+    given: Given,
+    /// Users whose password changes, with the hash; empty hashes in a dry run.
+    credentials: Vec<(String, String)>,
+    problems: parking_lot::Mutex<Problems>,
+    zone_known: bool,
+    digest: Vec<u8>,
+    by: String,
+    dry_run: bool,
+}
+
+impl Admin {
+    /// Applies through this database, with this hasher, telling the others by this announcer.
+    pub fn new(db: Db, hasher: Hasher, announcer: Announcer) -> Self {
+        Self { db, hasher, announcer }
+    }
+
+    /// Replaces the directory, all or nothing. `by` names who did it in the trail (`user:<key>`, `service:<name>`).
+    ///
+    /// # Errors
+    /// Database errors, `LOGIN_BUSY`. What is wrong with the text is in the outcome.
+    pub async fn apply(&self, yaml: String, dry_run: bool, by: String) -> Result<Outcome, Error> {
+        let digest = Sha256::digest(yaml.as_bytes()).to_vec();
+        // A large text takes tens of milliseconds; the async workers serve agents meanwhile.
+        let parsed = tokio::task::spawn_blocking(move || parse::parse(&yaml))
+            .await
+            .map_err(|error| Error::internal("PARSER_PANICKED", "the directory could not be read").with_source(error))?;
+        let (given, problems) = match parsed {
+            Ok(found) => found,
+            Err(errors) => {
+                let version = self.db.read(|conn| Box::pin(read::version(conn))).await?;
+                return Ok(Outcome { version, differences: Vec::new(), errors });
+            }
+        };
+        let credentials = self.credentials(&given, dry_run).await?;
+        let zone = given.directory.time_zone.clone();
+        let zone_known =
+            self.db.read(move |conn| Box::pin(async move { write::knows_time_zone(conn, &zone).await })).await?;
+        let problems = parking_lot::Mutex::new(problems);
+        let plan = Arc::new(Plan { given, credentials, problems, zone_known, digest, by, dry_run });
+        let (outcome, changed) = self
+            .db
+            .transaction(move |tx| {
+                let plan = plan.clone();
+                Box::pin(async move { run(tx, &plan).await })
+            })
+            .await?;
+        if changed {
+            tracing::info!(version = outcome.version, differences = outcome.differences.len(), "directory applied");
+            self.announcer.announce(outcome.version);
+        }
+        Ok(outcome)
+    }
+
+    /// Which given passwords are new, hashed outside of the transaction. A password in clear that fits the stored hash is none.
+    async fn credentials(&self, given: &Given, dry_run: bool) -> Result<Vec<(String, String)>, Error> {
+        let users: Vec<String> = given.credentials.iter().map(|(user, _)| user.to_string()).collect();
+        if users.is_empty() {
+            return Ok(Vec::new());
+        }
+        let stored = self
+            .db
+            .read(move |conn| Box::pin(async move { identity::store::hashes(conn, &users).await }))
+            .await?;
+        let stored: std::collections::HashMap<String, String> = stored.into_iter().collect();
+        let changed = stream::iter(given.credentials.iter().cloned())
+            .map(|(user, credential)| self.credential(user.clone(), credential, stored.get(user.as_str()).cloned(), dry_run))
+            .buffered(2)
+            .try_collect::<Vec<_>>()
+            .await?;
+        Ok(changed.into_iter().flatten().collect())
+    }
+
+    async fn credential(
+        &self,
+        user: UserKey,
+        credential: Credential,
+        stored: Option<String>,
+        dry_run: bool,
+    ) -> Result<Option<(String, String)>, Error> {
+        let hash = match credential {
+            Credential::Hash(hash) if stored.as_deref() == Some(hash.expose_secret()) => return Ok(None),
+            Credential::Hash(hash) => hash.expose_secret().to_owned(),
+            Credential::Password(password) => {
+                if stored.is_some() && self.hasher.verify(password.clone(), stored).await? {
+                    return Ok(None);
+                }
+                if dry_run { String::new() } else { self.hasher.hash(password).await? }
+            }
+        };
+        Ok(Some((user.into(), hash)))
+    }
+}
+
+async fn run(tx: &mut PgConnection, plan: &Plan) -> Result<(Outcome, bool), Error> {
+    let version = write::lock(tx).await?;
+    let (_, current) = read::directory(tx).await?;
+    {
+        let mut problems = plan.problems.lock();
+        immutable::check(&current, &plan.given.directory, &mut problems);
+        if !plan.zone_known {
+            problems.add("time_zone", "UNKNOWN_TIME_ZONE", "must be an IANA time zone such as America/Lima");
+        }
+        if !problems.is_empty() {
+            let errors = std::mem::take(&mut *problems).into_sorted();
+            return Ok((Outcome { version, differences: Vec::new(), errors }, false));
+        }
+    }
+    let next = immutable::merge(&current, plan.given.directory.clone());
+    let changed = diff::diff(&current, &next);
+    let differences = lines(&changed, &plan.credentials);
+    if plan.dry_run || differences.is_empty() {
+        return Ok((Outcome { version, differences, errors: Vec::new() }, false));
+    }
+    let version = version + 1;
+    // Lock order: the partitions' fence first, agents' loads last.
+    let groups = groups::groups(&next);
+    let moved = assignment::groups::fence(tx, &groups, version).await?;
+    write::entries(tx, &next, &changed).await?;
+    assignment::groups::store(tx, &groups, &moved, version).await?;
+    let users: Vec<_> = next.users.iter().filter(|one| changed.users.contains(one.key.as_str())).collect();
+    assignment::agents::follow_directory(tx, &users).await?;
+    let (keys, hashes): (Vec<String>, Vec<String>) = plan.credentials.iter().cloned().unzip();
+    identity::store::store_hashes(tx, &keys, &hashes).await?;
+    write::finish(tx, version, &next.time_zone, &plan.by, &plan.digest, &differences).await?;
+    Ok((Outcome { version, differences, errors: Vec::new() }, true))
+}
+
+fn lines(changed: &Changed, credentials: &[(String, String)]) -> Vec<String> {
+    let passwords = credentials.iter().map(|(user, _)| format!("~ user {user}: password"));
+    changed.lines.iter().cloned().chain(passwords).collect()
+}

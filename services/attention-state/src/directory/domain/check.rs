@@ -1,0 +1,158 @@
+//! What must hold between the parts of one YAML text: references, channels, uniqueness.
+
+use std::collections::{HashMap, HashSet};
+
+use super::key::{CampaignKey, UserKey};
+use super::model::{Account, Campaign, Channel, Credential, Directory, Form, OverflowMode, Role, User};
+use super::parse::Draft;
+use super::problems::Problems;
+
+/// Most passwords in clear per apply: each costs about 20 ms of a core.
+pub const MAX_PASSWORDS: usize = 200;
+
+/// Checks the draft and moves the accounts named by campaigns into place.
+pub(super) fn check(draft: &mut Draft) {
+    let problems = &mut draft.problems;
+    let directory = &mut draft.given.directory;
+    unique(directory.accounts.iter().map(|one| one.key.as_str()), "accounts", problems);
+    unique(directory.campaigns.iter().map(|one| one.key.as_str()), "campaigns", problems);
+    unique(directory.users.iter().map(|one| one.key.as_str()), "users", problems);
+    unique(directory.forms.iter().map(|one| one.key.as_str()), "forms", problems);
+    addresses(&directory.accounts, problems);
+    claims(&draft.claims.accounts, directory, problems);
+    campaigns(directory, problems);
+    users(directory, problems);
+    let clear = draft.given.credentials.iter().filter(|(_, one)| matches!(one, Credential::Password(_))).count();
+    if clear > MAX_PASSWORDS {
+        let message = format!("at most {MAX_PASSWORDS} passwords in clear per apply; give `password_hash`");
+        problems.add("users", "TOO_MANY", message);
+    }
+}
+
+fn unique<'a>(keys: impl Iterator<Item = &'a str>, section: &str, problems: &mut Problems) {
+    let mut seen = HashMap::new();
+    for (at, key) in keys.enumerate() {
+        let path = format!("{section}[{at}].key");
+        let first = *seen.entry(key).or_insert(at);
+        if first != at && !key.is_empty() {
+            let line = problems.line(&format!("{section}[{first}].key"));
+            problems.add(&path, "DUPLICATE", format!("`{key}` stands already on line {line}"));
+        }
+    }
+}
+
+fn addresses(accounts: &[Account], problems: &mut Problems) {
+    let mut seen = HashMap::new();
+    for (at, account) in accounts.iter().enumerate().filter(|(_, account)| !account.address.is_empty()) {
+        let first = *seen.entry(account.address.to_lowercase()).or_insert(at);
+        if first != at {
+            let line = problems.line(&format!("accounts[{first}].address"));
+            let message = format!("the account on line {line} has this address too");
+            problems.add(&format!("accounts[{at}].address"), "DUPLICATE_ADDRESS", message);
+        }
+    }
+}
+
+type Claim = (String, super::key::AccountKey, CampaignKey);
+
+fn claims(claims: &[Claim], directory: &mut Directory, problems: &mut Problems) {
+    let channels: HashMap<&CampaignKey, Channel> =
+        directory.campaigns.iter().map(|one| (&one.key, one.channel)).collect();
+    let positions: HashMap<_, usize> =
+        directory.accounts.iter().enumerate().rev().map(|(at, one)| (one.key.clone(), at)).collect();
+    let mut owners: Vec<(usize, CampaignKey)> = Vec::new();
+    for (path, account, campaign) in claims {
+        let Some(at) = positions.get(account).copied() else {
+            problems.add(path, "UNKNOWN_ACCOUNT", format!("no account has the key `{account}`"));
+            continue;
+        };
+        let channel = directory.accounts.get(at).map(|one| one.channel);
+        if channel.is_some() && channel != channels.get(campaign).copied() {
+            problems.add(path, "WRONG_CHANNEL", format!("`{account}` is an account of another channel"));
+        }
+        match owners.iter().find(|(owned, _)| *owned == at) {
+            Some((_, owner)) if owner != campaign => {
+                problems.add(path, "ACCOUNT_SHARED", format!("`{account}` belongs to the campaign `{owner}` already"));
+            }
+            Some(_) => {}
+            None => owners.push((at, campaign.clone())),
+        }
+    }
+    for (at, owner) in owners {
+        if let Some(account) = directory.accounts.get_mut(at) {
+            account.campaign = Some(owner);
+        }
+    }
+    for (at, account) in directory.accounts.iter().enumerate() {
+        if account.active && account.campaign.is_none() {
+            let message = "an active account belongs to a campaign; name it in that campaign's `accounts`";
+            problems.add(&format!("accounts[{at}]"), "ACCOUNT_WITHOUT_CAMPAIGN", message);
+        }
+    }
+}
+
+fn campaigns(directory: &Directory, problems: &mut Problems) {
+    let users: HashMap<&UserKey, &User> = directory.users.iter().map(|one| (&one.key, one)).collect();
+    let campaigns: HashMap<&CampaignKey, &Campaign> = directory.campaigns.iter().map(|one| (&one.key, one)).collect();
+    let forms: HashSet<&str> = directory.forms.iter().map(|one: &Form| one.key.as_str()).collect();
+    for (at, campaign) in directory.campaigns.iter().enumerate() {
+        let path = format!("campaigns[{at}]");
+        for (position, member) in campaign.members.iter().enumerate() {
+            let inner = format!("{path}.members[{position}]");
+            match users.get(member) {
+                None => problems.add(&inner, "UNKNOWN_USER", format!("no user has the key `{member}`")),
+                Some(user) if !user.roles.contains(&Role::Agent) => {
+                    problems.add(&inner, "NOT_AN_AGENT", format!("`{member}` has not the role agent"));
+                }
+                Some(_) => {}
+            }
+        }
+        for (field, form) in [("inbound_form", &campaign.inbound_form), ("outbound_form", &campaign.outbound_form)] {
+            if let Some(form) = form.as_ref().filter(|form| !forms.contains(form.as_str())) {
+                problems.add(&format!("{path}.{field}"), "UNKNOWN_FORM", format!("no form has the key `{form}`"));
+            }
+        }
+        overflow(campaign, &path, &campaigns, problems);
+    }
+}
+
+fn overflow(
+    campaign: &Campaign,
+    path: &str,
+    campaigns: &HashMap<&CampaignKey, &Campaign>,
+    problems: &mut Problems,
+) {
+    let inner = format!("{path}.overflow_campaign");
+    match (campaign.overflow_mode, &campaign.overflow_campaign) {
+        (OverflowMode::None | OverflowMode::AssignToAll, None) => {}
+        (OverflowMode::None | OverflowMode::AssignToAll, Some(_)) => {
+            problems.add(&inner, "OVERFLOW_TARGET", "only `overflow_mode: send_to_campaign` has a target");
+        }
+        (OverflowMode::SendToCampaign, None) => {
+            problems.add(&inner, "OVERFLOW_TARGET", "`overflow_mode: send_to_campaign` needs a target");
+        }
+        (OverflowMode::SendToCampaign, Some(target)) if *target == campaign.key => {
+            problems.add(&inner, "OVERFLOW_TARGET", "a campaign cannot overflow into itself");
+        }
+        (OverflowMode::SendToCampaign, Some(target)) => match campaigns.get(target) {
+            None => problems.add(&inner, "UNKNOWN_CAMPAIGN", format!("no campaign has the key `{target}`")),
+            Some(other) if other.channel != campaign.channel => {
+                problems.add(&inner, "WRONG_CHANNEL", format!("`{target}` is a campaign of another channel"));
+            }
+            Some(_) => problems.add(&format!("{path}.overflow_mode"), "NOT_YET_SUPPORTED", SEND_LATER),
+        },
+    }
+}
+
+/// Transfers come later; accepting the mode would mean an overflow that silently never happens.
+const SEND_LATER: &str = "sending to another campaign is not supported yet; use none or assign_to_all";
+
+fn users(directory: &Directory, problems: &mut Problems) {
+    let campaigns: HashSet<&CampaignKey> = directory.campaigns.iter().map(|one| &one.key).collect();
+    for (at, user) in directory.users.iter().enumerate() {
+        for campaign in user.campaigns.iter().filter(|one| !campaigns.contains(one)) {
+            let message = format!("no campaign has the key `{campaign}`");
+            problems.add(&format!("users[{at}].campaigns"), "UNKNOWN_CAMPAIGN", message);
+        }
+    }
+}

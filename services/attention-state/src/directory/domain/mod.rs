@@ -1,0 +1,15 @@
+//! The directory as plain values: reading it from YAML with a line for every error, comparing two of them, and finding
+//! which campaigns must be routed together. No database, no clock.
+
+pub mod check;
+pub mod diff;
+pub mod forms;
+pub mod groups;
+pub mod immutable;
+pub mod key;
+pub mod model;
+pub mod parse;
+pub mod people;
+pub mod problems;
+pub mod section;
+pub mod tree;

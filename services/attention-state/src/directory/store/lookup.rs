@@ -1,0 +1,166 @@
+//! Single questions of other modules, inside their transactions.
+
+use std::collections::BTreeSet;
+
+use hilo_kit::Error;
+use sqlx::PgConnection;
+use sqlx::types::Json;
+
+use super::read::CampaignRow;
+use crate::directory::domain::key::FormKey;
+use crate::directory::domain::model::{Campaign, Form, FormField, Role};
+
+/// What a user may do, as the directory says it now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Key.
+    pub user_key: String,
+    /// Name.
+    pub name: String,
+    /// False may do nothing.
+    pub active: bool,
+    /// Roles.
+    pub roles: BTreeSet<Role>,
+    /// Campaigns the user is a member of, by key.
+    pub member_of: Vec<String>,
+    /// Campaigns he may see: those he is a member of, and those he was given as supervisor, reporter or monitor.
+    pub campaigns: BTreeSet<String>,
+}
+
+impl Access {
+    /// True when active and in the role.
+    pub fn has(&self, role: Role) -> bool {
+        self.active && self.roles.contains(&role)
+    }
+
+    /// True when the user may see what belongs to the campaign; a coordinator sees all.
+    pub fn may_see(&self, campaign_key: &str) -> bool {
+        self.active && (self.roles.contains(&Role::Coordinator) || self.campaigns.contains(campaign_key))
+    }
+
+    /// True when the user serves the campaign's customers: an active agent who is a member.
+    pub fn may_serve(&self, campaign_key: &str) -> bool {
+        self.has(Role::Agent) && self.member_of.iter().any(|one| one == campaign_key)
+    }
+}
+
+/// The campaign an account's inbound messages enter; `None` when the account is unknown.
+///
+/// # Errors
+/// Database errors.
+pub async fn campaign_for_account(conn: &mut PgConnection, account_key: &str) -> Result<Option<Campaign>, Error> {
+    let row = sqlx::query_as!(
+        CampaignRow,
+        "SELECT campaign.campaign_key, name, description, campaign.channel, assignment_mode, accept_timeout_seconds,
+             overflow_seconds, overflow_mode, overflow_campaign_key, inbound_form_key, outbound_form_key, signature,
+             campaign.active, member_keys
+         FROM directory.account JOIN directory.campaign ON campaign.campaign_key = account.campaign_key
+         WHERE account_key = $1",
+        account_key,
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.map(CampaignRow::into_campaign).transpose()
+}
+
+/// A campaign, active or not.
+///
+/// # Errors
+/// Database errors.
+pub async fn campaign(conn: &mut PgConnection, key: &str) -> Result<Option<Campaign>, Error> {
+    let row = sqlx::query_as!(
+        CampaignRow,
+        "SELECT campaign_key, name, description, channel, assignment_mode, accept_timeout_seconds, overflow_seconds,
+             overflow_mode, overflow_campaign_key, inbound_form_key, outbound_form_key, signature, active, member_keys
+         FROM directory.campaign WHERE campaign_key = $1",
+        key,
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.map(CampaignRow::into_campaign).transpose()
+}
+
+/// Several campaigns at once, in no order.
+///
+/// # Errors
+/// Database errors.
+pub async fn campaigns(conn: &mut PgConnection, keys: &[String]) -> Result<Vec<Campaign>, Error> {
+    let rows = sqlx::query_as!(
+        CampaignRow,
+        "SELECT campaign_key, name, description, channel, assignment_mode, accept_timeout_seconds, overflow_seconds,
+             overflow_mode, overflow_campaign_key, inbound_form_key, outbound_form_key, signature, active, member_keys
+         FROM directory.campaign WHERE campaign_key = ANY($1)",
+        keys,
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(CampaignRow::into_campaign).collect()
+}
+
+/// A form at a version, or as it is now.
+///
+/// # Errors
+/// Database errors.
+pub async fn form(conn: &mut PgConnection, key: &str, version: Option<i32>) -> Result<Option<Form>, Error> {
+    let row = sqlx::query!(
+        r#"SELECT version, title, fields AS "fields: Json<Vec<FormField>>", created_at
+           FROM directory.form JOIN directory.form_version USING (form_key)
+           WHERE form_key = $1 AND version = coalesce($2, current_version)"#,
+        key,
+        version,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Form {
+        key: FormKey::unchecked(key),
+        version: row.version,
+        title: row.title,
+        fields: row.fields.0,
+        created_at: row.created_at,
+    }))
+}
+
+/// What a user may do; `None` when unknown.
+///
+/// # Errors
+/// Database errors.
+pub async fn access(conn: &mut PgConnection, user_key: &str) -> Result<Option<Access>, Error> {
+    let row = sqlx::query!(
+        r#"SELECT name, active, roles, campaign_keys,
+               ARRAY(SELECT campaign_key FROM directory.campaign_member AS member
+                     WHERE member.user_key = app_user.user_key ORDER BY campaign_key) AS "member_of!"
+           FROM directory.app_user WHERE user_key = $1"#,
+        user_key,
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.map(|row| {
+        let roles: BTreeSet<Role> = row.roles.iter().map(|one| one.parse()).collect::<Result<_, _>>()?;
+        let scoped = [Role::Supervisor, Role::Reporter, Role::Monitor].iter().any(|role| roles.contains(role));
+        let given = if scoped { row.campaign_keys } else { Vec::new() };
+        Ok(Access {
+            user_key: user_key.to_owned(),
+            name: row.name,
+            active: row.active,
+            roles,
+            campaigns: row.member_of.iter().cloned().chain(given).collect(),
+            member_of: row.member_of,
+        })
+    })
+    .transpose()
+}
+
+/// Address and display name that an account's mail is sent under; `None` when the account is unknown.
+/// (Added for `attention::send`; the owner of this file may move it.)
+///
+/// # Errors
+/// Database errors.
+pub async fn sender(conn: &mut PgConnection, account_key: &str) -> Result<Option<(String, String)>, Error> {
+    let row = sqlx::query!(
+        "SELECT address, display_name FROM directory.account WHERE account_key = $1 AND channel = 'email'",
+        account_key,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| (row.address, row.display_name)))
+}

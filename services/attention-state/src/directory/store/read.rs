@@ -1,0 +1,171 @@
+//! Loads the whole directory. Under one snapshot or the state row's lock, so that its parts fit each other.
+
+use std::str::FromStr;
+
+use hilo_kit::Error;
+use sqlx::PgConnection;
+use sqlx::types::Json;
+
+use crate::directory::domain::key::{AccountKey, CampaignKey, FormKey, UserKey};
+use crate::directory::domain::model::{
+    Account, AssignmentMode, Campaign, Channel, Directory, Form, FormField, MailServer, OverflowMode, Role, User,
+};
+
+/// A stored word that its CHECK constraint allows but this binary does not know.
+fn corrupt(what: &'static str) -> Error {
+    Error::corrupt("UNKNOWN_WORD", format!("a stored {what} is not known"))
+}
+
+macro_rules! from_str {
+    ($($name:ident),+) => {
+        $(impl FromStr for $name {
+            type Err = Error;
+            fn from_str(word: &str) -> Result<Self, Error> {
+                $name::parse(word).ok_or_else(|| corrupt(stringify!($name)))
+            }
+        })+
+    };
+}
+from_str!(Channel, AssignmentMode, OverflowMode, Role);
+
+/// The version in force.
+///
+/// # Errors
+/// Database errors.
+pub async fn version(conn: &mut PgConnection) -> Result<i64, Error> {
+    Ok(sqlx::query_scalar!("SELECT version FROM directory.state").fetch_one(conn).await?)
+}
+
+/// Version and directory. Call it in a snapshot or under the state row's lock.
+///
+/// # Errors
+/// Database errors.
+pub async fn directory(conn: &mut PgConnection) -> Result<(i64, Directory), Error> {
+    let state = sqlx::query!("SELECT version, time_zone FROM directory.state").fetch_one(&mut *conn).await?;
+    let directory = Directory {
+        time_zone: state.time_zone,
+        accounts: accounts(conn).await?,
+        campaigns: campaigns(conn).await?,
+        users: users(conn).await?,
+        forms: forms(conn).await?,
+    };
+    Ok((state.version, directory))
+}
+
+async fn accounts(conn: &mut PgConnection) -> Result<Vec<Account>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT account_key, channel, address, display_name, accept_unauthenticated_replies,
+               imap AS "imap: Json<MailServer>", smtp AS "smtp: Json<MailServer>", active, campaign_key
+           FROM directory.account ORDER BY account_key COLLATE "C""#
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(Account {
+                key: AccountKey::unchecked(row.account_key),
+                channel: row.channel.parse()?,
+                address: row.address,
+                display_name: row.display_name,
+                accept_unauthenticated_replies: row.accept_unauthenticated_replies,
+                imap: row.imap.map(|one| one.0),
+                smtp: row.smtp.map(|one| one.0),
+                active: row.active,
+                campaign: row.campaign_key.map(CampaignKey::unchecked),
+            })
+        })
+        .collect()
+}
+
+/// A campaign as its row holds it.
+pub(super) struct CampaignRow {
+    pub campaign_key: String,
+    pub name: String,
+    pub description: String,
+    pub channel: String,
+    pub assignment_mode: String,
+    pub accept_timeout_seconds: i32,
+    pub overflow_seconds: i32,
+    pub overflow_mode: String,
+    pub overflow_campaign_key: Option<String>,
+    pub inbound_form_key: Option<String>,
+    pub outbound_form_key: Option<String>,
+    pub signature: String,
+    pub active: bool,
+    pub member_keys: Vec<String>,
+}
+
+impl CampaignRow {
+    pub(super) fn into_campaign(self) -> Result<Campaign, Error> {
+        Ok(Campaign {
+            key: CampaignKey::unchecked(self.campaign_key),
+            name: self.name,
+            description: self.description,
+            channel: self.channel.parse()?,
+            members: self.member_keys.into_iter().map(UserKey::unchecked).collect(),
+            assignment_mode: self.assignment_mode.parse()?,
+            accept_timeout_seconds: self.accept_timeout_seconds,
+            overflow_seconds: self.overflow_seconds,
+            overflow_mode: self.overflow_mode.parse()?,
+            overflow_campaign: self.overflow_campaign_key.map(CampaignKey::unchecked),
+            inbound_form: self.inbound_form_key.map(FormKey::unchecked),
+            outbound_form: self.outbound_form_key.map(FormKey::unchecked),
+            signature: self.signature,
+            active: self.active,
+        })
+    }
+}
+
+async fn campaigns(conn: &mut PgConnection) -> Result<Vec<Campaign>, Error> {
+    let rows = sqlx::query_as!(
+        CampaignRow,
+        r#"SELECT campaign_key, name, description, channel, assignment_mode, accept_timeout_seconds, overflow_seconds,
+               overflow_mode, overflow_campaign_key, inbound_form_key, outbound_form_key, signature, active, member_keys
+           FROM directory.campaign ORDER BY campaign_key COLLATE "C""#
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(CampaignRow::into_campaign).collect()
+}
+
+async fn users(conn: &mut PgConnection) -> Result<Vec<User>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT user_key, name, roles, campaign_keys, active, email_capacity, whatsapp_capacity
+           FROM directory.app_user ORDER BY user_key COLLATE "C""#
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(User {
+                key: UserKey::unchecked(row.user_key),
+                name: row.name,
+                roles: row.roles.iter().map(|one| one.parse()).collect::<Result<_, _>>()?,
+                campaigns: row.campaign_keys.into_iter().map(CampaignKey::unchecked).collect(),
+                active: row.active,
+                email_capacity: row.email_capacity,
+                whatsapp_capacity: row.whatsapp_capacity,
+            })
+        })
+        .collect()
+}
+
+async fn forms(conn: &mut PgConnection) -> Result<Vec<Form>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT form_key, version, title, fields AS "fields: Json<Vec<FormField>>", created_at
+           FROM directory.form JOIN directory.form_version USING (form_key)
+           WHERE version = current_version ORDER BY form_key COLLATE "C""#
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Form {
+            key: FormKey::unchecked(row.form_key),
+            version: row.version,
+            title: row.title,
+            fields: row.fields.0,
+            created_at: row.created_at,
+        })
+        .collect())
+}

@@ -1,0 +1,100 @@
+//! Rows of credentials and revoked tokens.
+
+use hilo_kit::Error;
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// Most revoked tokens that are told to other services; far more than people sign out within twelve hours.
+const MAX_REVOKED: i64 = 20_000;
+
+/// The stored hash of an active user.
+///
+/// # Errors
+/// Database errors.
+pub async fn hash_of(conn: &mut PgConnection, user: &str) -> Result<Option<String>, Error> {
+    Ok(sqlx::query_scalar!(
+        "SELECT password_hash FROM identity.credential
+         JOIN directory.app_user USING (user_key) WHERE user_key = $1 AND active",
+        user,
+    )
+    .fetch_optional(conn)
+    .await?)
+}
+
+/// The stored hashes of these users, active or not.
+///
+/// # Errors
+/// Database errors.
+pub async fn hashes(conn: &mut PgConnection, users: &[String]) -> Result<Vec<(String, String)>, Error> {
+    let rows = sqlx::query!("SELECT user_key, password_hash FROM identity.credential WHERE user_key = ANY($1)", users)
+        .fetch_all(conn)
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.user_key, row.password_hash)).collect())
+}
+
+/// Stores hashes.
+///
+/// # Errors
+/// Database errors.
+pub async fn store_hashes(tx: &mut PgConnection, users: &[String], hashes: &[String]) -> Result<(), Error> {
+    sqlx::query!(
+        "INSERT INTO identity.credential (user_key, password_hash) SELECT * FROM unnest($1::text[], $2::text[])
+         ON CONFLICT (user_key) DO UPDATE SET password_hash = excluded.password_hash, changed_at = now()",
+        users,
+        hashes,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Revokes a token and forgets those that have expired by themselves.
+///
+/// # Errors
+/// Database errors.
+pub async fn revoke(
+    tx: &mut PgConnection,
+    token_id: Uuid,
+    user: &str,
+    expires_at: OffsetDateTime,
+) -> Result<(), Error> {
+    // An hour of grace, so that a machine with a slow clock does not take an expired token for a living one.
+    sqlx::query!("DELETE FROM identity.revoked_token WHERE expires_at < now() - interval '1 hour'")
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query!(
+        "INSERT INTO identity.revoked_token (token_id, user_key, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        token_id,
+        user,
+        expires_at,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Ids of tokens that are revoked and not dead by themselves, newest first.
+///
+/// # Errors
+/// Database errors.
+pub async fn revoked(conn: &mut PgConnection) -> Result<Vec<Uuid>, Error> {
+    Ok(sqlx::query_scalar!(
+        "SELECT token_id FROM identity.revoked_token WHERE expires_at >= now() - interval '1 hour'
+         ORDER BY revoked_at DESC LIMIT $1",
+        MAX_REVOKED,
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
+/// True when the token was revoked.
+///
+/// # Errors
+/// Database errors.
+pub async fn is_revoked(conn: &mut PgConnection, token_id: Uuid) -> Result<bool, Error> {
+    Ok(sqlx::query_scalar!("SELECT 1 FROM identity.revoked_token WHERE token_id = $1", token_id)
+        .fetch_optional(conn)
+        .await?
+        .is_some())
+}
