@@ -26,11 +26,14 @@ CREATE TABLE attention.message (
     sender_verified     boolean NOT NULL DEFAULT true,
     delivery_state      text,
     delivery_detail     text NOT NULL DEFAULT '',
-    delivery_sequence   bigint NOT NULL DEFAULT 0,
+    -- Place in the channel ledger's order; a redelivery after a crash may commit out of it.
+    conversation_key    uuid,
+    conversation_number bigint,
     CONSTRAINT position_is_unique_in_attention UNIQUE (attention_id, position),
     CONSTRAINT direction_is_known CHECK (direction IN ('inbound', 'outbound')),
     CONSTRAINT delivery_state_iff_outbound CHECK ((direction = 'outbound') = (delivery_state IS NOT NULL)),
     CONSTRAINT delivery_state_is_known CHECK (delivery_state IN ('queued', 'sent', 'failed', 'unknown')),
+    CONSTRAINT ledger_place_is_whole CHECK ((conversation_key IS NULL) = (conversation_number IS NULL)),
     CONSTRAINT agent_iff_outbound CHECK ((direction = 'outbound') = (agent_key IS NOT NULL))
 );
 CREATE INDEX message_of_interaction ON attention.message (interaction_id, position);

@@ -1,1 +1,30 @@
 //! Settings of attention-state, section `attention-state` of the configuration file.
+
+use hilo_kit::config::{DatabaseConfig, GrpcConfig, Problems, Secret};
+use serde::Deserialize;
+
+/// The whole configuration of this service.
+pub type Config = hilo_kit::config::ServiceConfig<Section>;
+
+/// Own settings.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Section {
+    /// Where gRPC listens.
+    pub grpc: GrpcConfig,
+    /// Database `hilo_attention`.
+    pub database: DatabaseConfig,
+    /// Ed25519 private key (PKCS#8 PEM) that users' tokens are signed with; only this service has it.
+    pub signing_key: Secret,
+    /// Key of the token in our Message-IDs and reply addresses; email-ingest verifies with the same one.
+    pub thread_key: Secret,
+}
+
+impl hilo_kit::config::Section for Section {
+    fn validate(&self, problems: &mut Problems) {
+        self.database.validate(problems, "database");
+        problems.require(!self.signing_key.is_empty(), "signing_key", "must be an Ed25519 private key in PEM form");
+        let long = self.thread_key.expose().len() >= hilo_kit::thread_token::MIN_KEY_BYTES;
+        problems.require(long, "thread_key", "must be at least 16 bytes long");
+    }
+}

@@ -1,1 +1,12 @@
-//! Being written.
+//! Attentions: life cycle, messages, threads. `domain` decides, `store` keeps, `work` and `commands` bring both together
+//! in one transaction with the outbox; nobody else writes these tables.
+
+pub mod commands;
+pub mod domain;
+mod outbox;
+pub(crate) mod published;
+pub(crate) mod store;
+pub(crate) mod threads;
+pub mod work;
+
+pub use store::Wait;

@@ -1,1 +1,7 @@
-//! Being written.
+//! Customers: created by their first message, found by any of their addresses and numbers.
+//!
+//! Owns schema `contact`. Others speak to it through the functions re-exported here.
+
+mod store;
+
+pub(crate) use store::{EmailIdentity, contact, contacts, is_known_in, resolve_emails, update};

@@ -1,1 +1,20 @@
-//! Being written.
+//! Takes in what the channel services hand over: mails (INBOUND) and the fate of sends (DELIVERY).
+//!
+//! Batches: many messages, one transaction, multi-row statements, acknowledged after the commit. What another transaction
+//! has locked answers busy and comes again; a failed batch is tried again one by one. Who a mail belongs to is decided
+//! here, inside the transaction (`threading`), from the evidence the channel service delivered.
+
+mod delivery;
+mod inbound;
+mod mail;
+mod plan;
+mod threading;
+
+pub(crate) use delivery::DeliveryHandler;
+pub(crate) use inbound::InboundHandler;
+pub(crate) use mail::normal;
+
+/// Durable consumer of INBOUND; also the name in the inbox.
+pub(crate) const INBOUND_CONSUMER: &str = "attention-intake";
+/// Durable consumer of DELIVERY.
+pub(crate) const DELIVERY_CONSUMER: &str = "attention-delivery";

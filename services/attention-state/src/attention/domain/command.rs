@@ -1,0 +1,151 @@
+//! What can be asked of an attention. Ids and instants that a command may need are made by the caller.
+
+use time::{Duration, OffsetDateTime};
+
+use super::delivery::DeliveryState;
+use super::keys::{
+    AccountKey, AttentionId, CampaignKey, ContactId, InteractionId, OfferId, UserKey,
+};
+use super::rejection::FieldProblem;
+use super::state::{Channel, MessageSummary};
+
+/// A command; `decide` answers events or a rejection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// A message of the customer: appended to the live interaction, or begins one, or begins the attention.
+    ReceiveMessage {
+        /// The message.
+        message: MessageSummary,
+        /// Since when the customer waits, should an interaction begin.
+        waiting_since: OffsetDateTime,
+        /// Id of the interaction, should one begin.
+        interaction: InteractionId,
+        /// Campaign of the interaction, should one begin.
+        campaign: CampaignKey,
+        /// How the attention begins when there is none yet.
+        opening: Option<Opening>,
+    },
+    /// The router's offer. A compare-and-set on the version.
+    MakeOffer {
+        /// Version it was decided on.
+        version: i64,
+        /// Id of the offer.
+        offer: OfferId,
+        /// Whom it rings at; `None` is everyone.
+        agent: Option<UserKey>,
+        /// When it moves on.
+        deadline_at: Option<OffsetDateTime>,
+    },
+    /// The outstanding offer moves on.
+    ExpireOffer {
+        /// Version it was decided on.
+        version: i64,
+        /// The offer.
+        offer: OfferId,
+        /// Why.
+        because: Expire,
+    },
+    /// The overflow time passed: it rings at everyone.
+    Overflow {
+        /// Version it was decided on.
+        version: i64,
+        /// Overflow time of the campaign.
+        after: Duration,
+    },
+    /// An agent lets his offer pass.
+    DeclineOffer {
+        /// The offer.
+        offer: OfferId,
+        /// Who declines.
+        agent: UserKey,
+    },
+    /// An agent opens the interaction: the one atomic claim.
+    Open {
+        /// Who.
+        agent: UserKey,
+    },
+    /// An agent gives it back to the queue.
+    Release {
+        /// Who.
+        agent: UserKey,
+    },
+    /// An agent's message is committed and will be sent.
+    SendMessage {
+        /// Who.
+        agent: UserKey,
+        /// The message.
+        message: MessageSummary,
+    },
+    /// What became of a send.
+    ReportDelivery {
+        /// The message as known.
+        message: MessageSummary,
+        /// State reported.
+        reported: DeliveryState,
+    },
+    /// An agent saved the form.
+    SaveForm {
+        /// Who.
+        agent: UserKey,
+    },
+    /// An agent ends the interaction.
+    End {
+        /// Who.
+        agent: UserKey,
+        /// True closes the attention too.
+        close: bool,
+        /// What the form still lacks; empty when it is complete.
+        problems: Vec<FieldProblem>,
+    },
+    /// The parent of its first message came late: it follows that attention.
+    Link {
+        /// The earlier attention.
+        to: AttentionId,
+    },
+}
+
+/// How an attention begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// Id.
+    pub attention: AttentionId,
+    /// Human number.
+    pub number: i64,
+    /// Channel.
+    pub channel: Channel,
+    /// Account it came in by.
+    pub account: AccountKey,
+    /// Customer.
+    pub contact: ContactId,
+    /// Attention it follows.
+    pub linked: Option<AttentionId>,
+}
+
+/// Why an offer moves on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expire {
+    /// Its deadline passed.
+    AcceptTimeout,
+    /// Its agent has no live session.
+    AgentAbsent,
+    /// Its agent paused.
+    AgentPaused,
+}
+
+impl Expire {
+    /// The stable word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Expire::AcceptTimeout => "accept_timeout",
+            Expire::AgentAbsent => "agent_absent",
+            Expire::AgentPaused => "agent_paused",
+        }
+    }
+
+    /// From the word.
+    pub fn of(word: &str) -> Option<Self> {
+        [Expire::AcceptTimeout, Expire::AgentAbsent, Expire::AgentPaused]
+            .into_iter()
+            .find(|expire| expire.word() == word)
+    }
+}

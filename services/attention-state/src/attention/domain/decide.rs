@@ -1,0 +1,288 @@
+//! Decides a command on a state: the events that follow from it, each with the state after it, or why not.
+
+use time::{Duration, OffsetDateTime};
+
+use super::command::{Command, Expire, Opening};
+use super::delivery::DeliveryState;
+use super::event::{Event, Withdrawn};
+use super::evolve::evolve;
+use super::keys::{CampaignKey, InteractionId, OfferId, UserKey};
+use super::rejection::{FieldProblem, Rejection};
+use super::state::{Attention, Direction, Interaction, MessageKind, MessageSummary, Offer, Phase, Stage};
+
+/// Most messages of one interaction; a flood beyond it is refused, not hidden.
+pub const MAX_MESSAGES: i32 = 5_000;
+
+/// What follows from a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// State after it; `None` only when nothing began.
+    pub state: Option<Attention>,
+    /// What happened, in order; empty when the command found its wish fulfilled.
+    pub events: Vec<Happened>,
+}
+
+/// An event with the state after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Happened {
+    /// What happened.
+    pub event: Event,
+    /// The attention after it.
+    pub after: Attention,
+}
+
+/// Collects events, keeping the state after each.
+struct Course {
+    state: Option<Attention>,
+    events: Vec<Happened>,
+}
+
+impl Course {
+    fn then(mut self, event: Event) -> Self {
+        self.state = evolve(self.state.take(), &event);
+        if let Some(after) = &self.state {
+            self.events.push(Happened { event, after: after.clone() });
+        }
+        self
+    }
+
+    fn decided(self) -> Result<Decision, Rejection> {
+        Ok(Decision { state: self.state, events: self.events })
+    }
+}
+
+/// Decides `command` at `now` (the database's clock).
+///
+/// # Errors
+/// The rejection, when the state forbids it.
+pub fn decide(state: Option<&Attention>, command: Command, now: OffsetDateTime) -> Result<Decision, Rejection> {
+    let course = Course { state: state.cloned(), events: Vec::new() };
+    match command {
+        Command::ReceiveMessage { message, waiting_since, interaction, campaign, opening } => {
+            receive(course, Received { message, waiting_since, interaction, campaign, opening }, now)
+        }
+        Command::MakeOffer { version, offer, agent, deadline_at } => {
+            make_offer(course, version, Offer { id: offer, agent, offered_at: now, deadline_at })
+        }
+        Command::ExpireOffer { version, offer, because } => expire(course, version, offer, because, now),
+        Command::Overflow { version, after } => overflow(course, version, after, now),
+        Command::DeclineOffer { offer, agent } => decline(course, offer, agent),
+        Command::Open { agent } => open(course, agent, now),
+        Command::Release { agent } => {
+            opened_by(&course, &agent)?;
+            course.then(Event::InteractionReleased { agent, at: now }).decided()
+        }
+        Command::SendMessage { agent, message } => send(course, &agent, message),
+        Command::ReportDelivery { message, reported } => report(course, message, reported),
+        Command::SaveForm { agent } => {
+            opened_by(&course, &agent)?;
+            course.then(Event::FormSaved).decided()
+        }
+        Command::End { agent, close, problems } => end(course, &agent, close, problems, now),
+        Command::Link { to } => {
+            let attention = existing(&course)?;
+            if attention.linked.is_some() || attention.id == to {
+                return Err(Rejection::AlreadyLinked);
+            }
+            course.then(Event::AttentionLinked { to }).decided()
+        }
+    }
+}
+
+struct Received {
+    message: MessageSummary,
+    waiting_since: OffsetDateTime,
+    interaction: InteractionId,
+    campaign: CampaignKey,
+    opening: Option<Opening>,
+}
+
+fn receive(course: Course, received: Received, now: OffsetDateTime) -> Result<Decision, Rejection> {
+    let Some(attention) = &course.state else {
+        let opening = received.opening.clone().ok_or(Rejection::UnknownAttention)?;
+        let campaign = received.campaign.clone();
+        return begin(course.then(Event::AttentionOpened { opening, campaign }), received, now);
+    };
+    if attention.phase != Phase::Open {
+        return Err(Rejection::AttentionClosed);
+    }
+    match &attention.interaction {
+        Some(live) if live.is_live() => {
+            if live.message_count >= MAX_MESSAGES {
+                return Err(Rejection::TooManyMessages);
+            }
+            course.then(Event::MessageReceived { message: received.message, begins: false }).decided()
+        }
+        Some(_) | None => begin(course, received, now),
+    }
+}
+
+fn begin(course: Course, received: Received, now: OffsetDateTime) -> Result<Decision, Rejection> {
+    course
+        .then(Event::InteractionQueued {
+            interaction: received.interaction,
+            direction: Direction::Inbound,
+            campaign: received.campaign,
+            waiting_since: received.waiting_since.min(now),
+            queued_at: now,
+        })
+        .then(Event::MessageReceived { message: received.message, begins: true })
+        .decided()
+}
+
+fn make_offer(course: Course, version: i64, offer: Offer) -> Result<Decision, Rejection> {
+    let queued = queued_at_version(&course, version)?;
+    if queued.offer.is_some() {
+        return Err(Rejection::OfferOutstanding);
+    }
+    course.then(Event::InteractionOffered { offer }).decided()
+}
+
+fn expire(
+    course: Course,
+    version: i64,
+    id: OfferId,
+    because: Expire,
+    now: OffsetDateTime,
+) -> Result<Decision, Rejection> {
+    let queued = queued_at_version(&course, version)?;
+    let offer = queued.offer.filter(|offer| offer.id == id).ok_or(Rejection::OfferGone)?;
+    let withdrawn = match because {
+        Expire::AcceptTimeout => {
+            if offer.deadline_at.is_none_or(|deadline| now < deadline) {
+                return Err(Rejection::TooEarly);
+            }
+            Withdrawn::AcceptTimeout
+        }
+        Expire::AgentAbsent => Withdrawn::AgentAbsent,
+        Expire::AgentPaused => Withdrawn::AgentPaused,
+    };
+    let passed_by = offer.agent.clone();
+    course.then(Event::OfferWithdrawn { offer: id, passed_by, rings_on: false, because: withdrawn }).decided()
+}
+
+fn overflow(course: Course, version: i64, after: Duration, now: OffsetDateTime) -> Result<Decision, Rejection> {
+    let queued = queued_at_version(&course, version)?;
+    if queued.overflowed {
+        return Err(Rejection::AlreadyOverflowed);
+    }
+    if now - queued.queued_at < after {
+        return Err(Rejection::TooEarly);
+    }
+    let course = match queued.offer {
+        Some(offer) => course.then(withdraw(offer.id, Withdrawn::Overflow)),
+        None => course,
+    };
+    course.then(Event::InteractionOverflowed).decided()
+}
+
+fn withdraw(offer: OfferId, because: Withdrawn) -> Event {
+    Event::OfferWithdrawn { offer, passed_by: None, rings_on: false, because }
+}
+
+fn decline(course: Course, id: OfferId, agent: UserKey) -> Result<Decision, Rejection> {
+    let interaction = addressed(&course)?;
+    let Stage::Queued { offer: Some(offer), .. } = &interaction.stage else {
+        return Err(Rejection::OfferGone);
+    };
+    if offer.id != id {
+        return Err(Rejection::OfferGone);
+    }
+    if offer.agent.as_ref().is_some_and(|other| *other != agent) {
+        return Err(Rejection::NotYours);
+    }
+    let rings_on = offer.agent.is_none();
+    let because = Withdrawn::Declined;
+    course.then(Event::OfferWithdrawn { offer: id, passed_by: Some(agent), rings_on, because }).decided()
+}
+
+fn open(course: Course, agent: UserKey, now: OffsetDateTime) -> Result<Decision, Rejection> {
+    let interaction = addressed(&course)?;
+    let foreign = match &interaction.stage {
+        Stage::Open { agent: other, .. } if *other == agent => return course.decided(),
+        Stage::Open { .. } => return Err(Rejection::AlreadyTaken),
+        Stage::Ended { .. } => return Err(Rejection::AlreadyEnded),
+        Stage::Queued { offer: None, .. } => None,
+        Stage::Queued { offer: Some(offer), .. } => {
+            offer.agent.as_ref().filter(|other| **other != agent).map(|_| offer.id)
+        }
+    };
+    let course = match foreign {
+        Some(offer) => course.then(withdraw(offer, Withdrawn::OpenedByOther)),
+        None => course,
+    };
+    course.then(Event::InteractionOpened { agent, at: now }).decided()
+}
+
+fn send(course: Course, agent: &UserKey, message: MessageSummary) -> Result<Decision, Rejection> {
+    if opened_by(&course, agent)?.message_count >= MAX_MESSAGES {
+        return Err(Rejection::TooManyMessages);
+    }
+    course.then(Event::MessageQueued { message }).decided()
+}
+
+fn report(course: Course, message: MessageSummary, reported: DeliveryState) -> Result<Decision, Rejection> {
+    addressed(&course)?;
+    match message.kind {
+        MessageKind::Outbound { delivery } if delivery.rises_to(reported) => {
+            let kind = MessageKind::Outbound { delivery: reported };
+            course.then(Event::MessageStatusChanged { message: MessageSummary { kind, ..message } }).decided()
+        }
+        MessageKind::Outbound { .. } | MessageKind::Inbound { .. } => Err(Rejection::DeliverySettled),
+    }
+}
+
+fn end(
+    course: Course,
+    agent: &UserKey,
+    close: bool,
+    problems: Vec<FieldProblem>,
+    now: OffsetDateTime,
+) -> Result<Decision, Rejection> {
+    opened_by(&course, agent)?;
+    if !problems.is_empty() {
+        return Err(Rejection::FormIncomplete(problems));
+    }
+    let course = course.then(Event::InteractionEnded { at: now, closes: close });
+    if close { course.then(Event::AttentionClosed { at: now }).decided() } else { course.decided() }
+}
+
+fn existing(course: &Course) -> Result<&Attention, Rejection> {
+    course.state.as_ref().ok_or(Rejection::UnknownAttention)
+}
+
+fn addressed(course: &Course) -> Result<&Interaction, Rejection> {
+    existing(course)?.interaction.as_ref().ok_or(Rejection::UnknownAttention)
+}
+
+/// The interaction, when `agent` has it open.
+fn opened_by<'a>(course: &'a Course, agent: &UserKey) -> Result<&'a Interaction, Rejection> {
+    let interaction = addressed(course)?;
+    match &interaction.stage {
+        Stage::Open { agent: holder, .. } if holder == agent => Ok(interaction),
+        Stage::Open { .. } => Err(Rejection::NotYours),
+        Stage::Queued { .. } => Err(Rejection::NotOpen),
+        Stage::Ended { .. } => Err(Rejection::AlreadyEnded),
+    }
+}
+
+struct Queued {
+    offer: Option<Offer>,
+    overflowed: bool,
+    queued_at: OffsetDateTime,
+}
+
+/// The queue's view of it, when it is queued at exactly this version: the router's compare-and-set.
+fn queued_at_version(course: &Course, version: i64) -> Result<Queued, Rejection> {
+    let interaction = addressed(course)?;
+    if interaction.version != version {
+        return Err(Rejection::StaleVersion);
+    }
+    match &interaction.stage {
+        Stage::Queued { offer, overflowed, .. } => {
+            Ok(Queued { offer: offer.clone(), overflowed: *overflowed, queued_at: interaction.queued_at })
+        }
+        Stage::Open { .. } => Err(Rejection::AlreadyTaken),
+        Stage::Ended { .. } => Err(Rejection::AlreadyEnded),
+    }
+}

@@ -1,0 +1,61 @@
+//! What became of an outbound message. Reports may come late, twice and out of order, so states form a lattice.
+
+/// State of a send, as agents see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DeliveryState {
+    /// Committed, waiting for its turn or the next attempt.
+    Queued,
+    /// May have been sent.
+    Unknown,
+    /// Accepted by the next server.
+    Sent,
+    /// Certainly not sent, and not tried again.
+    Failed,
+}
+
+impl DeliveryState {
+    /// Every state.
+    pub const ALL: [DeliveryState; 4] =
+        [DeliveryState::Queued, DeliveryState::Unknown, DeliveryState::Sent, DeliveryState::Failed];
+
+    /// The word of contracts and tables.
+    pub fn word(self) -> &'static str {
+        match self {
+            DeliveryState::Queued => "queued",
+            DeliveryState::Unknown => "unknown",
+            DeliveryState::Sent => "sent",
+            DeliveryState::Failed => "failed",
+        }
+    }
+
+    /// From the word.
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.word() == word)
+    }
+
+    /// True when a report of `next` tells something new: states only rise, and the two final ones stay.
+    pub fn rises_to(self, next: DeliveryState) -> bool {
+        match self {
+            DeliveryState::Queued => next != DeliveryState::Queued,
+            DeliveryState::Unknown => matches!(next, DeliveryState::Sent | DeliveryState::Failed),
+            DeliveryState::Sent | DeliveryState::Failed => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DeliveryState::{self, Failed, Queued, Sent, Unknown};
+
+    #[test]
+    fn states_only_rise() {
+        let rises: Vec<(DeliveryState, DeliveryState)> = DeliveryState::ALL
+            .iter()
+            .flat_map(|from| DeliveryState::ALL.iter().map(move |to| (*from, *to)))
+            .filter(|(from, to)| from.rises_to(*to))
+            .collect();
+        assert_eq!(rises, [
+            (Queued, Unknown), (Queued, Sent), (Queued, Failed), (Unknown, Sent), (Unknown, Failed)
+        ]);
+    }
+}

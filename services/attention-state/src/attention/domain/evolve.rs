@@ -1,0 +1,137 @@
+//! Applies one event to the state. Total: an event that does not fit the state leaves it as it was, which the property
+//! tests show never to happen for events that `decide` made.
+
+use super::event::Event;
+use super::keys::UserKey;
+use super::state::{Attention, Interaction, MessageKind, Offer, Phase, Stage};
+
+/// The state after `event`; every event raises the attention's sequence by one.
+pub fn evolve(state: Option<Attention>, event: &Event) -> Option<Attention> {
+    let Some(mut attention) = state else { return begin(event) };
+    attention.sequence += 1;
+    match event {
+        Event::AttentionOpened { .. } => {}
+        Event::AttentionLinked { to } => attention.linked = Some(*to),
+        Event::AttentionClosed { at } => attention.phase = Phase::Closed { at: *at },
+        Event::InteractionQueued { .. } => queue(&mut attention, event),
+        Event::MessageReceived { message: _, begins } => {
+            attention.messages += 1;
+            if !begins {
+                change(&mut attention, |interaction| interaction.message_count += 1);
+            }
+        }
+        Event::MessageQueued { message } => {
+            attention.messages += 1;
+            if let MessageKind::Outbound { .. } = message.kind {
+                attention.sends += 1;
+            }
+            change(&mut attention, |interaction| interaction.message_count += 1);
+        }
+        Event::MessageStatusChanged { .. } | Event::FormSaved => change(&mut attention, |_| {}),
+        Event::InteractionOffered { offer } => change(&mut attention, |i| i.stage = offered(&i.stage, offer)),
+        Event::OfferWithdrawn { passed_by, rings_on, .. } => {
+            change(&mut attention, |i| i.stage = withdrawn(&i.stage, passed_by.as_ref(), *rings_on));
+        }
+        Event::InteractionOverflowed => change(&mut attention, |i| {
+            if let Stage::Queued { overflowed, passed_by, .. } = &mut i.stage {
+                *overflowed = true;
+                passed_by.clear();
+            }
+        }),
+        Event::InteractionOpened { agent, at } => change(&mut attention, |interaction| {
+            interaction.stage = Stage::Open { agent: agent.clone(), opened_at: *at };
+        }),
+        Event::InteractionReleased { agent, at } => change(&mut attention, |interaction| {
+            interaction.queued_at = *at;
+            interaction.stage =
+                Stage::Queued { offer: None, overflowed: false, passed_by: vec![agent.clone()] };
+        }),
+        Event::InteractionEnded { at, closes } => change(&mut attention, |interaction| {
+            if let Stage::Open { agent, opened_at } = &interaction.stage {
+                interaction.stage = Stage::Ended {
+                    agent: agent.clone(),
+                    opened_at: *opened_at,
+                    ended_at: *at,
+                    closed_attention: *closes,
+                };
+            }
+        }),
+    }
+    Some(attention)
+}
+
+/// Only an opening makes something out of nothing.
+fn begin(event: &Event) -> Option<Attention> {
+    let Event::AttentionOpened { opening, campaign } = event else { return None };
+    Some(Attention {
+        id: opening.attention,
+        number: opening.number,
+        channel: opening.channel,
+        account: opening.account.clone(),
+        campaign: campaign.clone(),
+        contact: opening.contact,
+        linked: opening.linked,
+        sequence: 1,
+        messages: 0,
+        sends: 0,
+        interactions: 0,
+        phase: Phase::Open,
+        interaction: None,
+    })
+}
+
+fn queue(attention: &mut Attention, event: &Event) {
+    let Event::InteractionQueued { interaction, direction, campaign, waiting_since, queued_at } = event else {
+        return;
+    };
+    attention.interactions += 1;
+    attention.campaign = campaign.clone();
+    attention.interaction = Some(Interaction {
+        id: *interaction,
+        ordinal: attention.interactions,
+        version: 1,
+        direction: *direction,
+        campaign: campaign.clone(),
+        waiting_since: *waiting_since,
+        queued_at: *queued_at,
+        priority: 0,
+        message_count: 1,
+        stage: Stage::Queued { offer: None, overflowed: false, passed_by: Vec::new() },
+    });
+}
+
+/// Raises the version of the addressed interaction and changes it.
+fn change(attention: &mut Attention, with: impl FnOnce(&mut Interaction)) {
+    if let Some(interaction) = &mut attention.interaction {
+        interaction.version += 1;
+        with(interaction);
+    }
+}
+
+/// An offer to somebody who let one pass begins a new round: all did.
+fn offered(stage: &Stage, offer: &Offer) -> Stage {
+    match stage {
+        Stage::Queued { overflowed, passed_by, .. } => {
+            let again = offer.agent.as_ref().is_none_or(|agent| passed_by.contains(agent));
+            let passed_by = if again { Vec::new() } else { passed_by.clone() };
+            Stage::Queued { offer: Some(offer.clone()), overflowed: *overflowed, passed_by }
+        }
+        Stage::Open { .. } | Stage::Ended { .. } => stage.clone(),
+    }
+}
+
+fn withdrawn(stage: &Stage, by: Option<&UserKey>, rings_on: bool) -> Stage {
+    match stage {
+        Stage::Queued { offer, overflowed, passed_by } => {
+            let mut passed_by = passed_by.clone();
+            if let Some(agent) = by
+                && !passed_by.contains(agent)
+            {
+                passed_by.push(agent.clone());
+            }
+            let offer = if rings_on { offer.clone() } else { None };
+            Stage::Queued { offer, overflowed: *overflowed, passed_by }
+        }
+        Stage::Open { .. } | Stage::Ended { .. } => stage.clone(),
+    }
+}

@@ -1,0 +1,27 @@
+//! The life cycle of an attention: a pure `decide(state, command, now)` and its `evolve(state, event)`.
+//!
+//! Plain synchronous Rust: ids, instants and numbers come in as arguments, so that tests, tables and production run the
+//! same code. The state holds the attention and the one interaction a command addresses.
+
+mod command;
+mod decide;
+pub mod delivery;
+mod event;
+mod evolve;
+pub mod form;
+mod keys;
+mod rejection;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use command::{Command, Expire, Opening};
+pub use decide::{Decision, Happened, MAX_MESSAGES, decide};
+pub use delivery::DeliveryState;
+pub use event::{Event, Withdrawn};
+pub use evolve::evolve;
+pub use keys::{
+    AccountKey, AttentionId, CampaignKey, ContactId, InteractionId, MessageId, OfferId, UserKey,
+};
+pub use rejection::{FieldProblem, Rejection};
+pub use state::{Attention, Channel, Direction, Interaction, MailClass, MessageKind, MessageSummary, Offer, Phase, Stage};

@@ -1,0 +1,108 @@
+//! Why a command is refused. Reasons are stable: clients and the router act on them.
+
+use std::fmt;
+
+/// A field of a form that is not right yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldProblem {
+    /// Key of the field.
+    pub field: String,
+    /// What is wrong, for the agent's screen.
+    pub problem: String,
+}
+
+/// Why a command is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// There is no such attention yet.
+    UnknownAttention,
+    /// Another agent opened it first.
+    AlreadyTaken,
+    /// The interaction has ended.
+    AlreadyEnded,
+    /// The interaction is not open.
+    NotOpen,
+    /// Another agent has it open, or it rings at another.
+    NotYours,
+    /// The attention is closed.
+    AttentionClosed,
+    /// Required fields are empty or values do not fit.
+    FormIncomplete(Vec<FieldProblem>),
+    /// The offer is no longer outstanding.
+    OfferGone,
+    /// Another offer is outstanding.
+    OfferOutstanding,
+    /// The interaction changed since.
+    StaleVersion,
+    /// The deadline or overflow time has not come.
+    TooEarly,
+    /// The overflow took effect before.
+    AlreadyOverflowed,
+    /// The interaction holds the most messages allowed.
+    TooManyMessages,
+    /// The report tells nothing new.
+    DeliverySettled,
+    /// The attention follows one already.
+    AlreadyLinked,
+}
+
+impl Rejection {
+    /// The stable reason.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Rejection::UnknownAttention => "UNKNOWN_ATTENTION",
+            Rejection::AlreadyTaken => "ALREADY_TAKEN",
+            Rejection::AlreadyEnded => "ALREADY_ENDED",
+            Rejection::NotOpen => "NOT_OPEN",
+            Rejection::NotYours => "NOT_YOURS",
+            Rejection::AttentionClosed => "ATTENTION_CLOSED",
+            Rejection::FormIncomplete(_) => "FORM_INCOMPLETE",
+            Rejection::OfferGone => "OFFER_GONE",
+            Rejection::OfferOutstanding => "OFFER_OUTSTANDING",
+            Rejection::StaleVersion => "STALE_VERSION",
+            Rejection::TooEarly => "TOO_EARLY",
+            Rejection::AlreadyOverflowed => "ALREADY_OVERFLOWED",
+            Rejection::TooManyMessages => "TOO_MANY_MESSAGES",
+            Rejection::DeliverySettled => "DELIVERY_SETTLED",
+            Rejection::AlreadyLinked => "ALREADY_LINKED",
+        }
+    }
+
+    fn words(&self) -> &'static str {
+        match self {
+            Rejection::UnknownAttention => "there is no such attention",
+            Rejection::AlreadyTaken => "another agent opened it first",
+            Rejection::AlreadyEnded => "the interaction has ended",
+            Rejection::NotOpen => "the interaction is not open",
+            Rejection::NotYours => "it belongs to another agent",
+            Rejection::AttentionClosed => "the attention is closed",
+            Rejection::FormIncomplete(_) => "the form is not complete",
+            Rejection::OfferGone => "the offer is no longer outstanding",
+            Rejection::OfferOutstanding => "another offer is outstanding",
+            Rejection::StaleVersion => "the interaction changed since",
+            Rejection::TooEarly => "its time has not come",
+            Rejection::AlreadyOverflowed => "the overflow took effect before",
+            Rejection::TooManyMessages => "the interaction holds the most messages allowed",
+            Rejection::DeliverySettled => "the report tells nothing new",
+            Rejection::AlreadyLinked => "the attention follows one already",
+        }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words())
+    }
+}
+
+impl From<Rejection> for hilo_kit::error::Error {
+    fn from(rejection: Rejection) -> Self {
+        let error = hilo_kit::error::Error::rejected(rejection.reason(), rejection.words());
+        match rejection {
+            Rejection::FormIncomplete(problems) => problems.into_iter().fold(error, |error, problem| {
+                error.field(format!("values.{}", problem.field), problem.problem)
+            }),
+            _ => error,
+        }
+    }
+}

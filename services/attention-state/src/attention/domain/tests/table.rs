@@ -1,0 +1,145 @@
+//! Every state × every command, as text: what happens, or why not. The table is read by people, so it is kept in
+//! `table.txt`; a difference prints the new table.
+
+use super::*;
+
+fn after(commands: impl IntoIterator<Item = Command>) -> Attention {
+    let mut state = None;
+    for (step, command) in (0..).zip(commands) {
+        state = decide(state.as_ref(), command, at(step)).expect("the way to a state is allowed").state;
+    }
+    state.expect("something began")
+}
+
+fn offer(version: i64, agent: Option<&str>) -> Command {
+    Command::MakeOffer {
+        version,
+        offer: OfferId(id(7)),
+        agent: agent.map(user),
+        deadline_at: Some(at(30)),
+    }
+}
+
+fn overflow(version: i64) -> Command {
+    Command::Overflow { version, after: Duration::seconds(1) }
+}
+
+fn end(close: bool) -> Command {
+    Command::End { agent: user("ana"), close, problems: Vec::new() }
+}
+
+fn open(agent: &str) -> Command {
+    Command::Open { agent: user(agent) }
+}
+
+fn states() -> Vec<(&'static str, Option<Attention>)> {
+    let state = |commands: Vec<Command>| Some(after(commands));
+    vec![
+        ("nothing", None),
+        ("queued", state(vec![receive(10)])),
+        ("queued, rings at ana", state(vec![receive(10), offer(1, Some("ana"))])),
+        ("queued, rings at luis", state(vec![receive(10), offer(1, Some("luis"))])),
+        ("queued, rings at everyone", state(vec![receive(10), offer(1, None)])),
+        ("queued, overflowed", state(vec![receive(10), receive(11), overflow(2)])),
+        ("open by ana", state(vec![receive(10), open("ana")])),
+        ("open by luis", state(vec![receive(10), open("luis")])),
+        ("released by ana", state(vec![receive(10), open("ana"), Command::Release { agent: user("ana") }])),
+        ("ended", state(vec![receive(10), open("ana"), end(false)])),
+        ("ended, closed", state(vec![receive(10), open("ana"), end(true)])),
+    ]
+}
+
+fn commands(version: i64) -> Vec<(&'static str, Command)> {
+    let expire = |because| Command::ExpireOffer { version, offer: OfferId(id(7)), because };
+    let lacking = vec![FieldProblem { field: "motivo".into(), problem: "is required".into() }];
+    vec![
+        ("receive", receive(20)),
+        ("offer to ana", offer(version, Some("ana"))),
+        ("offer to everyone", offer(version, None)),
+        ("offer, stale", offer(version - 1, Some("ana"))),
+        ("expire, deadline", expire(Expire::AcceptTimeout)),
+        ("expire, absent", expire(Expire::AgentAbsent)),
+        ("expire, paused", expire(Expire::AgentPaused)),
+        ("overflow", overflow(version)),
+        ("decline by ana", Command::DeclineOffer { offer: OfferId(id(7)), agent: user("ana") }),
+        ("open by ana", open("ana")),
+        ("release by ana", Command::Release { agent: user("ana") }),
+        ("send by ana", Command::SendMessage {
+            agent: user("ana"),
+            message: outbound(30, DeliveryState::Queued),
+        }),
+        ("report sent", Command::ReportDelivery {
+            message: outbound(30, DeliveryState::Queued),
+            reported: DeliveryState::Sent,
+        }),
+        ("save form by ana", Command::SaveForm { agent: user("ana") }),
+        ("end by ana, form lacking", Command::End { agent: user("ana"), close: false, problems: lacking }),
+        ("end by ana", end(false)),
+        ("end by ana and close", end(true)),
+        ("link", Command::Link { to: AttentionId(id(9)) }),
+    ]
+}
+
+fn cell(result: Result<Decision, Rejection>) -> String {
+    let name = |happened: &Happened| {
+        let text = format!("{:?}", happened.event);
+        text.split([' ', '{']).next().unwrap_or_default().to_owned()
+    };
+    match result {
+        Ok(decision) if decision.events.is_empty() => "(nothing to do)".to_owned(),
+        Ok(decision) => decision.events.iter().map(name).collect::<Vec<_>>().join(" + "),
+        Err(rejection) => rejection.reason().to_owned(),
+    }
+}
+
+#[test]
+fn every_state_answers_every_command_as_the_table_says() {
+    let mut table = String::new();
+    for (state_name, state) in states() {
+        let version = state.as_ref().and_then(|s| s.interaction.as_ref()).map_or(1, |i| i.version);
+        for (command_name, command) in commands(version) {
+            let outcome = cell(decide(state.as_ref(), command, at(60)));
+            table.push_str(&format!("{state_name:<26}| {command_name:<25}| {outcome}\n"));
+        }
+    }
+    let expected = include_str!("table.txt");
+    assert!(table == expected, "the table is now:\n{table}");
+}
+
+#[test]
+fn deadlines_are_compared_with_the_clock_given() {
+    let rings = after([receive(10), offer(1, Some("ana"))]);
+    let expire = Command::ExpireOffer { version: 2, offer: OfferId(id(7)), because: Expire::AcceptTimeout };
+    assert_eq!(decide(Some(&rings), expire.clone(), at(29)), Err(Rejection::TooEarly));
+    assert!(decide(Some(&rings), expire, at(30)).is_ok());
+    let queued = after([receive(10)]);
+    assert_eq!(decide(Some(&queued), overflow(1), at(0)), Err(Rejection::TooEarly));
+    assert!(decide(Some(&queued), overflow(1), at(1)).is_ok());
+}
+
+#[test]
+fn an_offer_to_somebody_who_passed_begins_a_new_round() {
+    let passed = after([
+        receive(10),
+        offer(1, Some("ana")),
+        Command::DeclineOffer { offer: OfferId(id(7)), agent: user("ana") },
+    ]);
+    let rings = |state: &Attention| match &state.interaction.as_ref().expect("live").stage {
+        Stage::Queued { passed_by, .. } => passed_by.clone(),
+        Stage::Open { .. } | Stage::Ended { .. } => panic!("queued"),
+    };
+    assert_eq!(rings(&passed), [user("ana")]);
+    let next = decide(Some(&passed), offer(3, Some("luis")), at(5)).expect("allowed").state.expect("there");
+    assert_eq!(rings(&next), [user("ana")]);
+    let again = decide(Some(&passed), offer(3, Some("ana")), at(5)).expect("allowed").state.expect("there");
+    assert!(rings(&again).is_empty());
+}
+
+#[test]
+fn a_flood_is_refused() {
+    let mut state = after([receive(10)]);
+    if let Some(interaction) = &mut state.interaction {
+        interaction.message_count = MAX_MESSAGES;
+    }
+    assert_eq!(decide(Some(&state), receive(11), at(1)), Err(Rejection::TooManyMessages));
+}

@@ -1,0 +1,455 @@
+//! Tables of messages and of the keys by which later messages and statuses find them.
+
+use hilo_kit::clock::to_proto;
+use hilo_kit::error::Error;
+use hilo_proto::history::v1::ThreadMessage;
+use hilo_proto::inbound::v1::{Attachment, EmailAddress};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use sqlx::PgConnection;
+use sqlx::types::Json;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::attention::domain::{AttentionId, DeliveryState, Direction, InteractionId, MessageId};
+use crate::attention::published;
+
+/// An address as stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredAddress {
+    pub address: String,
+    #[serde(default)]
+    pub name: String,
+}
+
+/// An attachment as stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredAttachment {
+    pub sha256: String,
+    pub file_name: String,
+    pub media_type: String,
+    pub size_bytes: i64,
+    pub content_id: String,
+    pub inline: bool,
+}
+
+impl From<EmailAddress> for StoredAddress {
+    fn from(from: EmailAddress) -> Self {
+        Self { address: from.address, name: from.name }
+    }
+}
+
+impl From<StoredAddress> for EmailAddress {
+    fn from(from: StoredAddress) -> Self {
+        Self { address: from.address, name: from.name }
+    }
+}
+
+impl From<Attachment> for StoredAttachment {
+    fn from(from: Attachment) -> Self {
+        Self {
+            sha256: from.sha256,
+            file_name: from.file_name,
+            media_type: from.media_type,
+            size_bytes: from.size_bytes,
+            content_id: from.content_id,
+            inline: from.inline,
+        }
+    }
+}
+
+impl From<StoredAttachment> for Attachment {
+    fn from(from: StoredAttachment) -> Self {
+        Self {
+            sha256: from.sha256,
+            file_name: from.file_name,
+            media_type: from.media_type,
+            size_bytes: from.size_bytes,
+            content_id: from.content_id,
+            inline: from.inline,
+        }
+    }
+}
+
+/// A message with its content, to be stored.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct NewMessage {
+    pub message_id: Uuid,
+    pub attention_id: Uuid,
+    pub interaction_id: Uuid,
+    /// The attention's message counter after it.
+    pub position: i64,
+    pub direction: &'static str,
+    pub from_address: String,
+    pub from_name: String,
+    pub to_addresses: Vec<StoredAddress>,
+    pub cc_addresses: Vec<StoredAddress>,
+    pub reply_to_addresses: Vec<StoredAddress>,
+    pub subject: String,
+    pub text_body: String,
+    pub html_body: String,
+    pub attachments: Vec<StoredAttachment>,
+    #[serde(with = "time::serde::rfc3339")]
+    pub occurred_at: OffsetDateTime,
+    pub internet_message_id: String,
+    pub reference_ids: Vec<String>,
+    pub agent_key: Option<String>,
+    pub mail_class: &'static str,
+    pub sender_verified: bool,
+    pub delivery_state: Option<&'static str>,
+    /// Place in the channel ledger's order, of an inbound message.
+    pub conversation_key: Option<Uuid>,
+    pub conversation_number: Option<i64>,
+}
+
+/// Inserts messages.
+pub(crate) async fn insert_messages(tx: &mut PgConnection, new: &[NewMessage]) -> Result<(), Error> {
+    if new.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "INSERT INTO attention.message (message_id, attention_id, interaction_id, position, direction, from_address,
+           from_name, to_addresses, cc_addresses, reply_to_addresses, subject, text_body, html_body, attachments,
+           occurred_at, internet_message_id, reference_ids, agent_key, mail_class, sender_verified, delivery_state,
+           conversation_key, conversation_number)
+         SELECT message_id, attention_id, interaction_id, position, direction, from_address, from_name, to_addresses,
+           cc_addresses, reply_to_addresses, subject, text_body, html_body, attachments, occurred_at,
+           internet_message_id, reference_ids, agent_key, mail_class, sender_verified, delivery_state,
+           conversation_key, conversation_number
+         FROM json_to_recordset($1::json) AS v(message_id uuid, attention_id uuid, interaction_id uuid, position bigint,
+           direction text, from_address text, from_name text, to_addresses jsonb, cc_addresses jsonb,
+           reply_to_addresses jsonb, subject text, text_body text, html_body text, attachments jsonb,
+           occurred_at timestamptz, internet_message_id text, reference_ids text[], agent_key text, mail_class text,
+           sender_verified boolean, delivery_state text, conversation_key uuid, conversation_number bigint)",
+        Json(new) as _
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// What a message is found by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Key {
+    /// Ledger id of an inbound item.
+    External(Uuid),
+    /// Id of a send.
+    Send(Uuid),
+    /// SHA-256 of a Message-ID.
+    Internet([u8; 32]),
+}
+
+impl Key {
+    /// Of a Message-ID without angle brackets; `None` for an empty one.
+    pub(crate) fn internet(message_id: &str) -> Option<Self> {
+        let message_id = message_id.trim();
+        (!message_id.is_empty()).then(|| Self::Internet(Sha256::digest(message_id.as_bytes()).into()))
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Key::External(_) => "external",
+            Key::Send(_) => "send",
+            Key::Internet(_) => "internet",
+        }
+    }
+
+    /// The key as stored.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        match self {
+            Key::External(id) | Key::Send(id) => id.as_bytes().to_vec(),
+            Key::Internet(digest) => digest.to_vec(),
+        }
+    }
+}
+
+/// A key with what it leads to.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyRow {
+    pub key: Key,
+    pub message: MessageId,
+    pub interaction: InteractionId,
+    pub attention: AttentionId,
+}
+
+/// Inserts keys. An external id or send id that is known already violates `own_key_names_one_message`.
+pub(crate) async fn insert_keys(tx: &mut PgConnection, keys: &[KeyRow]) -> Result<(), Error> {
+    let kinds: Vec<String> = keys.iter().map(|row| row.key.kind().to_owned()).collect();
+    let bytes: Vec<Vec<u8>> = keys.iter().map(|row| row.key.bytes()).collect();
+    let messages: Vec<Uuid> = keys.iter().map(|row| row.message.uuid()).collect();
+    let interactions: Vec<Uuid> = keys.iter().map(|row| row.interaction.uuid()).collect();
+    let attentions: Vec<Uuid> = keys.iter().map(|row| row.attention.uuid()).collect();
+    sqlx::query!(
+        "INSERT INTO attention.message_key (kind, key, message_id, interaction_id, attention_id)
+         SELECT * FROM unnest($1::text[], $2::bytea[], $3::uuid[], $4::uuid[], $5::uuid[])",
+        &kinds,
+        &bytes,
+        &messages,
+        &interactions,
+        &attentions
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Attentions in which Message-IDs are known: pairs of digest and attention.
+pub(crate) async fn attentions_of_message_ids(
+    tx: &mut PgConnection,
+    digests: &[Vec<u8>],
+) -> Result<Vec<(Vec<u8>, Uuid)>, Error> {
+    let rows = sqlx::query!(
+        "SELECT DISTINCT key, attention_id FROM attention.message_key WHERE kind = 'internet' AND key = ANY($1)",
+        digests
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.key, row.attention_id)).collect())
+}
+
+/// Which ledger ids were taken in before.
+pub(crate) async fn known_externals(tx: &mut PgConnection, ledger_ids: &[Uuid]) -> Result<Vec<Uuid>, Error> {
+    let keys: Vec<Vec<u8>> = ledger_ids.iter().map(|id| id.as_bytes().to_vec()).collect();
+    let rows = sqlx::query_scalar!(
+        "SELECT key FROM attention.message_key WHERE kind = 'external' AND key = ANY($1)",
+        &keys
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.iter().filter_map(|key| Uuid::from_slice(key).ok()).collect())
+}
+
+/// A send as known: message, interaction and delivery state.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownSend {
+    pub send: Uuid,
+    pub interaction: InteractionId,
+    pub state: DeliveryState,
+    pub occurred_at: OffsetDateTime,
+    pub attachments: i32,
+}
+
+/// Sends by their ids; unknown ones are left out. Lock their attentions first, or look the interactions up with
+/// [`interactions_of_sends`].
+pub(crate) async fn sends(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<KnownSend>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT message_id, interaction_id, delivery_state AS "delivery_state!", occurred_at,
+             jsonb_array_length(attachments) AS "attachments!"
+           FROM attention.message WHERE message_id = ANY($1) AND direction = 'outbound'"#,
+        ids
+    )
+    .fetch_all(tx)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(KnownSend {
+                send: row.message_id,
+                interaction: InteractionId(row.interaction_id),
+                state: DeliveryState::of(&row.delivery_state)
+                    .ok_or_else(|| Error::corrupt("ROW_CONTRADICTS_ITSELF", "unknown delivery state"))?,
+                occurred_at: row.occurred_at,
+                attachments: row.attachments,
+            })
+        })
+        .collect()
+}
+
+/// Interactions that sends belong to, by the keys that stay for ever.
+pub(crate) async fn interactions_of_sends(
+    tx: &mut PgConnection,
+    sends: &[Uuid],
+) -> Result<Vec<(Uuid, InteractionId)>, Error> {
+    let keys: Vec<Vec<u8>> = sends.iter().map(|send| send.as_bytes().to_vec()).collect();
+    let rows = sqlx::query!(
+        "SELECT message_id, interaction_id FROM attention.message_key WHERE kind = 'send' AND key = ANY($1)",
+        &keys
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.message_id, InteractionId(row.interaction_id))).collect())
+}
+
+/// Sets delivery states. Call it under the attention's lock.
+pub(crate) async fn set_delivery(
+    tx: &mut PgConnection,
+    changes: &[(Uuid, DeliveryState, String)],
+) -> Result<(), Error> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = changes.iter().map(|(id, _, _)| *id).collect();
+    let states: Vec<String> = changes.iter().map(|(_, state, _)| state.word().to_owned()).collect();
+    let details: Vec<String> = changes.iter().map(|(_, _, detail)| detail.clone()).collect();
+    sqlx::query!(
+        "UPDATE attention.message AS m SET delivery_state = v.state, delivery_detail = v.detail
+         FROM unnest($1::uuid[], $2::text[], $3::text[]) AS v(id, state, detail) WHERE m.message_id = v.id",
+        &ids,
+        &states,
+        &details
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// What an answer needs of the mail it answers.
+#[derive(Clone, Debug)]
+pub(crate) struct Answered {
+    pub from: StoredAddress,
+    pub to: Vec<StoredAddress>,
+    pub cc: Vec<StoredAddress>,
+    /// Kept only of authenticated senders.
+    pub reply_to: Vec<StoredAddress>,
+    pub subject: String,
+    pub internet_message_id: String,
+    pub reference_ids: Vec<String>,
+}
+
+/// The newest inbound message of an attention, the interaction's own before others.
+pub(crate) async fn last_inbound(
+    tx: &mut PgConnection,
+    attention: AttentionId,
+    interaction: InteractionId,
+) -> Result<Option<Answered>, Error> {
+    let row = sqlx::query!(
+        r#"SELECT from_address, from_name, to_addresses AS "to: Json<Vec<StoredAddress>>",
+             cc_addresses AS "cc: Json<Vec<StoredAddress>>", reply_to_addresses AS "reply_to: Json<Vec<StoredAddress>>",
+             subject, internet_message_id, reference_ids
+           FROM attention.message WHERE attention_id = $1 AND direction = 'inbound'
+           ORDER BY (interaction_id = $2) DESC, position DESC LIMIT 1"#,
+        attention.uuid(),
+        interaction.uuid()
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(row.map(|row| Answered {
+        from: StoredAddress { address: row.from_address, name: row.from_name },
+        to: row.to.0,
+        cc: row.cc.0,
+        reply_to: row.reply_to.0,
+        subject: row.subject,
+        internet_message_id: row.internet_message_id,
+        reference_ids: row.reference_ids,
+    }))
+}
+
+/// Content of one page at most, well below gRPC's message limit.
+const PAGE_BYTES: usize = 3 * 1024 * 1024;
+
+/// A page of messages in thread order: the newest before position `before`, at most `limit`, at most [`PAGE_BYTES`] of
+/// content (but at least one), each with its position.
+pub(crate) async fn page(
+    tx: &mut PgConnection,
+    attention: Uuid,
+    interaction: Option<Uuid>,
+    before: i64,
+    limit: i64,
+) -> Result<Vec<(i64, ThreadMessage)>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT message_id, position, direction, from_address, from_name,
+             to_addresses AS "to: Json<Vec<StoredAddress>>", cc_addresses AS "cc: Json<Vec<StoredAddress>>", subject,
+             text_body, html_body, attachments AS "attachments: Json<Vec<StoredAttachment>>", occurred_at,
+             delivery_state, delivery_detail, agent_key, mail_class, sender_verified, internet_message_id,
+             conversation_key, conversation_number
+           FROM attention.message
+           WHERE attention_id = $1 AND ($2::uuid IS NULL OR interaction_id = $2) AND position < $3
+           ORDER BY position DESC LIMIT $4"#,
+        attention,
+        interaction,
+        before,
+        limit
+    )
+    .fetch_all(tx)
+    .await?;
+    let mut bytes = 0;
+    let mut page: Vec<Placed> = rows
+        .into_iter()
+        .take_while(|row| {
+            let first = bytes == 0;
+            bytes += row.text_body.len() + row.html_body.len() + 1;
+            first || bytes <= PAGE_BYTES
+        })
+        .map(|row| {
+            let direction = Direction::of(&row.direction).unwrap_or(Direction::Inbound);
+            let message = ThreadMessage {
+                message_id: row.message_id.to_string(),
+                direction: published::direction(direction).into(),
+                from: Some(EmailAddress { address: row.from_address, name: row.from_name }),
+                to: row.to.0.into_iter().map(EmailAddress::from).collect(),
+                cc: row.cc.0.into_iter().map(EmailAddress::from).collect(),
+                subject: row.subject,
+                text: row.text_body,
+                html: row.html_body,
+                attachments: row.attachments.0.into_iter().map(Attachment::from).collect(),
+                occurred_at: Some(to_proto(row.occurred_at)),
+                delivery_state: row.delivery_state.unwrap_or_default(),
+                delivery_detail: row.delivery_detail,
+                agent_key: row.agent_key.unwrap_or_default(),
+                mail_class: row.mail_class,
+                sender_verified: row.sender_verified,
+                internet_message_id: row.internet_message_id,
+            };
+            let ledger = row.conversation_key.zip(row.conversation_number);
+            Placed { position: row.position, ledger, message }
+        })
+        .collect();
+    page.reverse();
+    in_ledger_order(&mut page);
+    Ok(page.into_iter().map(|placed| (placed.position, placed.message)).collect())
+}
+
+struct Placed {
+    position: i64,
+    ledger: Option<(Uuid, i64)>,
+    message: ThreadMessage,
+}
+
+/// Positions follow commits; the ledger's numbers follow the customer. Messages of one conversation change places among
+/// themselves until their numbers rise, everything else stays where it is.
+fn in_ledger_order(page: &mut [Placed]) {
+    let mut conversations: Vec<Uuid> = page.iter().filter_map(|p| p.ledger.map(|(key, _)| key)).collect();
+    conversations.sort_unstable();
+    conversations.dedup();
+    for conversation in conversations {
+        let places: Vec<usize> = (0..page.len())
+            .filter(|at| page.get(*at).and_then(|p| p.ledger).is_some_and(|(key, _)| key == conversation))
+            .collect();
+        let number = |page: &[Placed], at: usize| page.get(at).and_then(|p| p.ledger).map(|(_, number)| number);
+        // Almost always sorted already; an insertion sort over the few places costs nothing then.
+        for next in 1..places.len() {
+            let mut at = next;
+            while let (Some(&left), Some(&right)) = (at.checked_sub(1).and_then(|l| places.get(l)), places.get(at)) {
+                if number(page, left) <= number(page, right) {
+                    break;
+                }
+                page.swap(left, right);
+                at -= 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_redelivery_takes_its_place_and_answers_stay() {
+        let (a, b) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let placed = |position: i64, ledger: Option<(Uuid, i64)>| Placed {
+            position,
+            ledger,
+            message: ThreadMessage { text: position.to_string(), ..ThreadMessage::default() },
+        };
+        let mut page = vec![
+            placed(1, Some((a, 2))),
+            placed(2, None),
+            placed(3, Some((b, 1))),
+            placed(4, Some((a, 3))),
+            placed(5, Some((a, 1))),
+        ];
+        in_ledger_order(&mut page);
+        let texts: Vec<&str> = page.iter().map(|placed| placed.message.text.as_str()).collect();
+        assert_eq!(texts, ["5", "2", "3", "1", "4"]);
+    }
+}

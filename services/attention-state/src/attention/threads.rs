@@ -1,0 +1,86 @@
+//! What intake needs to know of existing threads before it locks them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use hilo_kit::error::Error;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::domain::AttentionId;
+
+/// An attention that a mail may claim.
+#[derive(Clone, Debug)]
+pub(crate) struct Thread {
+    pub account: String,
+    pub lineage: Uuid,
+}
+
+/// Attentions by id; unknown ids are left out.
+pub(crate) async fn threads(tx: &mut PgConnection, ids: &[Uuid]) -> Result<HashMap<AttentionId, Thread>, Error> {
+    let rows = sqlx::query!(
+        "SELECT attention_id, account_key, lineage_id FROM attention.attention WHERE attention_id = ANY($1)",
+        ids
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (AttentionId(row.attention_id), Thread { account: row.account_key, lineage: row.lineage_id }))
+        .collect())
+}
+
+/// Where the answers to a lineage go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lineage {
+    /// Its one open attention.
+    pub open: Option<AttentionId>,
+    /// Its newest attention.
+    pub newest: AttentionId,
+}
+
+/// Lineages by id.
+pub(crate) async fn lineages(tx: &mut PgConnection, ids: &[Uuid]) -> Result<BTreeMap<Uuid, Lineage>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT DISTINCT ON (lineage_id) lineage_id, attention_id, state FROM attention.attention
+           WHERE lineage_id = ANY($1) ORDER BY lineage_id, (state = 'open') DESC, created_at DESC, attention_id DESC"#,
+        ids
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let newest = AttentionId(row.attention_id);
+            (row.lineage_id, Lineage { open: (row.state == "open").then_some(newest), newest })
+        })
+        .collect())
+}
+
+/// Attentions that wait for a parent with one of these Message-IDs: pairs of digest and attention.
+pub(crate) async fn awaiting(tx: &mut PgConnection, digests: &[Vec<u8>]) -> Result<Vec<(Vec<u8>, AttentionId)>, Error> {
+    let rows = sqlx::query!("SELECT key, attention_id FROM attention.awaited_parent WHERE key = ANY($1)", digests)
+        .fetch_all(tx)
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.key, AttentionId(row.attention_id))).collect())
+}
+
+/// Notes that attentions wait for parents.
+pub(crate) async fn await_parents(tx: &mut PgConnection, pairs: &[(Vec<u8>, AttentionId)]) -> Result<(), Error> {
+    let keys: Vec<Vec<u8>> = pairs.iter().map(|(key, _)| key.clone()).collect();
+    let attentions: Vec<Uuid> = pairs.iter().map(|(_, attention)| attention.uuid()).collect();
+    sqlx::query!(
+        "INSERT INTO attention.awaited_parent (key, attention_id) SELECT * FROM unnest($1::bytea[], $2::uuid[])
+         ON CONFLICT DO NOTHING",
+        &keys,
+        &attentions
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// These parents have come.
+pub(crate) async fn parents_came(tx: &mut PgConnection, digests: &[Vec<u8>]) -> Result<(), Error> {
+    sqlx::query!("DELETE FROM attention.awaited_parent WHERE key = ANY($1)", digests).execute(tx).await?;
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! The handler of DELIVERY: what became of our sends. Reports come late, twice and out of order; states only rise.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use hilo_kit::consumer::{BatchHandler, Delivery, Outcome};
+use hilo_kit::db::Db;
+use hilo_kit::error::Error;
+use hilo_kit::nats::Subjects;
+use hilo_kit::{fault, ids, inbox};
+use hilo_proto::delivery::v1::{DeliveryEnvelope, RecipientState, SendState};
+use prost::Message as _;
+use sqlx::PgConnection;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::DELIVERY_CONSUMER;
+use crate::attention::domain::{Command, DeliveryState, MessageId, MessageKind, MessageSummary, Rejection};
+use crate::attention::store::message::{self, KnownSend};
+use crate::attention::store::Wait;
+use crate::attention::work::{Actor, Found, Work};
+
+/// Longest text kept of what servers said.
+const MAX_DETAIL: usize = 500;
+
+/// Applies delivery reports.
+pub(crate) struct DeliveryHandler {
+    db: Db,
+    subjects: Subjects,
+}
+
+/// A report as read.
+#[derive(Clone, Debug)]
+struct Report {
+    delivery: Uuid,
+    send: Uuid,
+    state: DeliveryState,
+    detail: String,
+}
+
+/// What became of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Applied {
+    Done,
+    Busy,
+    Unknown,
+}
+
+impl DeliveryHandler {
+    /// Writes to `db`, announces under `subjects`.
+    pub(crate) fn new(db: Db, subjects: Subjects) -> Self {
+        Self { db, subjects }
+    }
+
+    async fn apply(&self, reports: Vec<Report>) -> Result<Vec<Applied>, Error> {
+        let span = tracing::info_span!("attention.delivery.batch", reports = reports.len());
+        let (reports, subjects) = (Arc::new(reports), self.subjects.clone());
+        let applied = self
+            .db
+            .transaction(move |tx| {
+                let (reports, subjects) = (reports.clone(), subjects.clone());
+                Box::pin(async move {
+                    let applied = apply(tx, &subjects, &reports).await?;
+                    fault::point("attention.delivery.before_commit").await;
+                    Ok(applied)
+                })
+            })
+            .instrument(span)
+            .await?;
+        fault::point("attention.delivery.after_commit").await;
+        Ok(applied)
+    }
+
+    async fn one_by_one(&self, reports: Vec<Report>) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(reports.len());
+        for report in reports {
+            outcomes.push(match self.apply(vec![report]).await {
+                Ok(applied) => applied.first().map_or(Outcome::Busy, |one| outcome(*one)),
+                Err(error) => Outcome::of(error),
+            });
+        }
+        outcomes
+    }
+}
+
+fn outcome(applied: Applied) -> Outcome {
+    match applied {
+        Applied::Done => Outcome::Ack,
+        Applied::Busy => Outcome::Busy,
+        Applied::Unknown => Outcome::Dead(Error::missing("UNKNOWN_SEND", "no message of ours has this send id")),
+    }
+}
+
+#[async_trait]
+impl BatchHandler for DeliveryHandler {
+    async fn handle(&self, batch: &[Delivery]) -> Vec<Outcome> {
+        let read: Vec<Result<Report, Error>> = batch.iter().map(read).collect();
+        let reports: Vec<Report> = read.iter().filter_map(|one| one.as_ref().ok().cloned()).collect();
+        let outcomes = match reports.len() {
+            0 => Vec::new(),
+            1 => self.one_by_one(reports).await,
+            _ => match self.apply(reports.clone()).await {
+                Ok(applied) => applied.into_iter().map(outcome).collect(),
+                Err(error) => {
+                    tracing::debug!(error = %error.chain(), "a batch is tried one by one");
+                    self.one_by_one(reports).await
+                }
+            },
+        };
+        let mut outcomes = outcomes.into_iter();
+        read.into_iter()
+            .map(|one| match one {
+                Ok(_) => outcomes.next().unwrap_or(Outcome::Busy),
+                Err(error) => Outcome::Dead(error),
+            })
+            .collect()
+    }
+}
+
+fn read(delivery: &Delivery) -> Result<Report, Error> {
+    let envelope = DeliveryEnvelope::decode(delivery.payload().as_ref())?;
+    let state = match envelope.state() {
+        SendState::Queued => DeliveryState::Queued,
+        SendState::Sent => DeliveryState::Sent,
+        SendState::Failed => DeliveryState::Failed,
+        SendState::Unknown => DeliveryState::Unknown,
+        SendState::Unspecified => return Err(Error::invalid("NO_STATE", "the report has no state")),
+    };
+    Ok(Report {
+        delivery: delivery.id(),
+        send: ids::parse(&envelope.send_id, "send_id")?,
+        state,
+        detail: detail(&envelope.recipients),
+    })
+}
+
+/// What the servers said of the recipients that were not served.
+fn detail(recipients: &[RecipientState]) -> String {
+    let troubled = recipients.iter().filter(|one| matches!(one.state(), SendState::Failed | SendState::Unknown));
+    let lines: Vec<String> = troubled
+        .map(|one| {
+            let code = if one.reply_code == 0 { String::new() } else { format!(" {}", one.reply_code) };
+            let words = one.reply_text.replace('\0', "\u{fffd}");
+            format!("{}:{code} {} {words}", one.address.replace('\0', ""), one.enhanced_code).trim().to_owned()
+        })
+        .collect();
+    lines.join("\n").chars().take(MAX_DETAIL).collect()
+}
+
+async fn apply(tx: &mut PgConnection, subjects: &Subjects, reports: &[Report]) -> Result<Vec<Applied>, Error> {
+    let ids: Vec<Uuid> = reports.iter().map(|report| report.send).collect();
+    let interactions: HashMap<Uuid, _> = message::interactions_of_sends(tx, &ids).await?.into_iter().collect();
+    let wanted: Vec<_> = interactions.values().copied().collect();
+    let mut work = Work::lock(tx, &wanted, Wait::Skip).await?;
+    let place = |work: &Work, report: &Report| match interactions.get(&report.send).map(|id| work.find(*id)) {
+        None | Some(Found::Gone) => Applied::Unknown,
+        Some(Found::Busy) => Applied::Busy,
+        Some(Found::Locked(_)) => Applied::Done,
+    };
+    let free: Vec<Uuid> =
+        reports.iter().filter(|report| place(&work, report) == Applied::Done).map(|report| report.delivery).collect();
+    let fresh: HashSet<Uuid> = inbox::take(tx, DELIVERY_CONSUMER, &free).await?.into_iter().collect();
+    let mut sends: HashMap<Uuid, KnownSend> =
+        message::sends(tx, &ids).await?.into_iter().map(|send| (send.send, send)).collect();
+    let mut changes = Vec::new();
+    for report in reports.iter().filter(|report| fresh.contains(&report.delivery)) {
+        if let Some(send) = sends.get_mut(&report.send) {
+            if report_one(&mut work, send, report)? {
+                changes.push((report.send, report.state, report.detail.clone()));
+            }
+        }
+    }
+    work.write(tx, subjects).await?;
+    message::set_delivery(tx, &changes).await?;
+    Ok(reports.iter().map(|report| place(&work, report)).collect())
+}
+
+/// True when the report told something new.
+fn report_one(work: &mut Work, send: &mut KnownSend, report: &Report) -> Result<bool, Error> {
+    let message = MessageSummary {
+        id: MessageId(send.send),
+        occurred_at: send.occurred_at,
+        attachments: send.attachments,
+        kind: MessageKind::Outbound { delivery: send.state },
+    };
+    let command = Command::ReportDelivery { message, reported: report.state };
+    match work.decide(send.interaction, command, &Actor::System) {
+        Ok(_) => {
+            send.state = report.state;
+            Ok(true)
+        }
+        Err(Rejection::DeliverySettled) => Ok(false),
+        Err(rejection) => Err(rejection.into()),
+    }
+}

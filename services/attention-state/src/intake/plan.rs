@@ -1,0 +1,199 @@
+//! One batch of mails in one transaction: lock keys, find threads, lock attentions, take, decide, write.
+//!
+//! Lock order: identity keys and Message-IDs (advisory, in the order of their numbers), attentions (skipping locked
+//! ones), agents' loads (on writing). Mails of one batch see each other through the same maps as stored ones.
+
+mod lookup;
+mod write;
+
+use std::collections::{HashMap, HashSet};
+
+use hilo_kit::error::Error;
+use hilo_kit::inbox;
+use hilo_kit::nats::Subjects;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::INBOUND_CONSUMER;
+use super::mail::Mail;
+use super::threading::{self, Candidate, Verdict};
+use crate::attention::domain::{AttentionId, CampaignKey, ContactId, Rejection};
+use crate::attention::store::message::Key;
+use crate::attention::store::{self, Wait};
+use crate::attention::threads::{self, Lineage, Thread};
+use crate::attention::work::Work;
+use crate::contact;
+use crate::directory;
+
+use write::Written;
+
+/// What became of a mail.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// Its effect commits with this transaction.
+    Committed,
+    /// It was taken before.
+    Known,
+    /// Another transaction holds something it needs.
+    Busy,
+    /// It can never be taken; a dead letter.
+    Refused(Error),
+}
+
+/// Threads as known to the batch; mails decided earlier in the batch add to them.
+#[derive(Debug, Default)]
+struct Known {
+    /// Attentions in which a Message-ID is known.
+    by_message_id: HashMap<Vec<u8>, Vec<AttentionId>>,
+    threads: HashMap<AttentionId, Thread>,
+    lineages: HashMap<Uuid, Lineage>,
+    /// Attentions that wait for a Message-ID.
+    awaiting: HashMap<Vec<u8>, Vec<AttentionId>>,
+    contacts: HashMap<String, ContactId>,
+    /// Campaign by account; none for an account that has none.
+    campaigns: HashMap<String, Option<CampaignKey>>,
+}
+
+/// Takes the mails in; one answer per mail, in order.
+pub(super) async fn take_in(tx: &mut PgConnection, subjects: &Subjects, mails: &[Mail]) -> Result<Vec<Taken>, Error> {
+    lookup::lock_keys(tx, mails).await?;
+    let mut known = lookup::known(tx, mails).await?;
+    let wanted = lookup::attentions_to_lock(&known);
+    let mut work = Work::lock_current(tx, &wanted, Wait::Skip).await?;
+    // Successors may have opened while the locks were awaited.
+    lookup::refresh_lineages(tx, &mut known).await?;
+    let taken_before: HashSet<Uuid> = lookup::taken_before(tx, mails).await?;
+    let free: Vec<Uuid> = mails
+        .iter()
+        .filter(|mail| !taken_before.contains(&mail.ledger) && !is_busy(mail, &known, &work))
+        .map(|mail| mail.delivery)
+        .collect();
+    let mut fresh: HashSet<Uuid> = inbox::take(tx, INBOUND_CONSUMER, &free).await?.into_iter().collect();
+    known.contacts = lookup::contacts(tx, mails, &fresh).await?;
+    let numbers = store::draw_numbers(tx, fresh.len()).await?;
+    let mut written = Written::new(numbers);
+    let mut answers = Vec::with_capacity(mails.len());
+    for mail in mails {
+        answers.push(if fresh.remove(&mail.delivery) {
+            match decide(&mut work, &mut known, &mut written, mail) {
+                Ok(()) => Taken::Committed,
+                Err(error) => {
+                    written.refused.push(mail.delivery);
+                    Taken::Refused(error)
+                }
+            }
+        } else if taken_before.contains(&mail.ledger) || !is_busy(mail, &known, &work) {
+            Taken::Known
+        } else {
+            Taken::Busy
+        });
+    }
+    written.write(tx, subjects, &work).await?;
+    Ok(answers)
+}
+
+/// True when another transaction holds a thread this mail may join or link.
+fn is_busy(mail: &Mail, known: &Known, work: &Work) -> bool {
+    let claimed = candidates(mail, known);
+    let lineages = claimed.iter().filter_map(|id| known.threads.get(id)).filter_map(|t| known.lineages.get(&t.lineage));
+    let open = lineages.filter_map(|lineage| lineage.open);
+    let children = mail.own.iter().filter_map(|own| known.awaiting.get(&own.bytes())).flatten().copied();
+    claimed.iter().copied().chain(open).chain(children).any(|id| !work.holds(id))
+}
+
+/// Attentions of this account that the mail's tokens and references name, best evidence first, each once.
+fn candidates(mail: &Mail, known: &Known) -> Vec<AttentionId> {
+    let by_id = mail.references.iter().filter_map(|key| known.by_message_id.get(&key.bytes())).flatten();
+    let mut found = Vec::new();
+    for id in mail.tokens.iter().chain(by_id) {
+        let ours = known.threads.get(id).is_some_and(|thread| thread.account == mail.account);
+        if ours && !found.contains(id) {
+            found.push(*id);
+        }
+    }
+    found
+}
+
+fn decide(work: &mut Work, known: &mut Known, written: &mut Written, mail: &Mail) -> Result<(), Error> {
+    let campaign = known.campaigns.get(&mail.account).cloned().flatten().ok_or_else(|| {
+        Error::rejected("ACCOUNT_WITHOUT_CAMPAIGN", "no campaign takes the mail of this account")
+    })?;
+    let claimed = candidates(mail, known);
+    let verdict = {
+        let candidates: Vec<Candidate<'_>> = claimed
+            .iter()
+            .filter_map(|id| work.head(*id).map(|head| Candidate { attention: *id, participants: &head.participants }))
+            .collect();
+        threading::verdict(&mail.claim(), &candidates)
+    };
+    let attention = match verdict {
+        Verdict::Join { attention, verified } => join(work, known, written, mail, &campaign, attention, verified)?,
+        Verdict::Unverified { claims } => {
+            written.begin(work, known, mail, write::Beginning::unverified(&campaign, claims))?
+        }
+        Verdict::New { verified } => written.begin(work, known, mail, write::Beginning::new(&campaign, verified))?,
+    };
+    if claimed.is_empty() && known_parent_missing(mail) {
+        written.awaits(known, mail, attention);
+    }
+    link_children(work, known, written, mail, attention)
+}
+
+/// A mail that answers something nobody knows may have come before its parent.
+fn known_parent_missing(mail: &Mail) -> bool {
+    !mail.references.is_empty()
+}
+
+/// Into the attention itself while it is open, else into the open successor of its lineage, else into a new one.
+fn join(
+    work: &mut Work,
+    known: &mut Known,
+    written: &mut Written,
+    mail: &Mail,
+    campaign: &CampaignKey,
+    attention: AttentionId,
+    verified: bool,
+) -> Result<AttentionId, Error> {
+    let lineage = known.threads.get(&attention).and_then(|thread| known.lineages.get(&thread.lineage)).copied();
+    let lineage = lineage.unwrap_or(Lineage { open: None, newest: attention });
+    match lineage.open {
+        Some(open) => written.append(work, mail, campaign, open, verified).map(|()| open),
+        None => {
+            let beginning = write::Beginning::successor(campaign, lineage.newest, attention, verified);
+            written.begin(work, known, mail, beginning)
+        }
+    }
+}
+
+/// The parent of attentions that came first: they follow this one.
+fn link_children(
+    work: &mut Work,
+    known: &mut Known,
+    written: &mut Written,
+    mail: &Mail,
+    parent: AttentionId,
+) -> Result<(), Error> {
+    let Some(own) = mail.own.as_ref().map(Key::bytes) else { return Ok(()) };
+    for child in known.awaiting.remove(&own).unwrap_or_default() {
+        written.parents_came.push(own.clone());
+        match written.link(work, child, parent) {
+            // A child that is linked already, or is the parent itself, stays as it is.
+            Ok(()) | Err(Rejection::AlreadyLinked) => {}
+            Err(rejection) => return Err(rejection.into()),
+        }
+    }
+    known.by_message_id.entry(own).or_default().push(parent);
+    Ok(())
+}
+
+/// Campaign by account.
+async fn campaigns(tx: &mut PgConnection, mails: &[Mail]) -> Result<HashMap<String, Option<CampaignKey>>, Error> {
+    let mut found = HashMap::new();
+    for mail in mails {
+        if !found.contains_key(&mail.account) {
+            let campaign = directory::campaign_for_account(tx, &mail.account).await?;
+            found.insert(mail.account.clone(), campaign.map(|campaign| CampaignKey::new(campaign.key.as_str())));
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,107 @@
+//! What a batch reads before it decides, in few statements however long it is.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use hilo_kit::error::Error;
+use sha2::{Digest, Sha256};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::super::mail::Mail;
+use super::{Known, campaigns, contact, store, threads};
+use crate::attention::domain::{AttentionId, ContactId};
+use crate::attention::store::message::Key;
+use crate::contact::EmailIdentity;
+
+/// References of a mail that are locked; a parent still on its way is always among the nearest. PostgreSQL has room for
+/// some thousands of locks in all, so a batch may not take thousands itself.
+const LOCKED_REFERENCES: usize = 8;
+
+/// Locks every identity key and Message-ID that the mails have or refer to, in one order for all transactions, so that
+/// two mails of one new customer, or a mail and its parent, are never decided at the same time.
+pub(super) async fn lock_keys(tx: &mut PgConnection, mails: &[Mail]) -> Result<(), Error> {
+    let mut numbers = BTreeSet::new();
+    for mail in mails {
+        numbers.insert(lock_number(b"email", mail.identity().as_bytes()));
+        for key in mail.own.iter().chain(mail.references.iter().take(LOCKED_REFERENCES)) {
+            numbers.insert(lock_number(b"internet", &key.bytes()));
+        }
+    }
+    let numbers: Vec<i64> = numbers.into_iter().collect();
+    sqlx::query!(
+        r#"SELECT count(pg_advisory_xact_lock(number)) AS "locked!"
+           FROM (SELECT number FROM unnest($1::bigint[]) AS number ORDER BY number) AS sorted"#,
+        &numbers
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok(())
+}
+
+fn lock_number(kind: &[u8], key: &[u8]) -> i64 {
+    let digest = Sha256::new().chain_update(kind).chain_update([0]).chain_update(key).finalize();
+    digest.iter().take(8).fold(0i64, |number, byte| (number << 8) | i64::from(*byte))
+}
+
+/// Threads, lineages, waiting children and campaigns of the batch.
+pub(super) async fn known(tx: &mut PgConnection, mails: &[Mail]) -> Result<Known, Error> {
+    let references: BTreeSet<Vec<u8>> = mails.iter().flat_map(|mail| &mail.references).map(Key::bytes).collect();
+    let references: Vec<Vec<u8>> = references.into_iter().collect();
+    let mut known = Known { campaigns: campaigns(tx, mails).await?, ..Known::default() };
+    for (key, attention) in store::message::attentions_of_message_ids(tx, &references).await? {
+        known.by_message_id.entry(key).or_default().push(AttentionId(attention));
+    }
+    // Several attentions may know one (forged) Message-ID: the oldest first, in every transaction alike.
+    known.by_message_id.values_mut().for_each(|attentions| attentions.sort_unstable());
+    let claimed: BTreeSet<Uuid> = known
+        .by_message_id
+        .values()
+        .flatten()
+        .chain(mails.iter().flat_map(|mail| &mail.tokens))
+        .map(|id| id.uuid())
+        .collect();
+    let claimed: Vec<Uuid> = claimed.into_iter().collect();
+    known.threads = threads::threads(tx, &claimed).await?;
+    refresh_lineages(tx, &mut known).await?;
+    let own: Vec<Vec<u8>> = mails.iter().filter_map(|mail| mail.own.as_ref()).map(Key::bytes).collect();
+    for (key, attention) in threads::awaiting(tx, &own).await? {
+        known.awaiting.entry(key).or_default().push(attention);
+    }
+    Ok(known)
+}
+
+/// Reads where answers to the claimed lineages go now.
+pub(super) async fn refresh_lineages(tx: &mut PgConnection, known: &mut Known) -> Result<(), Error> {
+    let lineages: BTreeSet<Uuid> = known.threads.values().map(|thread| thread.lineage).collect();
+    let lineages: Vec<Uuid> = lineages.into_iter().collect();
+    known.lineages = threads::lineages(tx, &lineages).await?.into_iter().collect();
+    Ok(())
+}
+
+/// Claimed attentions, the open ones of their lineages, and children waiting for a parent.
+pub(super) fn attentions_to_lock(known: &Known) -> Vec<Uuid> {
+    let open = known.lineages.values().filter_map(|lineage| lineage.open);
+    let children = known.awaiting.values().flatten().copied();
+    let all: BTreeSet<Uuid> = known.threads.keys().copied().chain(open).chain(children).map(|id| id.uuid()).collect();
+    all.into_iter().collect()
+}
+
+/// Ledger ids of the batch that were taken under another delivery (a row handed over anew).
+pub(super) async fn taken_before(tx: &mut PgConnection, mails: &[Mail]) -> Result<HashSet<Uuid>, Error> {
+    let ids: Vec<Uuid> = mails.iter().map(|mail| mail.ledger).collect();
+    Ok(store::message::known_externals(tx, &ids).await?.into_iter().collect())
+}
+
+/// Finds or creates the contacts of the fresh mails.
+pub(super) async fn contacts(
+    tx: &mut PgConnection,
+    mails: &[Mail],
+    fresh: &HashSet<Uuid>,
+) -> Result<HashMap<String, ContactId>, Error> {
+    let wanted: Vec<EmailIdentity> = mails
+        .iter()
+        .filter(|mail| fresh.contains(&mail.delivery))
+        .map(|mail| EmailIdentity { address: mail.identity().to_owned(), name: mail.name().to_owned() })
+        .collect();
+    contact::resolve_emails(tx, &wanted).await
+}
