@@ -1,0 +1,332 @@
+//! Between the contracts and the domain. What attention-state answers is checked here once: a thread that lacks what
+//! the contract requires is refused as a whole, with the fields that are wrong.
+
+use std::collections::BTreeMap;
+
+use hilo_kit::clock;
+use hilo_kit::error::Error;
+use hilo_kit::ids::Uuid;
+use hilo_proto::event::v1 as event;
+use hilo_proto::history::v1 as wire;
+use hilo_proto::inbound::v1 as inbound;
+use time::OffsetDateTime;
+
+use crate::domain::criteria::Asked;
+use crate::domain::thread::{
+    Attachment, Direction, FilledForm, FormField, Head, InteractionId, Mailbox, Message, Thread,
+};
+use crate::html;
+
+/// Reads a thread as attention-state hands it over.
+///
+/// # Errors
+/// `THREAD_MALFORMED` (corrupt) naming every wrong field.
+pub fn thread(from: wire::Thread) -> Result<Thread, Error> {
+    let mut check = Check::default();
+    let summary = check.required("summary", from.summary).unwrap_or_default();
+    let messages: Vec<Message> = from
+        .messages
+        .into_iter()
+        .enumerate()
+        .map(|(place, one)| message(&mut check, &format!("messages[{place}]"), one))
+        .collect();
+    check.that(from.version > 0, "version", "must be positive");
+    check.that(summary.ordinal > 0, "summary.ordinal", "must be positive");
+    check.that(!summary.campaign_key.is_empty(), "summary.campaign_key", "must not be empty");
+    let thread = Thread {
+        version: from.version,
+        account_key: clean(from.account_key),
+        waiting_since: check.instant("waiting_since", from.waiting_since),
+        opened_at: check.instant("opened_at", from.opened_at),
+        linked_attention_id: check.optional_id("linked_attention_id", &from.linked_attention_id).map(Into::into),
+        contact_id: check.optional_id("contact_id", &from.contact_id).map(Into::into),
+        head: head(&mut check, summary, messages.len()),
+        messages,
+        form: from.form.map(form),
+    };
+    check.into_result(thread)
+}
+
+fn head(check: &mut Check, from: wire::ThreadSummary, messages: usize) -> Head {
+    let ended_at = check.required("summary.ended_at", from.ended_at);
+    let held = i32::try_from(messages).unwrap_or(i32::MAX);
+    Head {
+        interaction_id: check.id("summary.interaction_id", &from.interaction_id).into(),
+        attention_id: check.id("summary.attention_id", &from.attention_id).into(),
+        attention_number: from.attention_number,
+        ordinal: from.ordinal,
+        campaign_key: clean(from.campaign_key),
+        agent_key: clean(from.agent_key),
+        channel: clean(from.channel),
+        direction: check.direction("summary.direction", from.direction),
+        customer: Mailbox { address: clean(from.customer_address), name: clean(from.customer_name) },
+        subject: clean(from.subject),
+        ended_at: check.instant("summary.ended_at", ended_at).unwrap_or(OffsetDateTime::UNIX_EPOCH),
+        attention_closed: from.attention_closed,
+        message_count: from.message_count.max(held),
+        tags: from.tags.into_iter().map(clean).collect(),
+    }
+}
+
+fn message(check: &mut Check, at: &str, from: wire::ThreadMessage) -> Message {
+    let occurred_at = check.required(&format!("{at}.occurred_at"), from.occurred_at);
+    Message {
+        id: check.id(&format!("{at}.message_id"), &from.message_id).into(),
+        direction: check.direction(&format!("{at}.direction"), from.direction),
+        from: from.from.map(mailbox).unwrap_or_default(),
+        to: from.to.into_iter().map(mailbox).collect(),
+        cc: from.cc.into_iter().map(mailbox).collect(),
+        subject: clean(from.subject),
+        text: clean(from.text),
+        html: clean(from.html),
+        attachments: from.attachments.into_iter().map(attachment).collect(),
+        occurred_at: check
+            .instant(&format!("{at}.occurred_at"), occurred_at)
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH),
+        delivery_state: clean(from.delivery_state),
+        delivery_detail: clean(from.delivery_detail),
+        agent_key: clean(from.agent_key),
+        mail_class: clean(from.mail_class),
+        sender_verified: from.sender_verified,
+        internet_message_id: clean(from.internet_message_id),
+    }
+}
+
+fn mailbox(from: inbound::EmailAddress) -> Mailbox {
+    Mailbox { address: clean(from.address), name: clean(from.name) }
+}
+
+fn attachment(from: inbound::Attachment) -> Attachment {
+    Attachment {
+        sha256: clean(from.sha256),
+        file_name: clean(from.file_name),
+        media_type: clean(from.media_type),
+        size_bytes: from.size_bytes.max(0),
+        content_id: clean(from.content_id),
+        inline: from.inline,
+    }
+}
+
+fn form(from: wire::FilledForm) -> FilledForm {
+    let mut fields: BTreeMap<String, FormField> = BTreeMap::new();
+    for (key, label) in from.labels {
+        fields.entry(clean(key)).or_default().label = clean(label);
+    }
+    for (key, value) in from.values {
+        fields.entry(clean(key)).or_default().value = Some(clean(value));
+    }
+    FilledForm { key: clean(from.form_key), version: from.form_version, fields }
+}
+
+/// PostgreSQL cannot hold U+0000 in a text.
+fn clean(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "") } else { text }
+}
+
+/// Gathers what is wrong with a thread.
+#[derive(Default)]
+struct Check(Vec<(String, &'static str)>);
+
+impl Check {
+    fn that(&mut self, holds: bool, field: &str, why: &'static str) {
+        if !holds {
+            self.0.push((field.to_owned(), why));
+        }
+    }
+
+    fn required<T>(&mut self, field: &str, value: Option<T>) -> Option<T> {
+        self.that(value.is_some(), field, "is missing");
+        value
+    }
+
+    fn id(&mut self, field: &str, text: &str) -> Uuid {
+        let parsed = Uuid::try_parse(text).ok();
+        self.that(parsed.is_some(), field, "must be a UUID");
+        parsed.unwrap_or_default()
+    }
+
+    fn optional_id(&mut self, field: &str, text: &str) -> Option<Uuid> {
+        (!text.is_empty()).then(|| self.id(field, text))
+    }
+
+    fn instant(&mut self, field: &str, at: Option<prost_types::Timestamp>) -> Option<OffsetDateTime> {
+        let at = at?;
+        let parsed = clock::from_proto(&at);
+        self.that(parsed.is_some(), field, "is out of range");
+        parsed
+    }
+
+    fn direction(&mut self, field: &str, number: i32) -> Direction {
+        let parsed = direction(number);
+        self.that(parsed.is_some(), field, "must be inbound or outbound");
+        parsed.unwrap_or(Direction::Inbound)
+    }
+
+    fn into_result<T>(self, value: T) -> Result<T, Error> {
+        if self.0.is_empty() {
+            return Ok(value);
+        }
+        let error = Error::corrupt("THREAD_MALFORMED", "a handed-over thread does not fit its contract");
+        Err(self.0.into_iter().fold(error, |error, (field, why)| error.field(field, why)))
+    }
+}
+
+fn direction(number: i32) -> Option<Direction> {
+    match event::Direction::try_from(number).unwrap_or_default() {
+        event::Direction::Unspecified => None,
+        event::Direction::Inbound => Some(Direction::Inbound),
+        event::Direction::Outbound => Some(Direction::Outbound),
+    }
+}
+
+fn direction_number(direction: Direction) -> i32 {
+    match direction {
+        Direction::Inbound => event::Direction::Inbound.into(),
+        Direction::Outbound => event::Direction::Outbound.into(),
+    }
+}
+
+/// The criteria of a search as they were asked.
+///
+/// # Errors
+/// `INVALID_SEARCH` for a direction that is not in the contract.
+pub fn asked(from: &wire::SearchThreadsRequest) -> Result<Asked, Error> {
+    let asked_direction = direction(from.direction);
+    if from.direction != 0 && asked_direction.is_none() {
+        return Err(Error::invalid("INVALID_SEARCH", "the search has malformed criteria")
+            .field("direction", "must be inbound or outbound"));
+    }
+    Ok(Asked {
+        words: from.words.clone(),
+        customer: from.customer.clone(),
+        campaign_key: from.campaign_key.clone(),
+        agent_key: from.agent_key.clone(),
+        ended_from: from.ended_from.clone(),
+        ended_to: from.ended_to.clone(),
+        attention_number: from.attention_number,
+        direction: asked_direction,
+        subject: from.subject.clone(),
+        tag: from.tag.clone(),
+        form_values: from.form_values.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+    })
+}
+
+/// A head as a list shows it.
+pub fn summary(head: Head) -> wire::ThreadSummary {
+    wire::ThreadSummary {
+        interaction_id: head.interaction_id.to_string(),
+        attention_id: head.attention_id.to_string(),
+        attention_number: head.attention_number,
+        ordinal: head.ordinal,
+        campaign_key: head.campaign_key,
+        agent_key: head.agent_key,
+        channel: head.channel,
+        direction: direction_number(head.direction),
+        customer_name: head.customer.name,
+        customer_address: head.customer.address,
+        subject: head.subject,
+        ended_at: Some(clock::to_proto(head.ended_at)),
+        attention_closed: head.attention_closed,
+        message_count: head.message_count,
+        tags: head.tags,
+    }
+}
+
+/// A thread as it is answered: HTML sanitised again.
+pub fn answer(thread: Thread) -> wire::Thread {
+    wire::Thread {
+        version: thread.version,
+        summary: Some(summary(thread.head)),
+        messages: thread.messages.into_iter().map(answer_message).collect(),
+        form: thread.form.map(answer_form),
+        linked_attention_id: thread.linked_attention_id.map(|id| id.to_string()).unwrap_or_default(),
+        account_key: thread.account_key,
+        waiting_since: thread.waiting_since.map(clock::to_proto),
+        opened_at: thread.opened_at.map(clock::to_proto),
+        contact_id: thread.contact_id.map(|id| id.to_string()).unwrap_or_default(),
+    }
+}
+
+fn answer_message(message: Message) -> wire::ThreadMessage {
+    let address = |one: Mailbox| inbound::EmailAddress { address: one.address, name: one.name };
+    wire::ThreadMessage {
+        message_id: message.id.to_string(),
+        direction: direction_number(message.direction),
+        from: Some(address(message.from)),
+        to: message.to.into_iter().map(address).collect(),
+        cc: message.cc.into_iter().map(address).collect(),
+        subject: message.subject,
+        text: message.text,
+        html: html::safe(&message.html),
+        attachments: message.attachments.into_iter().map(answer_attachment).collect(),
+        occurred_at: Some(clock::to_proto(message.occurred_at)),
+        delivery_state: message.delivery_state,
+        delivery_detail: message.delivery_detail,
+        agent_key: message.agent_key,
+        mail_class: message.mail_class,
+        sender_verified: message.sender_verified,
+        internet_message_id: message.internet_message_id,
+    }
+}
+
+fn answer_attachment(file: Attachment) -> inbound::Attachment {
+    inbound::Attachment {
+        sha256: file.sha256,
+        file_name: file.file_name,
+        media_type: file.media_type,
+        size_bytes: file.size_bytes,
+        content_id: file.content_id,
+        inline: file.inline,
+    }
+}
+
+fn answer_form(form: FilledForm) -> wire::FilledForm {
+    let mut answer = wire::FilledForm { form_key: form.key, form_version: form.version, ..Default::default() };
+    for (key, field) in form.fields {
+        if let Some(value) = field.value {
+            answer.values.insert(key.clone(), value);
+        }
+        answer.labels.insert(key, field.label);
+    }
+    answer
+}
+
+/// An interaction id of a request.
+///
+/// # Errors
+/// `INVALID_ID` naming the field.
+pub fn interaction_id(text: &str) -> Result<InteractionId, Error> {
+    hilo_kit::ids::parse(text, "interaction_id").map(InteractionId)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::thread::samples;
+
+    #[test]
+    fn a_thread_survives_the_contract() {
+        let mut thread_ = samples::thread(3, vec![samples::message("hola"), samples::message("adiós")]);
+        thread_.head.tags = vec!["VIP".into()];
+        thread_.linked_attention_id = Some(crate::domain::AttentionId::new());
+        let field = FormField { label: "Motivo".into(), value: Some("reclamo".into()) };
+        let empty = FormField { label: "Monto".into(), value: None };
+        let fields = BTreeMap::from([("motivo".to_owned(), field), ("monto".to_owned(), empty)]);
+        thread_.form = Some(FilledForm { key: "reclamos".into(), version: 2, fields });
+        assert_eq!(thread(answer(thread_.clone())).unwrap(), thread_);
+    }
+
+    #[test]
+    fn a_malformed_thread_names_every_field() {
+        let mut wrong = answer(samples::thread(1, vec![samples::message("a\0b")]));
+        assert_eq!(thread(wrong.clone()).unwrap().messages[0].text, "ab");
+        wrong.version = 0;
+        wrong.contact_id = "x".into();
+        wrong.messages[0].direction = 7;
+        wrong.messages[0].occurred_at = None;
+        let error = thread(wrong).unwrap_err();
+        let fields: Vec<_> = error.violations().iter().map(|one| one.field.as_str()).collect();
+        assert_eq!(fields, ["messages[0].occurred_at", "messages[0].direction", "version", "contact_id"]);
+        assert_eq!(error.reason(), "THREAD_MALFORMED");
+    }
+}

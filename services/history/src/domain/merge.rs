@@ -1,0 +1,81 @@
+//! How a newer version meets a stored one. The live store purges bodies some time after it knows that history holds
+//! them, so a later version may come without them: what a message once said is never replaced by nothing.
+
+use super::thread::{Message, MessageId, Thread};
+
+/// `newer` with the contents of `stored` wherever the newer version has none. Heads, delivery states, tags and the form
+/// are the newer version's; a message that the newer version lacks stays at its place.
+pub fn keep_contents(mut newer: Thread, stored: Vec<Message>) -> Thread {
+    let mut behind: Option<MessageId> = None;
+    for old in stored {
+        let id = old.id;
+        match newer.messages.iter_mut().find(|message| message.id == id) {
+            Some(message) => restore(message, old),
+            None => insert_behind(&mut newer.messages, behind, old),
+        }
+        behind = Some(id);
+    }
+    let held = i32::try_from(newer.messages.len()).unwrap_or(i32::MAX);
+    newer.head.message_count = newer.head.message_count.max(held);
+    newer
+}
+
+fn restore(message: &mut Message, old: Message) {
+    if !message.has_content() {
+        message.text = old.text;
+        message.html = old.html;
+        message.attachments = old.attachments;
+    }
+    if message.subject.is_empty() {
+        message.subject = old.subject;
+    }
+}
+
+fn insert_behind(messages: &mut Vec<Message>, behind: Option<MessageId>, old: Message) {
+    let place = behind
+        .and_then(|id| messages.iter().position(|message| message.id == id))
+        .map_or(0, |place| place + 1);
+    messages.insert(place, old);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::thread::samples::{message, thread};
+    use super::*;
+
+    #[test]
+    fn a_purged_body_never_replaces_a_stored_one() {
+        let stored = thread(1, vec![message("hola"), message("adiós")]);
+        let mut purged = stored.clone();
+        purged.version = 2;
+        for message in &mut purged.messages {
+            message.text.clear();
+            message.delivery_state = "sent".into();
+        }
+        let merged = keep_contents(purged, stored.messages);
+        let texts: Vec<_> = merged.messages.iter().map(|message| message.text.as_str()).collect();
+        assert_eq!(texts, ["hola", "adiós"]);
+        assert!(merged.messages.iter().all(|message| message.delivery_state == "sent"));
+        assert_eq!(merged.version, 2);
+    }
+
+    #[test]
+    fn a_message_the_newer_version_lacks_stays_at_its_place() {
+        let stored = thread(1, vec![message("uno"), message("dos"), message("tres")]);
+        let mut newer = stored.clone();
+        newer.messages.remove(1);
+        newer.messages.push(message("cuatro"));
+        let merged = keep_contents(newer, stored.messages);
+        let texts: Vec<_> = merged.messages.iter().map(|message| message.text.as_str()).collect();
+        assert_eq!(texts, ["uno", "dos", "tres", "cuatro"]);
+        assert_eq!(merged.head.message_count, 4);
+    }
+
+    #[test]
+    fn new_content_wins() {
+        let stored = thread(1, vec![message("borrador")]);
+        let mut newer = stored.clone();
+        newer.messages[0].text = "definitivo".into();
+        assert_eq!(keep_contents(newer.clone(), stored.messages), newer);
+    }
+}

@@ -1,0 +1,107 @@
+//! The threads in PostgreSQL. Every reading function takes a [`crate::domain::Scope`]: rights are checked where the
+//! rows are, so no path to a thread can forget them.
+
+mod read;
+mod rows;
+mod search;
+mod write;
+
+use hilo_kit::db::Db;
+use hilo_kit::error::Error;
+
+use crate::domain::{Criteria, InteractionId, Position, Scope, Thread};
+
+pub use search::{Page, PageRequest};
+
+/// What became of a thread that was handed to the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// It was not there.
+    New,
+    /// It replaced an older version.
+    Replaced,
+    /// The same version, or a newer one, was there already.
+    Known,
+}
+
+/// The threads.
+#[derive(Clone, Debug)]
+pub struct Store {
+    db: Db,
+}
+
+impl Store {
+    /// On a migrated database.
+    pub fn new(db: Db) -> Self {
+        Self { db }
+    }
+
+    /// The database, for what kit does with it.
+    pub fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// Keeps a thread unless the same or a newer version is there; then nothing changes.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn put(&self, thread: Thread) -> Result<Stored, Error> {
+        let thread = std::sync::Arc::new(thread);
+        let stored = self.db.transaction(move |tx| {
+            let thread = thread.clone();
+            Box::pin(async move {
+                let stored = write::put(tx, &thread).await?;
+                hilo_kit::fault::point("history.store.before_commit").await;
+                Ok(stored)
+            })
+        });
+        stored.await
+    }
+
+    /// Which of these interactions are stored at the given version or a newer one.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn known(&self, versions: Vec<(InteractionId, i64)>) -> Result<Vec<(InteractionId, i64)>, Error> {
+        self.db.read(move |conn| Box::pin(async move { read::known(conn, &versions).await })).await
+    }
+
+    /// A thread the scope covers; `None` also for one it does not.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn thread(&self, scope: &Scope, id: InteractionId) -> Result<Option<Thread>, Error> {
+        let campaigns = scope.campaigns();
+        self.db.snapshot(move |tx| Box::pin(async move { read::thread(tx, campaigns.as_deref(), id).await })).await
+    }
+
+    /// A page of the threads that the scope covers and the criteria fit, newest first.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn search(&self, request: PageRequest) -> Result<Page, Error> {
+        self.db.read(move |conn| Box::pin(async move { search::page(conn, &request).await })).await
+    }
+
+    /// How PostgreSQL would read that page, for operators and for the test that no combination reads everything.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn plan(&self, request: PageRequest) -> Result<Vec<String>, Error> {
+        self.db.read(move |conn| Box::pin(async move { search::plan(conn, &request).await })).await
+    }
+}
+
+impl PageRequest {
+    /// The first page.
+    pub fn first(scope: Scope, criteria: Criteria, time_zone: String, size: i32) -> Self {
+        Self { scope, criteria, time_zone, size, after: None }
+    }
+
+    /// The page after a position.
+    #[must_use]
+    pub fn after(mut self, position: Position) -> Self {
+        self.after = Some(position);
+        self
+    }
+}

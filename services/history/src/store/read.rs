@@ -1,0 +1,176 @@
+//! Reading threads back.
+
+use std::collections::{BTreeMap, HashMap};
+
+use hilo_kit::error::Error;
+use sqlx::postgres::PgConnection;
+use sqlx::types::Json;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::rows::{self, StoredMailbox};
+use crate::domain::thread::{Attachment, FilledForm, FormField, Head, InteractionId, Mailbox, Message, Thread};
+
+/// Those of the versions that are stored as they are or newer.
+pub(super) async fn known(
+    conn: &mut PgConnection,
+    versions: &[(InteractionId, i64)],
+) -> Result<Vec<(InteractionId, i64)>, Error> {
+    let ids: Vec<Uuid> = versions.iter().map(|(id, _)| id.uuid()).collect();
+    let numbers: Vec<i64> = versions.iter().map(|(_, version)| *version).collect();
+    let rows = sqlx::query!(
+        r#"SELECT asked.id AS "id!", asked.version AS "version!"
+           FROM unnest($1::uuid[], $2::bigint[]) AS asked(id, version)
+           JOIN thread t ON t.interaction_id = asked.id AND t.version >= asked.version"#,
+        &ids,
+        &numbers,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id.into(), row.version)).collect())
+}
+
+/// A whole thread, when it ended in one of the campaigns (`None`: in any).
+pub(super) async fn thread(
+    tx: &mut PgConnection,
+    campaigns: Option<&[String]>,
+    id: InteractionId,
+) -> Result<Option<Thread>, Error> {
+    let row = sqlx::query!(
+        r#"SELECT interaction_id, version, attention_id, attention_number, ordinal, campaign_key, account_key,
+               agent_key, channel, direction, customer_name, customer_address, subject, contact_id,
+               linked_attention_id, waiting_since, opened_at, ended_at, attention_closed, message_count, tags,
+               form_key, form_version
+           FROM thread
+           WHERE interaction_id = $1 AND ($2::text[] IS NULL OR campaign_key = ANY($2))"#,
+        id.uuid(),
+        campaigns,
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let form = match (row.form_key, row.form_version) {
+        (Some(key), Some(version)) => Some(FilledForm { key, version, fields: form_fields(tx, id).await? }),
+        _ => None,
+    };
+    let head = Head {
+        interaction_id: row.interaction_id.into(),
+        attention_id: row.attention_id.into(),
+        attention_number: row.attention_number,
+        ordinal: row.ordinal,
+        campaign_key: row.campaign_key,
+        agent_key: row.agent_key,
+        channel: row.channel,
+        direction: rows::direction(row.direction)?,
+        customer: Mailbox { address: row.customer_address, name: row.customer_name },
+        subject: row.subject,
+        ended_at: row.ended_at,
+        attention_closed: row.attention_closed,
+        message_count: row.message_count,
+        tags: row.tags,
+    };
+    Ok(Some(Thread {
+        version: row.version,
+        head,
+        account_key: row.account_key,
+        waiting_since: row.waiting_since,
+        opened_at: row.opened_at,
+        linked_attention_id: row.linked_attention_id.map(Into::into),
+        contact_id: row.contact_id.map(Into::into),
+        messages: messages(tx, id).await?,
+        form,
+    }))
+}
+
+async fn form_fields(tx: &mut PgConnection, id: InteractionId) -> Result<BTreeMap<String, FormField>, Error> {
+    let rows = sqlx::query!("SELECT field_key, label, value FROM form_value WHERE interaction_id = $1", id.uuid())
+        .fetch_all(tx)
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.field_key, FormField { label: row.label, value: row.value })).collect())
+}
+
+/// The messages of a thread in their order.
+pub(super) async fn messages(tx: &mut PgConnection, id: InteractionId) -> Result<Vec<Message>, Error> {
+    let mut files = attachments(tx, id).await?;
+    let rows = sqlx::query_as!(
+        MessageRow,
+        r#"SELECT message_id, direction, from_address, from_name,
+               recipients AS "recipients: Json<Vec<StoredMailbox>>", copies AS "copies: Json<Vec<StoredMailbox>>",
+               subject, body_text, body_html, occurred_at, delivery_state, delivery_detail, agent_key, mail_class,
+               sender_verified, internet_message_id
+           FROM message WHERE interaction_id = $1 ORDER BY position"#,
+        id.uuid(),
+    )
+    .fetch_all(tx)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let attachments = files.remove(&row.message_id).unwrap_or_default();
+            row.into_message(attachments)
+        })
+        .collect()
+}
+
+struct MessageRow {
+    message_id: Uuid,
+    direction: i16,
+    from_address: String,
+    from_name: String,
+    recipients: Json<Vec<StoredMailbox>>,
+    copies: Json<Vec<StoredMailbox>>,
+    subject: String,
+    body_text: String,
+    body_html: String,
+    occurred_at: OffsetDateTime,
+    delivery_state: String,
+    delivery_detail: String,
+    agent_key: String,
+    mail_class: String,
+    sender_verified: bool,
+    internet_message_id: String,
+}
+
+impl MessageRow {
+    fn into_message(self, attachments: Vec<Attachment>) -> Result<Message, Error> {
+        Ok(Message {
+            id: self.message_id.into(),
+            direction: rows::direction(self.direction)?,
+            from: Mailbox { address: self.from_address, name: self.from_name },
+            to: rows::from_mailboxes(self.recipients),
+            cc: rows::from_mailboxes(self.copies),
+            subject: self.subject,
+            text: self.body_text,
+            html: self.body_html,
+            attachments,
+            occurred_at: self.occurred_at,
+            delivery_state: self.delivery_state,
+            delivery_detail: self.delivery_detail,
+            agent_key: self.agent_key,
+            mail_class: self.mail_class,
+            sender_verified: self.sender_verified,
+            internet_message_id: self.internet_message_id,
+        })
+    }
+}
+
+async fn attachments(tx: &mut PgConnection, id: InteractionId) -> Result<HashMap<Uuid, Vec<Attachment>>, Error> {
+    let rows = sqlx::query!(
+        "SELECT message_id, sha256, file_name, media_type, size_bytes, content_id, inline
+         FROM attachment WHERE interaction_id = $1 ORDER BY message_id, position",
+        id.uuid(),
+    )
+    .fetch_all(tx)
+    .await?;
+    let mut files: HashMap<Uuid, Vec<Attachment>> = HashMap::new();
+    for row in rows {
+        files.entry(row.message_id).or_default().push(Attachment {
+            sha256: row.sha256,
+            file_name: row.file_name,
+            media_type: row.media_type,
+            size_bytes: row.size_bytes,
+            content_id: row.content_id,
+            inline: row.inline,
+        });
+    }
+    Ok(files)
+}

@@ -1,0 +1,89 @@
+//! The wake-up by events: at once, harmless when repeated, dead letters for what is no event.
+
+use std::time::{Duration, Instant};
+
+use async_nats::HeaderMap;
+use hilo_history::domain::Thread;
+use hilo_proto::event::v1::{AttentionEvent, EventType, InteractionSnapshot};
+use hilo_test_support::eventually;
+
+use crate::rights::{Running, running};
+use crate::sample;
+
+fn event(thread: &Thread) -> Vec<u8> {
+    let interaction = InteractionSnapshot {
+        interaction_id: thread.head.interaction_id.to_string(),
+        version: thread.version,
+        ..Default::default()
+    };
+    let event = AttentionEvent {
+        r#type: EventType::InteractionEnded.into(),
+        attention_id: thread.head.attention_id.to_string(),
+        interaction: Some(interaction),
+        ..Default::default()
+    };
+    hilo_proto::json::to_json("hilo.event.v1.AttentionEvent", &event).unwrap()
+}
+
+async fn publish(running: &Running, id: uuid::Uuid, payload: Vec<u8>) {
+    let client = async_nats::connect(running.nats.url()).await.unwrap();
+    let mut headers = HeaderMap::new();
+    headers.insert("ce-id", id.to_string());
+    let jetstream = async_nats::jetstream::new(client);
+    let sent = jetstream.publish_with_headers("hilo.attention.v1.ventas.interaction_ended", headers, payload.into());
+    sent.await.unwrap().await.unwrap();
+}
+
+/// With a sweep every hour nothing but the event brings the thread here.
+async fn without_sweep() -> Running {
+    let mut running = running().await;
+    running.shutdown.begin();
+    running.shutdown.drain(Duration::from_secs(20)).await;
+    running.config.section.sweep_seconds = 3_600;
+    running.shutdown = hilo_kit::lifecycle::Shutdown::new();
+    running.url = crate::rights::start(&running.config, &running.shutdown).await;
+    running.ready().await;
+    running
+}
+
+#[tokio::test]
+async fn an_event_brings_its_thread_at_once_and_once() {
+    let running = without_sweep().await;
+    let thread = sample::thread("hola");
+    running.fake.end(&thread);
+    let id = thread.head.interaction_id;
+    let started = Instant::now();
+    for _ in 0..3 {
+        // Another ce-id each time: what makes it harmless is the thread's version, not the message's identity.
+        publish(&running, uuid::Uuid::now_v7(), event(&thread)).await;
+    }
+    let confirmed = || async { running.fake.confirmed(id) == Some(1) };
+    eventually("the thread is confirmed", Duration::from_secs(20), confirmed).await.unwrap();
+    println!("confirmed {:?} after its event", started.elapsed());
+    let all = || async { running.fake.state.lock().confirms.len() >= 2 };
+    eventually("the repetitions are handled", Duration::from_secs(20), all).await.unwrap();
+    let stored: i64 = sqlx::query_scalar("SELECT count(*) FROM message")
+        .fetch_one(&sqlx::PgPool::connect(&running.database).await.unwrap())
+        .await
+        .unwrap();
+    assert_eq!(stored, 1);
+}
+
+#[tokio::test]
+async fn a_failing_source_is_asked_again_and_a_poison_event_is_buried() {
+    let running = without_sweep().await;
+    publish(&running, uuid::Uuid::now_v7(), b"no event".to_vec()).await;
+    let thread = sample::thread("hola");
+    running.fake.end(&thread);
+    running.fake.state.lock().failing_fetches = 3;
+    publish(&running, uuid::Uuid::now_v7(), event(&thread)).await;
+    let confirmed = || async { running.fake.confirmed(thread.head.interaction_id) == Some(1) };
+    eventually("the thread is confirmed", Duration::from_secs(20), confirmed).await.unwrap();
+    let pool = sqlx::PgPool::connect(&running.database).await.unwrap();
+    let buried = || async {
+        let reasons: Vec<String> =
+            sqlx::query_scalar("SELECT reason FROM kit.dead_letter").fetch_all(&pool).await.unwrap();
+        reasons == ["EVENT_MALFORMED"]
+    };
+    eventually("the poison event is a dead letter", Duration::from_secs(20), buried).await.unwrap();
+}
