@@ -2,8 +2,11 @@
 //!
 //! - [`run`], [`services`]: the five services, together on the embedded stack or one by one as in production.
 //! - [`stack`]: PostgreSQL, nats-server and the data folder of the embedded stack. [`front`]: its one public port.
+//! - [`cli`]: playing a customer, being an agent, watching, searching, operating; [`demo`]: all of it at once.
 //! - [`operate`]: what an operator or a container asks of one installation (migrate, check, health).
 
+pub mod cli;
+pub mod demo;
 pub mod front;
 pub mod operate;
 pub mod run;
@@ -33,6 +36,8 @@ enum Command {
     Config(operate::ConfigCommand),
     /// Ask a service whether it is ready; the exit code is the answer
     Health(operate::HealthArgs),
+    #[command(flatten)]
+    Client(cli::Command),
 }
 
 /// The whole program.
@@ -42,5 +47,16 @@ pub fn main() -> ExitCode {
         Command::Migrate(args) => operate::migrate(args),
         Command::Config(command) => operate::config(command),
         Command::Health(args) => operate::health(args),
+        Command::Client(command) => client(command),
+    }
+}
+
+fn client(command: cli::Command) -> ExitCode {
+    match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime.block_on(command.execute()),
+        Err(error) => {
+            eprintln!("hilo: the runtime could not be built: {error}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -20,7 +20,7 @@ pub fn text(
     let before = earlier.map_or_else(String::new, |earlier| format!(" after {earlier}"));
     let lines = [
         format!(
-            "Hilo runs (started in {:.1} s{before}). Ctrl-C stops it; the data stays in {data}/",
+            "Hilo is running (started in {:.1} s{before}). Ctrl-C stops it; the data stays in {data}/",
             took.as_secs_f64()
         ),
         format!(
