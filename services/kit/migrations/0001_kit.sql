@@ -60,7 +60,7 @@ CREATE TABLE kit.outbox_stream (
     partition       smallint NOT NULL,
     incarnation     text     NOT NULL,
     broker_sequence bigint   NOT NULL,
-    message_id      text     NOT NULL,
+    message_id      uuid     NOT NULL,
     PRIMARY KEY (stream, partition)
 ) WITH (fillfactor = 50);
 

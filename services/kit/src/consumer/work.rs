@@ -149,16 +149,15 @@ impl Worker {
         batch: &[Entry],
         incoming: &mut mpsc::Receiver<jetstream::Message>,
         alive: &mut tokio::time::Interval,
-    ) -> Result<Vec<Outcome>, Error> {
+    ) -> Result<Vec<Outcome>, ()> {
         let deliveries: Vec<Delivery> = batch.iter().map(|entry| entry.delivery.clone()).collect();
         let handler = self.handler.clone();
         let mut task: JoinHandle<Vec<Outcome>> = tokio::spawn(async move { handler.handle(&deliveries).await });
         let mut open = true;
         loop {
             tokio::select! {
-                done = &mut task => return done.map_err(|join| {
-                    Error::internal("HANDLER_PANICKED", "the handler panicked").with_source(join)
-                }),
+                // What a panic says may quote a message, so it is not passed on.
+                done = &mut task => return done.map_err(|_| ()),
                 message = incoming.recv(), if open && !self.lanes.is_full(self.spec.max_ack_pending) => match message {
                     Some(message) => self.take_in(message),
                     None => open = false,
@@ -193,15 +192,13 @@ impl Worker {
         Ok(())
     }
 
-    fn judge(&self, batch: &[Entry], outcomes: Result<Vec<Outcome>, Error>) -> Vec<Fate> {
-        let mut outcomes = match outcomes {
-            Ok(outcomes) => outcomes.into_iter(),
-            Err(panic) => {
-                panic.log("handling messages");
-                Vec::new().into_iter()
-            }
+    fn judge(&self, batch: &[Entry], outcomes: Result<Vec<Outcome>, ()>) -> Vec<Fate> {
+        let panicked = outcomes.is_err();
+        let mut outcomes = outcomes.unwrap_or_default().into_iter();
+        let unanswered = || match panicked {
+            true => Error::internal("HANDLER_PANICKED", "the handler panicked"),
+            false => Error::internal("NO_OUTCOME", "the handler gave no outcome"),
         };
-        let unanswered = || Error::internal("NO_OUTCOME", "the handler gave no outcome");
         batch
             .iter()
             .map(|entry| match outcomes.next().unwrap_or_else(|| Outcome::Retry(unanswered())) {

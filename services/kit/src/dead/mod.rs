@@ -4,4 +4,4 @@ mod service;
 mod store;
 
 pub use service::DeadLetterEndpoint;
-pub use store::DeadLetters;
+pub use store::{DeadLetters, bury_in};

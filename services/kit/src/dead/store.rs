@@ -1,6 +1,7 @@
 //! Attempts and dead letters as rows of this service's database.
 
 use async_trait::async_trait;
+use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use crate::consumer::{DeadLetter, DeadLetterSink, Delivery, Replay};
@@ -66,37 +67,10 @@ impl DeadLetterSink for DeadLetters {
 
     async fn bury(&self, letter: &DeadLetter) -> Result<(), Error> {
         let letter = letter.clone();
-        let headers = serde_json::to_string(letter.delivery.headers())
-            .map_err(|error| Error::internal("INVALID_HEADERS", "headers cannot be encoded").with_source(error))?;
         self.db
             .transaction(move |tx| {
-                let (letter, headers) = (letter.clone(), headers.clone());
-                Box::pin(async move {
-                    sqlx::query(
-                        "INSERT INTO kit.dead_letter
-                           (id, consumer, message_id, stream, subject, headers, payload, reason, detail, attempts)
-                         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-                         ON CONFLICT (consumer, message_id) WHERE state IN ('dead', 'replaying') DO NOTHING",
-                    )
-                    .bind(Uuid::now_v7())
-                    .bind(&letter.consumer)
-                    .bind(letter.delivery.id())
-                    .bind(letter.stream.as_str())
-                    .bind(letter.delivery.subject())
-                    .bind(headers)
-                    .bind(letter.delivery.payload().as_ref())
-                    .bind(&letter.reason)
-                    .bind(&letter.detail)
-                    .bind(i32::try_from(letter.attempts).unwrap_or(i32::MAX))
-                    .execute(&mut *tx)
-                    .await?;
-                    sqlx::query("DELETE FROM kit.attempt WHERE consumer = $1 AND id = $2")
-                        .bind(&letter.consumer)
-                        .bind(letter.delivery.id())
-                        .execute(tx)
-                        .await?;
-                    Ok(())
-                })
+                let letter = letter.clone();
+                Box::pin(async move { bury_in(tx, &letter).await })
             })
             .await
     }
@@ -154,4 +128,38 @@ impl DeadLetterSink for DeadLetters {
             })
             .await
     }
+}
+
+/// Commits a dead letter with the rest of the caller's transaction (a service that quarantines what it did not get from
+/// the broker); again for the same message is harmless.
+///
+/// # Errors
+/// Database errors.
+pub async fn bury_in(tx: &mut PgConnection, letter: &DeadLetter) -> Result<(), Error> {
+    let headers = serde_json::to_string(letter.delivery.headers())
+        .map_err(|error| Error::internal("INVALID_HEADERS", "headers cannot be encoded").with_source(error))?;
+    sqlx::query(
+        "INSERT INTO kit.dead_letter
+           (id, consumer, message_id, stream, subject, headers, payload, reason, detail, attempts)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+         ON CONFLICT (consumer, message_id) WHERE state IN ('dead', 'replaying') DO NOTHING",
+    )
+    .bind(Uuid::now_v7())
+    .bind(&letter.consumer)
+    .bind(letter.delivery.id())
+    .bind(letter.stream.as_str())
+    .bind(letter.delivery.subject())
+    .bind(headers)
+    .bind(letter.delivery.payload().as_ref())
+    .bind(&letter.reason)
+    .bind(&letter.detail)
+    .bind(i32::try_from(letter.attempts).unwrap_or(i32::MAX))
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query("DELETE FROM kit.attempt WHERE consumer = $1 AND id = $2")
+        .bind(&letter.consumer)
+        .bind(letter.delivery.id())
+        .execute(tx)
+        .await?;
+    Ok(())
 }

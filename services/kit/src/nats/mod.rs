@@ -3,6 +3,7 @@
 //!
 //! An acknowledgement of JetStream is never durability here; PostgreSQL holds what must not be lost.
 
+mod read;
 mod streams;
 mod subjects;
 

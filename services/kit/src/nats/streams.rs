@@ -28,6 +28,8 @@ pub struct StreamReport {
     pub first_sequence: u64,
     /// Sequence of its last message.
     pub last_sequence: u64,
+    /// Messages it holds.
+    pub messages: u64,
 }
 
 impl StreamReport {
@@ -37,6 +39,7 @@ impl StreamReport {
             incarnation: crate::clock::rfc3339(info.created),
             first_sequence: info.state.first_sequence,
             last_sequence: info.state.last_sequence,
+            messages: info.state.messages,
         }
     }
 }

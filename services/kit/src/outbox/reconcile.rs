@@ -1,10 +1,191 @@
-//! Confirms hand-over rows end to end and publishes again what neither the reader nor the stream has.
+//! Confirms hand-over rows end to end: what the reader knows is done; what neither the reader knows nor the stream
+//! still holds is published again.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::RelayConfig;
+use sqlx::FromRow;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{HandoverPeer, RelayConfig};
 use crate::db::Db;
+use crate::error::Error;
+use crate::lease::{self, Keeper, Lease};
 use crate::lifecycle::Shutdown;
-use crate::nats::Nats;
+use crate::nats::{Nats, StreamKind};
 
-pub(super) fn spawn(_db: Db, _nats: Nats, _config: Arc<RelayConfig>, _holder: String, _shutdown: &Shutdown) {}
+/// Rows asked about at once; at most [`crate::inbox::MAX_IDS`].
+const PAGE: i64 = 500;
+/// Messages read back from the broker in one round; the rest waits for the next.
+const MAX_READ_BACK: usize = 2_000;
+
+pub(super) fn spawn(db: Db, nats: Nats, config: Arc<RelayConfig>, holder: String, shutdown: &Shutdown) {
+    if config.peers.is_empty() {
+        return;
+    }
+    let keeper = Keeper::spawn(db.clone(), "outbox/reconciler", holder, config.lease_term, shutdown);
+    let stop = shutdown.clone();
+    shutdown.spawn("outbox reconciler", async move {
+        let mut failing = false;
+        while stop.sleep(config.reconcile_every).await {
+            let Some(lease) = keeper.current() else { continue };
+            match round(&db, &nats, &config, &lease).await {
+                Ok(()) => failing = false,
+                Err(error) => {
+                    // The reader or the broker is away; said once.
+                    if !failing {
+                        error.log("confirming hand-over rows");
+                    }
+                    failing = true;
+                }
+            }
+        }
+    });
+}
+
+#[derive(Clone, Debug, FromRow)]
+struct Unconfirmed {
+    id: Uuid,
+    broker_sequence: i64,
+    published_at: OffsetDateTime,
+}
+
+async fn round(db: &Db, nats: &Nats, config: &RelayConfig, lease: &Lease) -> Result<(), Error> {
+    let mut result = Ok(());
+    for (stream, peer) in &config.peers {
+        let reconciler = Reconciler { db, nats, peer: peer.as_ref(), stream: *stream, lease };
+        // One reader that is away must not keep the others' rows unconfirmed.
+        if let Err(error) = reconciler.run(config.confirm_after).await {
+            result = Err(error);
+        }
+    }
+    result
+}
+
+struct Reconciler<'a> {
+    db: &'a Db,
+    nats: &'a Nats,
+    peer: &'a dyn HandoverPeer,
+    stream: StreamKind,
+    lease: &'a Lease,
+}
+
+impl Reconciler<'_> {
+    async fn run(&self, confirm_after: Duration) -> Result<(), Error> {
+        let mut after = (OffsetDateTime::UNIX_EPOCH, Uuid::nil());
+        let mut read_back = 0;
+        loop {
+            let page = self.page(after, confirm_after).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = (last.published_at, last.id);
+            let unknown = self.confirm(page).await?;
+            if read_back + unknown.len() > MAX_READ_BACK {
+                continue;
+            }
+            read_back += unknown.len();
+            let gone = self.gone(unknown).await?;
+            // Asked again after the stream: whoever acknowledged in between has committed before.
+            let lost = self.confirm(gone).await?;
+            self.publish_again(lost).await?;
+        }
+    }
+
+    async fn page(&self, after: (OffsetDateTime, Uuid), age: Duration) -> Result<Vec<Unconfirmed>, Error> {
+        let stream = self.stream;
+        self.db
+            .read(move |conn| {
+                Box::pin(async move {
+                    Ok(sqlx::query_as(
+                        "SELECT id, broker_sequence, published_at FROM kit.outbox_unconfirmed
+                         WHERE stream = $1 AND (published_at, id) > ($2, $3)
+                           AND published_at < now() - make_interval(secs => $4)
+                         ORDER BY published_at, id LIMIT $5",
+                    )
+                    .bind(stream.as_str())
+                    .bind(after.0)
+                    .bind(after.1)
+                    .bind(age.as_secs_f64())
+                    .bind(PAGE)
+                    .fetch_all(conn)
+                    .await?)
+                })
+            })
+            .await
+    }
+
+    /// Forgets what the reader knows; answers the rest.
+    async fn confirm(&self, rows: Vec<Unconfirmed>) -> Result<Vec<Unconfirmed>, Error> {
+        if rows.is_empty() {
+            return Ok(rows);
+        }
+        let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+        let known: HashSet<Uuid> = self.peer.known(&ids).await?;
+        let (known, unknown): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| known.contains(&row.id));
+        let known: Vec<Uuid> = known.into_iter().map(|row| row.id).collect();
+        if !known.is_empty() {
+            self.db
+                .read(move |conn| {
+                    Box::pin(async move {
+                        sqlx::query("DELETE FROM kit.outbox_unconfirmed WHERE id = ANY($1)")
+                            .bind(known)
+                            .execute(conn)
+                            .await?;
+                        Ok(())
+                    })
+                })
+                .await?;
+        }
+        Ok(unknown)
+    }
+
+    /// Those the stream does not hold any more under the sequence it acknowledged.
+    async fn gone(&self, rows: Vec<Unconfirmed>) -> Result<Vec<Unconfirmed>, Error> {
+        if rows.is_empty() {
+            return Ok(rows);
+        }
+        let report = self.nats.stream_report(self.stream).await?;
+        let mut gone = Vec::new();
+        for row in rows {
+            let sequence = u64::try_from(row.broker_sequence).unwrap_or(0);
+            let held = match &report {
+                Some(report) if (report.first_sequence..=report.last_sequence).contains(&sequence) => {
+                    self.nats.id_at(self.stream, sequence).await? == Some(row.id)
+                }
+                _ => false,
+            };
+            if !held {
+                gone.push(row);
+            }
+        }
+        Ok(gone)
+    }
+
+    async fn publish_again(&self, rows: Vec<Unconfirmed>) -> Result<(), Error> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(stream = %self.stream, rows = rows.len(), "neither reader nor stream has them; publishing again");
+        let (lease, ids) = (self.lease.clone(), rows.iter().map(|row| row.id).collect::<Vec<_>>());
+        self.db
+            .transaction(move |tx| {
+                let (lease, ids) = (lease.clone(), ids.clone());
+                Box::pin(async move {
+                    lease::guard(tx, &lease).await?;
+                    sqlx::query(
+                        "WITH gone AS (DELETE FROM kit.outbox_unconfirmed WHERE id = ANY($1) RETURNING *)
+                         INSERT INTO kit.outbox_pending (id, day, position, partition, stream, key, sequence, round)
+                         SELECT id, day, position, partition, stream, key, sequence, round + 1 FROM gone
+                         ON CONFLICT (id) DO NOTHING",
+                    )
+                    .bind(ids)
+                    .execute(tx)
+                    .await?;
+                    crate::db::mark_appended();
+                    Ok(())
+                })
+            })
+            .await
+    }
+}

@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use opentelemetry::metrics::Counter;
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -118,7 +119,14 @@ fn spawn_upkeep(db: Db, shutdown: &Shutdown) {
 }
 
 type LaneKey = (StreamKind, Uuid);
-type Publishing = BoxFuture<'static, (LaneKey, Result<i64, Error>)>;
+type Publishing = BoxFuture<'static, (LaneKey, Result<Ack, Error>)>;
+
+/// The broker's answer to a publication.
+#[derive(Clone, Copy)]
+struct Ack {
+    sequence: u64,
+    duplicate: bool,
+}
 
 /// Rows of one key in order; the first one is being published or waits for its next try.
 #[derive(Default)]
@@ -191,14 +199,34 @@ impl Worker {
         let mut connections = self.nats.connections();
         let mut next_fetch = Instant::now();
         let mut next_verify = Instant::now();
+        let mut next_sweep = Instant::now() + self.config.sweep_every;
+        let mut swept: Option<JoinHandle<Result<bool, Error>>> = None;
         loop {
             if self.keeper.current().map(|current| current.epoch) != Some(held.lease.epoch) || stop.is_cancelled() {
                 // What was acknowledged is settled; a stale epoch is refused there.
                 return self.finish(held).await;
             }
             if Instant::now() >= next_verify {
-                self.verify(&mut held, stop).await?;
+                match held.events.verify(&self.nats, &self.config).await {
+                    Ok(heal::Verdict::Whole) => {}
+                    Ok(heal::Verdict::Lost) => return self.heal(held).await,
+                    // The broker is away; rows wait, and publishing finds out by itself.
+                    Err(error) => {
+                        held.events.close_gate();
+                        tracing::debug!(error = %error.chain(), "the event stream could not be checked");
+                    }
+                }
                 next_verify = Instant::now() + self.config.verify_every;
+            }
+            if swept.as_ref().is_some_and(JoinHandle::is_finished) && let Some(done) = swept.take() {
+                if matches!(done.await, Ok(Ok(true))) {
+                    return self.heal(held).await;
+                }
+                next_sweep = Instant::now() + self.config.sweep_every;
+            }
+            if swept.is_none() && Instant::now() >= next_sweep && self.config.streams.contains(&StreamKind::Events) {
+                let (db, nats, partition) = (self.db.clone(), self.nats.clone(), self.partition);
+                swept = Some(tokio::spawn(async move { heal::sweep(&db, &nats, partition).await }));
             }
             if Instant::now() >= next_fetch && held.ids.len() < MAX_HELD {
                 let full = self.fetch(&mut held).await?;
@@ -209,7 +237,9 @@ impl Worker {
             tokio::select! {
                 biased;
                 Some((lane, outcome)) = held.publishing.next(), if !held.publishing.is_empty() => {
-                    self.on_published(&mut held, lane, outcome);
+                    if self.on_published(&mut held, lane, outcome) {
+                        next_verify = Instant::now();
+                    }
                 }
                 (ids, settled) = settled(&mut held.settling) => {
                     settled?;
@@ -221,26 +251,21 @@ impl Worker {
                 () = tokio::time::sleep_until(next_fetch), if may_fetch => {}
                 () = tokio::time::sleep_until(next_verify) => {}
                 _ = leases.changed() => {}
-                _ = connections.changed() => next_verify = Instant::now(),
+                _ = connections.changed() => {
+                    held.events.close_gate();
+                    next_verify = Instant::now();
+                }
                 () = stop.cancelled() => {}
             }
         }
     }
 
-    async fn verify(&self, held: &mut Held, stop: &Shutdown) -> Result<(), Error> {
-        match held.events.verify(&self.nats, &self.config).await {
-            Ok(heal::Verdict::Whole) => Ok(()),
-            Ok(heal::Verdict::Lost) => {
-                // Nothing newer may go out before what is missing; whatever is in flight is settled or tried again.
-                heal::heal(&self.db, &self.nats, &self.config, &held.lease, self.partition, stop).await?;
-                Err(Error::unavailable("STREAM_HEALED", "the event stream was lost; its rows are published again"))
-            }
-            Err(error) => {
-                // The broker is away; publishing finds out by itself.
-                tracing::debug!(error = %error.chain(), "the event stream could not be checked");
-                Ok(())
-            }
-        }
+    /// Nothing newer may go out before what is missing, so everything in flight is given up first; what was acknowledged
+    /// and not settled is published once more, which readers ignore.
+    async fn heal(&self, held: Held) -> Result<(), Error> {
+        let lease = held.lease.clone();
+        drop(held);
+        heal::heal(&self.db, &self.nats, &self.config, &lease, self.partition).await
     }
 
     async fn fetch(&self, held: &mut Held) -> Result<bool, Error> {
@@ -263,50 +288,59 @@ impl Worker {
     fn publish_first(&self, held: &mut Held, key: LaneKey, delay: Duration) {
         let Some(row) = held.lanes.get(&key).and_then(|lane| lane.rows.front()).cloned() else { return };
         let nats = self.nats.clone();
+        let gate = held.events.gate(row.stream);
         held.publishing.push(Box::pin(async move {
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
             }
+            if let Some(mut gate) = gate {
+                // The sender lives as long as this future's owner.
+                let _ = gate.wait_for(|open| *open).await;
+            }
             fault::point("outbox.before_publish").await;
             let ack = nats.publish(row.subject.clone(), row.header_map(), row.payload.clone()).await;
             fault::point("outbox.after_publish").await;
-            (key, ack.map(|ack| i64::try_from(ack.sequence).unwrap_or(i64::MAX)))
+            (key, ack.map(|ack| Ack { sequence: ack.sequence, duplicate: ack.duplicate }))
         }));
     }
 
-    fn on_published(&self, held: &mut Held, key: LaneKey, outcome: Result<i64, Error>) {
-        let Some(lane) = held.lanes.get_mut(&key) else { return };
-        match outcome {
-            Ok(broker_sequence) => {
-                lane.failures = 0;
-                if let Some(row) = lane.rows.pop_front() {
-                    self.published.add(1, &[opentelemetry::KeyValue::new("stream", key.0.as_str())]);
-                    held.events.acked(row.stream, broker_sequence);
-                    held.acked.push(Acked {
-                        id: row.id,
-                        stream: row.stream,
-                        broker_sequence,
-                        incarnation: held.events.incarnation().to_owned(),
-                    });
-                }
-                if lane.rows.is_empty() {
-                    held.lanes.remove(&key);
-                } else {
-                    self.publish_first(held, key, Duration::ZERO);
-                }
-            }
+    /// True when the streams must be checked at once.
+    fn on_published(&self, held: &mut Held, key: LaneKey, outcome: Result<Ack, Error>) -> bool {
+        let Some(lane) = held.lanes.get_mut(&key) else { return false };
+        let ack = match outcome {
+            Ok(ack) => ack,
             Err(error) => {
                 if lane.failures == 0 {
                     error.log("publishing an outbox row");
                 }
                 let delay = clock::backoff(lane.failures, RETRY_BASE, RETRY_CAP);
                 lane.failures += 1;
-                if error.reason() == "STREAM_MISSING" {
+                let missing = error.reason() == "STREAM_MISSING";
+                if missing {
                     held.events.doubt();
                 }
                 self.publish_first(held, key, delay);
+                return missing;
             }
+        };
+        lane.failures = 0;
+        let mut suspicious = false;
+        if let Some(row) = lane.rows.pop_front() {
+            self.published.add(1, &[opentelemetry::KeyValue::new("stream", key.0.as_str())]);
+            suspicious = held.events.acked(row.id, row.stream, ack.sequence, ack.duplicate);
+            held.acked.push(Acked {
+                id: row.id,
+                stream: row.stream,
+                broker_sequence: i64::try_from(ack.sequence).unwrap_or(i64::MAX),
+                incarnation: held.events.incarnation().to_owned(),
+            });
         }
+        if lane.rows.is_empty() {
+            held.lanes.remove(&key);
+        } else {
+            self.publish_first(held, key, Duration::ZERO);
+        }
+        suspicious
     }
 
     async fn finish(&self, mut held: Held) -> Result<(), Error> {

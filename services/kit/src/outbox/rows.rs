@@ -20,7 +20,6 @@ const MAX_FETCH_BYTES: i64 = 8 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Pending {
     pub id: Uuid,
-    pub position: i64,
     pub stream: StreamKind,
     pub subject: String,
     pub key: Uuid,
@@ -33,7 +32,6 @@ pub(super) struct Pending {
 #[derive(FromRow)]
 struct Raw {
     id: Uuid,
-    position: i64,
     stream: String,
     subject: String,
     key: Uuid,
@@ -48,7 +46,6 @@ impl TryFrom<Raw> for Pending {
     fn try_from(raw: Raw) -> Result<Self, Error> {
         Ok(Self {
             id: raw.id,
-            position: raw.position,
             stream: StreamKind::parse(&raw.stream)?,
             subject: raw.subject,
             key: raw.key,
@@ -93,7 +90,7 @@ pub(super) async fn fetch(
         .read(move |conn| {
             Box::pin(async move {
                 Ok(sqlx::query_as(
-                    "SELECT * FROM (
+                    "SELECT id, stream, subject, key, sequence, round, headers, payload FROM (
                        SELECT l.id, p.position, l.stream, l.subject, l.key, l.sequence, p.round, l.headers, l.payload,
                               sum(octet_length(l.payload)) OVER (ORDER BY p.position) - octet_length(l.payload) AS before
                        FROM (SELECT * FROM kit.outbox_pending
@@ -173,7 +170,7 @@ async fn remember_last(tx: &mut PgConnection, partition: i16, acked: &[Acked]) -
     .bind(partition)
     .bind(&last.incarnation)
     .bind(last.broker_sequence)
-    .bind(last.id.to_string())
+    .bind(last.id)
     .execute(tx)
     .await?;
     Ok(())

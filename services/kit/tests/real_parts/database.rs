@@ -1,0 +1,188 @@
+//! Database access: migrations, cancelled callers, retries, inbox, idempotency.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use hilo_kit::Error;
+use hilo_kit::db::{db_now, migrate};
+use hilo_kit::idempotency::{self, Begin};
+use hilo_kit::inbox;
+use hilo_test_support::{Postgres, eventually};
+use sqlx::Connection;
+use uuid::Uuid;
+
+use crate::parts::{DEADLINE, count, database, no_migrations};
+
+#[tokio::test]
+async fn migrating_creates_the_database_is_repeatable_and_refuses_a_newer_schema() {
+    let server = Postgres::shared().await.unwrap();
+    let url = server.url(&format!("made_{}", Uuid::new_v4().simple()));
+    let none = no_migrations();
+    let both = tokio::join!(migrate(&url, &none), migrate(&url, &none));
+    both.0.unwrap();
+    both.1.unwrap();
+    let mut conn = sqlx::PgConnection::connect(&url).await.unwrap();
+    sqlx::query(
+        "INSERT INTO kit.migrations (version, description, success, checksum, execution_time)
+         VALUES (9999, 'from the future', true, '', 0)",
+    )
+    .execute(&mut conn)
+    .await
+    .unwrap();
+    let refused = migrate(&url, &no_migrations()).await.unwrap_err();
+    assert_eq!(refused.reason(), "SCHEMA_TOO_NEW");
+    assert!(refused.message().contains("9999"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_caller_leaves_no_open_transaction_and_the_work_ends() {
+    let (db, _) = database().await;
+    db.read(|conn| Box::pin(async move {
+        sqlx::query("CREATE TABLE done (number int)").execute(conn).await?;
+        Ok(())
+    }))
+    .await
+    .unwrap();
+    for number in 0..200i32 {
+        let work = db.transaction(move |tx| Box::pin(async move {
+            sqlx::query("INSERT INTO done VALUES ($1)").bind(number).execute(&mut *tx).await?;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            Ok(())
+        }));
+        // Cancelled anywhere from before `begin` to after the commit.
+        let _ = tokio::time::timeout(Duration::from_micros(u64::try_from(number).unwrap() * 30), work).await;
+    }
+    eventually("every transaction ended by itself", DEADLINE, || async {
+        count(&db, "SELECT count(*) FROM done").await == 200
+    })
+    .await
+    .unwrap();
+    let open = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
+    assert_eq!(count(&db, open).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_left_inside_a_transaction_never_reaches_the_next_user() {
+    let (db, _) = database().await;
+    for _ in 0..20 {
+        // What a future dropped inside `begin` leaves behind.
+        let mut conn = db.pool().acquire().await.unwrap();
+        sqlx::Executor::execute(&mut *conn, sqlx::raw_sql("BEGIN")).await.unwrap();
+        drop(conn);
+        let inside: bool = db
+            .read(|conn| Box::pin(async move {
+                Ok(sqlx::query_scalar("SELECT now() <> statement_timestamp() AND pg_current_xact_id_if_assigned() IS NOT NULL")
+                    .fetch_one(conn)
+                    .await?)
+            }))
+            .await
+            .unwrap();
+        assert!(!inside);
+    }
+    let open = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
+    eventually("no session is left in a transaction", DEADLINE, || async { count(&db, open).await == 0 }).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deadlocks_are_retried_and_other_errors_are_not() {
+    let (db, _) = database().await;
+    db.read(|conn| Box::pin(async move {
+        sqlx::raw_sql("CREATE TABLE pair (id int PRIMARY KEY, n int); INSERT INTO pair VALUES (1, 0), (2, 0)")
+            .execute(conn)
+            .await?;
+        Ok(())
+    }))
+    .await
+    .unwrap();
+    let tries = Arc::new(AtomicU32::new(0));
+    let cross = |first: i32, second: i32| {
+        let (db, tries) = (db.clone(), tries.clone());
+        tokio::spawn(async move {
+            db.transaction(move |tx| {
+                let tries = tries.clone();
+                Box::pin(async move {
+                    tries.fetch_add(1, Ordering::SeqCst);
+                    for id in [first, second] {
+                        sqlx::query("UPDATE pair SET n = n + 1 WHERE id = $1").bind(id).execute(&mut *tx).await?;
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                    Ok(())
+                })
+            })
+            .await
+        })
+    };
+    let (a, b) = (cross(1, 2), cross(2, 1));
+    a.await.unwrap().unwrap();
+    b.await.unwrap().unwrap();
+    assert!(tries.load(Ordering::SeqCst) > 2, "one of them lost and tried again");
+    assert_eq!(count(&db, "SELECT sum(n)::bigint FROM pair").await, 4);
+
+    let tries = Arc::new(AtomicU32::new(0));
+    let counted = tries.clone();
+    let failed: Result<(), Error> = db
+        .transaction(move |tx| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            Box::pin(async move {
+                db_now(tx).await?;
+                Err(Error::rejected("NO", "no"))
+            })
+        })
+        .await;
+    assert_eq!(failed.unwrap_err().reason(), "NO");
+    assert_eq!(tries.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_inbox_gives_each_message_to_one_transaction() {
+    let (db, _) = database().await;
+    let ids: Vec<Uuid> = (0..50).map(|_| Uuid::now_v7()).collect();
+    let tasks: Vec<_> = (0..8)
+        .map(|turn: usize| {
+            let (db, mut ids) = (db.clone(), ids.clone());
+            ids.rotate_left(turn * 6);
+            tokio::spawn(async move {
+                db.transaction(move |tx| {
+                    let ids = ids.clone();
+                    Box::pin(async move { inbox::take(tx, "reader", &ids).await })
+                })
+                .await
+                .unwrap()
+            })
+        })
+        .collect();
+    let mut taken = Vec::new();
+    for task in tasks {
+        taken.extend(task.await.unwrap());
+    }
+    taken.sort_unstable();
+    assert_eq!(taken, ids, "each exactly once");
+    assert_eq!(inbox::known(&db, "reader", &ids).await.unwrap().len(), 50);
+    assert_eq!(inbox::known(&db, "another", &ids).await.unwrap().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_id_replays_its_answer_and_refuses_another_body() {
+    let (db, _) = database().await;
+    let run = |body: &'static str| {
+        let db = db.clone();
+        async move {
+            db.transaction(move |tx| Box::pin(async move {
+                let begun = idempotency::begin(tx, "ana", "Send", "r1", &idempotency::hash(body.as_bytes())).await?;
+                if begun == Begin::Fresh {
+                    idempotency::finish(tx, "ana", "Send", "r1", b"answer").await?;
+                }
+                Ok(begun)
+            }))
+            .await
+            .unwrap()
+        }
+    };
+    let both = tokio::join!(run("a"), run("a"));
+    let fresh = [&both.0, &both.1].into_iter().filter(|begun| **begun == Begin::Fresh).count();
+    assert_eq!(fresh, 1, "{both:?}");
+    assert_eq!(run("a").await, Begin::Replay(b"answer".to_vec()));
+    assert_eq!(run("b").await, Begin::Reused);
+    assert_eq!(run("b").await.replay().unwrap_err().reason(), "REQUEST_ID_REUSED");
+}

@@ -1,0 +1,109 @@
+//! Leases: one holder, takeover after expiry, and the fence that refuses a late one.
+
+use std::time::Duration;
+
+use hilo_kit::lease::{self, Acquired, Keeper, Lease, Renewed};
+use hilo_kit::lifecycle::Shutdown;
+use hilo_test_support::eventually;
+
+use crate::parts::{DEADLINE, database};
+
+const SHORT: Duration = Duration::from_millis(300);
+
+fn lease_of(acquired: Acquired) -> Lease {
+    match acquired {
+        Acquired::Taken(lease) | Acquired::Kept(lease) => lease,
+        Acquired::Other { .. } => panic!("held by another"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_ask_at_once_one_holds() {
+    let (db, _) = database().await;
+    let tasks: Vec<_> = (0..16)
+        .map(|number| {
+            let db = db.clone();
+            tokio::spawn(async move { lease::acquire(&db, "one", &number.to_string(), DEADLINE).await.unwrap() })
+        })
+        .collect();
+    let mut held = 0;
+    for task in tasks {
+        held += usize::from(matches!(task.await.unwrap(), Acquired::Taken(_)));
+    }
+    assert_eq!(held, 1);
+}
+
+#[tokio::test]
+async fn an_expired_lease_is_taken_over_and_the_old_holder_is_refused() {
+    let (db, _) = database().await;
+    let old = lease_of(lease::acquire(&db, "name", "a", SHORT).await.unwrap());
+    assert!(matches!(lease::acquire(&db, "name", "b", SHORT).await.unwrap(), Acquired::Other { .. }));
+    let Renewed::Held(old) = lease::renew(&db, &old, SHORT).await.unwrap() else { panic!("lost") };
+    let mut new = None;
+    eventually("b takes over", DEADLINE, || {
+        let db = db.clone();
+        async move { matches!(lease::acquire(&db, "name", "b", DEADLINE).await.unwrap(), Acquired::Taken(_) | Acquired::Kept(_)) }
+    })
+    .await
+    .unwrap();
+    new.get_or_insert(lease_of(lease::acquire(&db, "name", "b", DEADLINE).await.unwrap()));
+    let new = new.unwrap();
+    assert!(new.epoch > old.epoch);
+    assert!(!old.is_alive(), "given up locally before it expired");
+    assert_eq!(lease::renew(&db, &old, SHORT).await.unwrap(), Renewed::Lost);
+    let guarded = |lease: Lease| db.transaction(move |tx| {
+        let lease = lease.clone();
+        Box::pin(async move { lease::guard(tx, &lease).await })
+    });
+    assert_eq!(guarded(old).await.unwrap_err().reason(), "STALE_EPOCH");
+    guarded(new).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_takeover_waits_for_guarded_writes_and_renewals_do_not() {
+    let (db, _) = database().await;
+    let old = lease_of(lease::acquire(&db, "name", "a", SHORT).await.unwrap());
+    let (started_tx, started) = tokio::sync::oneshot::channel::<()>();
+    let started_tx = std::sync::Arc::new(parking_lot::Mutex::new(Some(started_tx)));
+    let (guarding, lease) = (db.clone(), old.clone());
+    let write = tokio::spawn(async move {
+        guarding
+            .transaction(move |tx| {
+                let (lease, started) = (lease.clone(), started_tx.clone());
+                Box::pin(async move {
+                    lease::guard(tx, &lease).await?;
+                    if let Some(started) = started.lock().take() {
+                        started.send(()).unwrap();
+                    }
+                    tokio::time::sleep(SHORT * 3).await;
+                    Ok(std::time::Instant::now())
+                })
+            })
+            .await
+            .unwrap()
+    });
+    started.await.unwrap();
+    let before = std::time::Instant::now();
+    assert!(matches!(lease::renew(&db, &old, Duration::from_millis(50)).await.unwrap(), Renewed::Held(_)));
+    assert!(before.elapsed() < SHORT, "a renewal never waits for a guarded write");
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    lease_of(lease::acquire(&db, "name", "b", DEADLINE).await.unwrap());
+    let taken_at = std::time::Instant::now();
+    assert!(taken_at >= write.await.unwrap(), "the takeover came while a guarded write was open");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keeper_hands_over_at_once_when_it_stops() {
+    let (db, _) = database().await;
+    let term = Duration::from_secs(20);
+    let (first, second) = (Shutdown::new(), Shutdown::new());
+    let a = Keeper::spawn(db.clone(), "kept", "a", term, &first);
+    let epoch = a.held().await.unwrap().epoch;
+    let b = Keeper::spawn(db.clone(), "kept", "b", Duration::from_secs(2), &second);
+    assert!(b.current().is_none());
+    first.drain(DEADLINE).await;
+    assert!(a.current().is_none());
+    let taken = tokio::time::timeout(Duration::from_secs(5), b.held()).await.unwrap().unwrap();
+    assert!(taken.epoch > epoch);
+    second.drain(DEADLINE).await;
+}
