@@ -73,7 +73,12 @@ impl Bench {
             version,
             campaign: CampaignId((number % u64::from(CAMPAIGNS)) as u32),
             priority: 0,
-            state: ItemState::Queued(Queued { waiting_since: arrived, queued_at: arrived, overflowed: false, offer }),
+            state: ItemState::Queued(Queued {
+                waiting_since: arrived,
+                queued_at: arrived,
+                overflowed: false,
+                offer,
+            }),
             passed_by: Vec::new(),
         }
     }
@@ -154,7 +159,9 @@ fn with_backlog(waiting: usize) -> f64 {
 }
 
 fn main() {
-    println!("agents {AGENTS}, campaigns {CAMPAIGNS}, one core; a decision = arrival, offer, answer, opening, end");
+    println!(
+        "agents {AGENTS}, campaigns {CAMPAIGNS}, one core; a decision = arrival, offer, answer, opening, end"
+    );
     for mode in [Mode::RoundRobin, Mode::LeastBusy, Mode::Random] {
         println!("{mode:?}, agents with room: {:.0} decisions/s", with_room(mode));
     }

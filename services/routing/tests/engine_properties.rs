@@ -262,7 +262,10 @@ impl Bench {
                 let (known, modelled) = (indexed.contains(agent), self.eligible(*agent, config));
                 assert!(known == modelled || (modelled && self.doubtful.contains(agent)), "{agent:?} {id:?}");
             }
-            assert!(indexed.is_empty() || view.waiting[id].is_empty(), "{id:?}: somebody is free and something waits");
+            assert!(
+                indexed.is_empty() || view.waiting[id].is_empty(),
+                "{id:?}: somebody is free and something waits"
+            );
         }
         for (id, told) in &self.told {
             let waits = matches!(told.state, ItemState::Queued(Queued { offer: None, .. }));
@@ -358,7 +361,9 @@ impl Bench {
         let (mut engine, mut decisions, world) = (Engine::new(7), Vec::new(), &self.world);
         for config in world.campaigns.values() {
             let pointer = world.pointers.get(&config.campaign).copied();
-            decisions.extend(engine.apply(Input::Campaign(CampaignConfig { pointer, ..config.clone() }), self.now));
+            decisions.extend(
+                engine.apply(Input::Campaign(CampaignConfig { pointer, ..config.clone() }), self.now),
+            );
         }
         for agent in world.people.keys() {
             decisions.extend(engine.apply(Input::Agent(world.agent_view(*agent)), self.now));

@@ -201,7 +201,9 @@ impl Script {
                 let round = if offer.record.new_round { " (new round)" } else { "" };
                 format!("offer {} to {target}{until}{round}", name(offer.interaction))
             }
-            Decision::Expire { interaction, reason, .. } => format!("expire {} {reason:?}", name(*interaction)),
+            Decision::Expire { interaction, reason, .. } => {
+                format!("expire {} {reason:?}", name(*interaction))
+            }
             Decision::Overflow { interaction, .. } => format!("overflow {}", name(*interaction)),
         };
         self.transcript.push(format!("{}: {text}", seconds(self.now)));
@@ -358,7 +360,9 @@ fn everyone_rings_once_somebody_is_there_and_only_once() {
 #[test]
 fn an_offer_leaves_an_agent_who_goes_or_pauses_but_not_one_who_is_unknown() {
     check(
-        &format!("{TWO}\n queue a soporte\n at 1\n unknown ana\n at 2\n absent ana\n at 3\n pause beto\n at 4\n present ana"),
+        &format!(
+            "{TWO}\n queue a soporte\n at 1\n unknown ana\n at 2\n absent ana\n at 3\n pause beto\n at 4\n present ana"
+        ),
         "0: offer a to ana until 30
          2: expire a AgentAbsent
          2: offer a to beto until 32

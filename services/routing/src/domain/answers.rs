@@ -49,7 +49,9 @@ impl Engine {
                 }
             }
             Outcome::TooEarly => later(AFTER_TOO_EARLY),
-            Outcome::Applied | Outcome::Conflict | Outcome::Unanswered | Outcome::Gone => later(AFTER_CONFLICT),
+            Outcome::Applied | Outcome::Conflict | Outcome::Unanswered | Outcome::Gone => {
+                later(AFTER_CONFLICT)
+            }
         };
         self.transition(slot, state.without_proposal(), rest_until);
         self.withdraw_if_unavailable(slot, decisions);
@@ -59,7 +61,8 @@ impl Engine {
     fn forgive_after(&mut self, outcome: Outcome, state: State, campaign: u32) {
         let (Outcome::Applied, State::Ringing(_, ringing)) = (outcome, state) else { return };
         let Target::Agent(agent) = ringing.target else { return };
-        let Some(channel) = self.campaigns.get(campaign as usize).map(|campaign| campaign.config.channel) else {
+        let Some(channel) = self.campaigns.get(campaign as usize).map(|campaign| campaign.config.channel)
+        else {
             return;
         };
         self.agents.get_mut(agent).lane_mut(channel).hold = HOLD_FIRST;

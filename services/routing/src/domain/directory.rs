@@ -174,7 +174,8 @@ fn restored_pointer(
     known: Option<(u32, Option<AgentId>)>,
     stored: Option<AgentId>,
 ) -> Option<u32> {
-    let place = |agent: AgentId| config.members.iter().position(|member| *member == agent).map(|at| at as u32);
+    let place =
+        |agent: AgentId| config.members.iter().position(|member| *member == agent).map(|at| at as u32);
     match known {
         Some((position, agent)) => {
             let last = config.members.len() as u32;

@@ -301,7 +301,9 @@ impl Engine {
     fn fire_due(&mut self, decisions: &mut Vec<Decision>) {
         while decisions.len() < self.limit {
             let (items, agents) = (&self.items, &self.agents);
-            let Some(timer) = self.timers.pop_due(self.now, |timer| counts(items, agents, timer)) else { return };
+            let Some(timer) = self.timers.pop_due(self.now, |timer| counts(items, agents, timer)) else {
+                return;
+            };
             match timer.kind {
                 TimerKind::Hold { agent, channel } => self.release_hold(agent, channel),
                 TimerKind::Item { slot, .. } => self.wake(slot, decisions),

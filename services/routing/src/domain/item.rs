@@ -76,9 +76,9 @@ impl State {
             Self::Open(agent) => return Some(agent),
             Self::Waiting(_) | Self::Overflowing(_, None) => return None,
             Self::Offering(_, target) => target,
-            Self::Ringing(_, ringing)
-            | Self::Expiring(_, ringing)
-            | Self::Overflowing(_, Some(ringing)) => ringing.target,
+            Self::Ringing(_, ringing) | Self::Expiring(_, ringing) | Self::Overflowing(_, Some(ringing)) => {
+                ringing.target
+            }
         };
         match target {
             Target::Agent(agent) => Some(agent),
@@ -149,7 +149,9 @@ impl Item {
         let (wait, ringing) = match self.state {
             State::Waiting(wait) => (wait, None),
             State::Ringing(wait, ringing) => (wait, Some(ringing)),
-            State::Offering(..) | State::Expiring(..) | State::Overflowing(..) | State::Open(_) => return None,
+            State::Offering(..) | State::Expiring(..) | State::Overflowing(..) | State::Open(_) => {
+                return None;
+            }
         };
         let overflow = campaign.config.overflow?;
         let at_everyone = ringing.is_some_and(|ringing| ringing.target == Target::Everyone);

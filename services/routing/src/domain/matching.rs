@@ -100,7 +100,14 @@ impl Engine {
                 record.score = lane.load;
             }
         }
-        decisions.push(Decision::Offer(Offer { interaction, version, campaign: id, target, deadline, record }));
+        decisions.push(Decision::Offer(Offer {
+            interaction,
+            version,
+            campaign: id,
+            target,
+            deadline,
+            record,
+        }));
         self.transition(slot, State::Offering(wait, target), None);
     }
 }

@@ -23,15 +23,17 @@ mod matching;
 mod pool;
 mod random;
 mod ring;
+mod sessions;
 mod time;
 mod timers;
 mod view;
 
 pub use agent::{LANES, Presence, Standing};
 pub use campaign::{CampaignConfig, Mode, Overflow, OverflowAction};
-pub use decision::{Decision, DecisionRecord, ExpireReason, Offer, Rule, RULES};
+pub use decision::{Decision, DecisionRecord, ExpireReason, Offer, RULES, Rule};
 pub use engine::{Engine, MAX_DECISIONS};
 pub use ids::{AgentId, CampaignId, Channel, InteractionId, OfferId};
 pub use input::{AgentView, Answer, Input, ItemState, ItemView, Outcome, Queued, Ringing, Target};
+pub use sessions::{Changed, Sessions};
 pub use time::{Instant, Span};
 pub use view::{EngineView, ItemLine};

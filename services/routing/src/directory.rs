@@ -1,0 +1,69 @@
+//! The routing configuration: read at once when the directory changes, and every few seconds by version.
+
+use std::time::Duration;
+
+use hilo_kit::directory::DirectoryCache;
+use hilo_kit::lifecycle::Shutdown;
+use std::sync::Arc;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+
+use crate::attention::AttentionState;
+use crate::router::Message;
+
+/// The configuration is asked for by version this often.
+const REFRESH: Duration = Duration::from_secs(2);
+/// And as a whole this often: an agent's pause does not raise its version, and the hint about it may be lost.
+const WHOLE: Duration = Duration::from_secs(15);
+/// After a failure.
+const RETRY: Duration = Duration::from_millis(200);
+/// Two refreshes never follow closer than this, however often somebody asks.
+const BREATH: Duration = Duration::from_millis(20);
+
+/// Keeps the router's configuration fresh until the shutdown begins. `wanted` asks for it now.
+pub async fn follow(
+    attention: AttentionState,
+    directory: DirectoryCache,
+    wanted: Arc<Notify>,
+    router: mpsc::Sender<Message>,
+    stop: Shutdown,
+) {
+    let mut changes = directory.watch();
+    let (mut known, mut whole_at, mut failing) = (0, Instant::now(), false);
+    loop {
+        let whole = Instant::now() >= whole_at;
+        let pause = match attention.config(if whole { 0 } else { known }).await {
+            Ok(answer) => {
+                failing = false;
+                if whole {
+                    whole_at = Instant::now() + WHOLE;
+                }
+                known = answer.config_version;
+                if answer.changed && router.send(Message::Config(Box::new(answer))).await.is_err() {
+                    return;
+                }
+                REFRESH
+            }
+            Err(error) => {
+                if !failing {
+                    error.log("reading the routing configuration");
+                }
+                failing = true;
+                RETRY
+            }
+        };
+        tokio::time::sleep(BREATH).await;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = wanted.notified() => {}
+            changed = changes.changed() => if changed.is_err() {
+                // A fixed directory: nothing more to hear.
+                tokio::time::sleep(pause).await;
+            },
+            () = stop.cancelled() => return,
+        }
+        if stop.is_cancelled() {
+            return;
+        }
+    }
+}
