@@ -17,7 +17,7 @@ use crate::front::{self, Backends};
 use crate::services::Service;
 use crate::stack::folder::DataFolder;
 use crate::stack::ports::loopback;
-use crate::stack::progress::Progress;
+use crate::stack::progress::{Progress, say};
 use crate::stack::terminal::RedirectedErrors;
 use crate::stack::{Ended, Options, Stack, config as files, directory, mailbox, welcome};
 
@@ -76,7 +76,7 @@ async fn embedded(args: RunArgs, shutdown: Shutdown) -> Result<(), Error> {
     let folder = DataFolder::open(&args.data)?;
     let log = folder.log_file("hilo.log")?;
     let errors = if args.verbose { None } else { Some(RedirectedErrors::to(&log)?) };
-    println!("== start: data in {}", folder.root().display());
+    say(&format!("== start: data in {}", folder.root().display()));
     let options =
         Options { port_base: args.port_base, nats_sync: args.nats_sync.clone(), fsync: !args.no_fsync };
     let stack = tokio::select! {
@@ -86,13 +86,13 @@ async fn embedded(args: RunArgs, shutdown: Shutdown) -> Result<(), Error> {
     };
     let outcome =
         if args.parts_only { parts(stack, &shutdown).await } else { whole(stack, progress, &shutdown).await };
-    println!("== stopped");
+    say("== stopped");
     drop(errors);
     outcome
 }
 
 async fn parts(mut stack: Stack, shutdown: &Shutdown) -> Result<(), Error> {
-    println!("PostgreSQL and nats-server run; passwords in {}", stack.folder.config().display());
+    say(&format!("PostgreSQL and nats-server run; passwords in {}", stack.folder.config().display()));
     let outcome = keep_running(&mut stack, &mut JoinSet::new(), shutdown).await;
     stack.stop().await;
     outcome
@@ -108,7 +108,7 @@ async fn whole(mut stack: Stack, progress: Progress, shutdown: &Shutdown) -> Res
         Err(error) => Err(error),
     };
     files::withdraw(&stack.folder);
-    println!("== stopping");
+    say("== stopping");
     shutdown.begin();
     let drained = async { while services.join_next().await.is_some() {} };
     if tokio::time::timeout(SERVICES_STOP, drained).await.is_err() {
@@ -140,7 +140,7 @@ async fn start(
     let config = stack.folder.config();
     let (ports, folder) = (&stack.ports, &stack.folder);
     for service in Service::ALL {
-        service.migrate(&config).await?;
+        service.migrate(&config).await.map_err(|error| too_new(folder.root(), error))?;
     }
     progress.done("databases migrated");
 
@@ -175,10 +175,20 @@ async fn start(
     let front = bind(ports.front()).await?;
     after.spawn("front", front::serve(front, backends, shutdown.child()));
     files::announce(folder, ports)?;
-    println!();
+    say("");
     let earlier = std::env::var("HILO_EARLIER_PHASES").ok().filter(|text| !text.is_empty());
-    println!("{}", welcome::text(folder, ports, &program(), progress.total(), earlier.as_deref()));
+    say(&welcome::text(folder, ports, &program(), progress.total(), earlier.as_deref()));
     Ok(true)
+}
+
+/// Data of a newer release: says where it lies and what can be done, which the service cannot know.
+fn too_new(data: &std::path::Path, error: Error) -> Error {
+    if error.reason() != "SCHEMA_TOO_NEW" {
+        return error;
+    }
+    let data = data.display();
+    let text = format!("{data} was written by a newer Hilo: run that one, or start over with `make clean-data`");
+    Error::rejected("SCHEMA_TOO_NEW", text).with_source(error)
 }
 
 fn program() -> String {
@@ -230,7 +240,7 @@ async fn keep_running(stack: &mut Stack, services: &mut Running, shutdown: &Shut
             return Err(Error::unavailable("PART_KEEPS_ENDING", format!("{name} keeps ending; see its log")));
         }
         restarts.push(tokio::time::Instant::now());
-        println!("   {name} ended; starting it again");
+        say(&format!("   {name} ended; starting it again"));
         tracing::warn!(part = name, "ended by itself; starting it again");
         stack.restart(ended).await?;
     }

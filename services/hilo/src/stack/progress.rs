@@ -1,6 +1,12 @@
 //! What a person sees while the stack starts: one line per phase with its time, and the sum at the end.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
+
+/// Prints a line; that nobody reads any more (a closed pipe) is no reason to stop.
+pub fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
 
 /// Prints phases as they end and remembers how long each took.
 #[derive(Debug)]
@@ -20,7 +26,7 @@ impl Progress {
     /// Says that something has begun that may take long.
     pub fn note(&self, text: &str) {
         if !self.quiet {
-            println!("   {text}");
+            say(&format!("   {text}"));
         }
     }
 
@@ -29,7 +35,7 @@ impl Progress {
         let took = self.last.elapsed();
         self.last = Instant::now();
         if !self.quiet {
-            println!("   {text:<58} {:>6.1} s", took.as_secs_f64());
+            say(&format!("   {text:<58} {:>6.1} s", took.as_secs_f64()));
         }
     }
 
