@@ -60,7 +60,11 @@ impl HistoryConfig {
 impl Section for HistoryConfig {
     fn validate(&self, problems: &mut Problems) {
         self.database.validate(problems, "database");
-        problems.require((1..=3_600).contains(&self.sweep_seconds), "sweep_seconds", "must be between 1 and 3600");
+        problems.require(
+            (1..=3_600).contains(&self.sweep_seconds),
+            "sweep_seconds",
+            "must be between 1 and 3600",
+        );
         problems.require((1..=500).contains(&self.page), "page", "must be between 1 and 500");
         problems.require((1..=32).contains(&self.concurrency), "concurrency", "must be between 1 and 32");
     }

@@ -44,7 +44,8 @@ impl WakeUp {
             Ok(kept) => kept,
             Err(error) => {
                 error.log("looking for stored threads");
-                let again = || Error::unavailable("STORE_UNAVAILABLE", "stored threads could not be looked up");
+                let again =
+                    || Error::unavailable("STORE_UNAVAILABLE", "stored threads could not be looked up");
                 return ended.iter().map(|_| Outcome::Retry(again())).collect();
             }
         };
@@ -90,8 +91,13 @@ fn read(delivery: &Delivery) -> Result<Option<Ended>, Error> {
     if event.r#type() != EventType::InteractionEnded {
         return Ok(None);
     }
-    let interaction = event.interaction.ok_or_else(|| malformed("an ended interaction is missing in its event"))?;
+    let interaction =
+        event.interaction.ok_or_else(|| malformed("an ended interaction is missing in its event"))?;
     let id = interaction.interaction_id.parse::<InteractionId>();
     let id = id.map_err(|error| malformed("an interaction id is not a UUID").with_source(error))?;
-    Ok(Some(Ended { id, version: interaction.version, traceparent: delivery.traceparent().map(str::to_owned) }))
+    Ok(Some(Ended {
+        id,
+        version: interaction.version,
+        traceparent: delivery.traceparent().map(str::to_owned),
+    }))
 }

@@ -38,7 +38,9 @@ pub fn thread(from: wire::Thread) -> Result<Thread, Error> {
         account_key: clean(from.account_key),
         waiting_since: check.instant("waiting_since", from.waiting_since),
         opened_at: check.instant("opened_at", from.opened_at),
-        linked_attention_id: check.optional_id("linked_attention_id", &from.linked_attention_id).map(Into::into),
+        linked_attention_id: check
+            .optional_id("linked_attention_id", &from.linked_attention_id)
+            .map(Into::into),
         contact_id: check.optional_id("contact_id", &from.contact_id).map(Into::into),
         head: head(&mut check, summary, messages.len()),
         messages,
@@ -281,7 +283,8 @@ fn answer_attachment(file: Attachment) -> inbound::Attachment {
 }
 
 fn answer_form(form: FilledForm) -> wire::FilledForm {
-    let mut answer = wire::FilledForm { form_key: form.key, form_version: form.version, ..Default::default() };
+    let mut answer =
+        wire::FilledForm { form_key: form.key, form_version: form.version, ..Default::default() };
     for (key, field) in form.fields {
         if let Some(value) = field.value {
             answer.values.insert(key.clone(), value);

@@ -29,14 +29,27 @@ impl Metrics {
     pub fn new() -> Self {
         let meter = telemetry::meter();
         Self {
-            stored: meter.u64_counter("hilo.history.threads.stored").with_description("Threads handed to the store").build(),
-            failed: meter.u64_counter("hilo.history.threads.failed").with_description("Threads that could not be kept").build(),
-            sweeps_failed: meter.u64_counter("hilo.history.sweeps.failed").with_description("Sweeps that broke off").build(),
+            stored: meter
+                .u64_counter("hilo.history.threads.stored")
+                .with_description("Threads handed to the store")
+                .build(),
+            failed: meter
+                .u64_counter("hilo.history.threads.failed")
+                .with_description("Threads that could not be kept")
+                .build(),
+            sweeps_failed: meter
+                .u64_counter("hilo.history.sweeps.failed")
+                .with_description("Sweeps that broke off")
+                .build(),
             unconfirmed: meter
                 .u64_gauge("hilo.history.threads.unconfirmed")
                 .with_description("Ended threads the last sweep could not confirm")
                 .build(),
-            searches: meter.f64_histogram("hilo.history.search.duration").with_unit("s").with_description("Searches").build(),
+            searches: meter
+                .f64_histogram("hilo.history.search.duration")
+                .with_unit("s")
+                .with_description("Searches")
+                .build(),
         }
     }
 

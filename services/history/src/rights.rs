@@ -66,9 +66,13 @@ fn granted(directory: &Directory, user: &str) -> Result<Scope, Error> {
     if directory.has_role(user, Role::Coordinator) {
         return Ok(Scope::All);
     }
-    let reads = [Role::Agent, Role::Supervisor, Role::Reporter].iter().any(|role| directory.has_role(user, *role));
+    let reads =
+        [Role::Agent, Role::Supervisor, Role::Reporter].iter().any(|role| directory.has_role(user, *role));
     if !reads {
-        return Err(Error::denied("ROLE_REQUIRED", "the history is for agents, supervisors, reporters and coordinators"));
+        return Err(Error::denied(
+            "ROLE_REQUIRED",
+            "the history is for agents, supervisors, reporters and coordinators",
+        ));
     }
     Ok(Scope::Campaigns(directory.campaigns_of(user).into_iter().collect()))
 }

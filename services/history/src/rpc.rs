@@ -67,7 +67,10 @@ impl HistoryService for HistoryRpc {
         Ok(Response::new(self.search(request).await?))
     }
 
-    async fn get_thread(&self, request: Request<GetThreadRequest>) -> Result<Response<GetThreadResponse>, Status> {
+    async fn get_thread(
+        &self,
+        request: Request<GetThreadRequest>,
+    ) -> Result<Response<GetThreadResponse>, Status> {
         Ok(Response::new(self.thread(request).await?))
     }
 

@@ -45,7 +45,8 @@ impl Listeners {
     pub async fn bind(config: &Config) -> Result<Self, Error> {
         let address = config.section.grpc.listen;
         let grpc = TcpListener::bind(address).await.map_err(|error| {
-            Error::unavailable("PORT_UNAVAILABLE", format!("{address} cannot be listened on")).with_source(error)
+            Error::unavailable("PORT_UNAVAILABLE", format!("{address} cannot be listened on"))
+                .with_source(error)
         })?;
         Ok(Self { grpc })
     }
@@ -59,29 +60,29 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
     // Its own tasks, so that in a process with several services each one drains by itself.
     let shutdown = shutdown.child();
     let readiness = Readiness::new();
-    let (database, directory_read) = (readiness.condition("database"), readiness.condition("directory"));
+    let database = readiness.condition("database");
     let metrics = Metrics::new();
     let tokens = ServiceTokens::new(&config.auth, crate::NAME);
     let db = Db::connect(&config.section.database).await?;
     let nats = Nats::connect(&config.nats).await?;
     let store = Store::new(db.clone());
     let directory = DirectoryCache::start(&config.endpoints, &tokens, &nats, &shutdown)?;
-    let rights = Rights::new(directory.clone());
+    // Not a condition of readiness: a new installation has no directory, and only users' calls need one.
+    let rights = Rights::new(directory);
     watch_database(db.clone(), database, &shutdown);
-    let stop = shutdown.clone();
-    shutdown.spawn("directory condition", async move {
-        tokio::select! {
-            () = directory.loaded() => directory_read.set(true),
-            () = stop.cancelled() => {}
-        }
-    });
 
     let channel = grpc::internal(&config.endpoints.attention_state, &tokens)?;
     let keeper = Keeper::new(store.clone(), channel, config.section.concurrency, metrics.clone());
     let sweeper = (keeper.clone(), config.section.clone(), shutdown.clone());
     shutdown.spawn("sweep", async move { sweeper.0.sweep_until(sweeper.1, sweeper.2).await });
     let sink = Arc::new(DeadLetters::new(db.clone()));
-    Consumer::spawn(nats.clone(), consumer::spec(nats.subjects()), Arc::new(WakeUp::new(keeper)), sink, &shutdown);
+    Consumer::spawn(
+        nats.clone(),
+        consumer::spec(nats.subjects()),
+        Arc::new(WakeUp::new(keeper)),
+        sink,
+        &shutdown,
+    );
 
     let linger = if config.profile == Profile::Production { LINGER } else { Duration::ZERO };
     let served = grpc::Server::new(listeners.grpc, readiness)
@@ -102,7 +103,11 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
 
 fn routes(store: Store, rights: Rights, metrics: Metrics) -> Routes {
     let (db, coordinators) = (store.db().clone(), rights.clone());
-    let dead = DeadLetterEndpoint::new(db, crate::NAME, Arc::new(move |user: &str| coordinators.is_coordinator(user)));
+    let dead = DeadLetterEndpoint::new(
+        db,
+        crate::NAME,
+        Arc::new(move |user: &str| coordinators.is_coordinator(user)),
+    );
     let mut routes = Routes::builder();
     routes.add_service(HistoryServiceServer::new(HistoryRpc::new(store, rights, metrics)));
     routes.add_service(dead.into_service());

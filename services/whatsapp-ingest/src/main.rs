@@ -1,2 +1,4 @@
 //! Thin entry point: everything lives in the library.
-fn main() {}
+fn main() -> std::process::ExitCode {
+    hilo_whatsapp_ingest::main()
+}

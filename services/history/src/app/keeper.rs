@@ -8,7 +8,9 @@ use hilo_kit::error::{Class, Error};
 use hilo_kit::grpc::{self, InternalChannel};
 use hilo_kit::{fault, telemetry};
 use hilo_proto::internal::v1::ended_thread_service_client::EndedThreadServiceClient;
-use hilo_proto::internal::v1::{ConfirmStoredRequest, EndedVersion, GetEndedThreadRequest, ListEndedUnconfirmedRequest};
+use hilo_proto::internal::v1::{
+    ConfirmStoredRequest, EndedVersion, GetEndedThreadRequest, ListEndedUnconfirmedRequest,
+};
 use tracing::Instrument;
 
 use crate::contract;
@@ -90,17 +92,25 @@ impl Keeper {
     async fn fetch_and_store(&self, one: &Ended) -> Result<Kept, Error> {
         let Some(thread) = self.fetch(one.id).await? else { return Ok(Kept::Gone) };
         if thread.head.interaction_id != one.id {
-            return Err(Error::corrupt("THREAD_MALFORMED", "another interaction was answered than asked for"));
+            return Err(Error::corrupt(
+                "THREAD_MALFORMED",
+                "another interaction was answered than asked for",
+            ));
         }
         if thread.version < one.version {
-            return Err(Error::unavailable("THREAD_OUTDATED", "an older version was answered than announced"));
+            return Err(Error::unavailable(
+                "THREAD_OUTDATED",
+                "an older version was answered than announced",
+            ));
         }
         let version = thread.version;
         let stored = self.store.put(thread).await?;
         fault::point("history.store.after_commit").await;
         self.metrics.stored(stored);
         match stored {
-            Stored::New | Stored::Replaced => tracing::info!(interaction = %one.id, version, ?stored, "thread kept"),
+            Stored::New | Stored::Replaced => {
+                tracing::info!(interaction = %one.id, version, ?stored, "thread kept")
+            }
             Stored::Known => tracing::debug!(interaction = %one.id, version, "thread was kept before"),
         }
         Ok(Kept::At(version))
@@ -131,7 +141,14 @@ impl Keeper {
                 .map(|(id, version)| EndedVersion { interaction_id: id.to_string(), version: *version })
                 .collect();
             let request = grpc::with_deadline(ConfirmStoredRequest { stored }, grpc::DEFAULT_DEADLINE);
-            confirmed += self.source.clone().confirm_stored(request).await.map_err(Error::from)?.into_inner().confirmed;
+            confirmed += self
+                .source
+                .clone()
+                .confirm_stored(request)
+                .await
+                .map_err(Error::from)?
+                .into_inner()
+                .confirmed;
         }
         Ok(confirmed)
     }
@@ -140,10 +157,15 @@ impl Keeper {
     ///
     /// # Errors
     /// Of the call; `THREAD_MALFORMED` for an id that is none.
-    pub(super) async fn unconfirmed(&self, page_size: i32, page_token: String) -> Result<(Vec<Ended>, String), Error> {
+    pub(super) async fn unconfirmed(
+        &self,
+        page_size: i32,
+        page_token: String,
+    ) -> Result<(Vec<Ended>, String), Error> {
         let request = ListEndedUnconfirmedRequest { page_size, page_token };
         let request = grpc::with_deadline(request, grpc::DEFAULT_DEADLINE);
-        let answer = self.source.clone().list_ended_unconfirmed(request).await.map_err(Error::from)?.into_inner();
+        let answer =
+            self.source.clone().list_ended_unconfirmed(request).await.map_err(Error::from)?.into_inner();
         let ended = answer.ended.iter().map(|one| {
             let id = one.interaction_id.parse::<InteractionId>().map_err(|error| {
                 Error::corrupt("THREAD_MALFORMED", "an interaction id is not a UUID").with_source(error)
@@ -166,7 +188,8 @@ fn refused(error: Error) -> Result<Option<Thread>, Error> {
         // Reopened meanwhile.
         Class::Missing | Class::Rejected => Ok(None),
         Class::Denied | Class::Invalid => {
-            Err(Error::unavailable("SOURCE_REFUSED", "attention-state refuses to hand over threads").with_source(error))
+            Err(Error::unavailable("SOURCE_REFUSED", "attention-state refuses to hand over threads")
+                .with_source(error))
         }
         Class::Duplicate
         | Class::Conflict

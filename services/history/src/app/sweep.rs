@@ -35,7 +35,12 @@ impl Keeper {
                 Ok(sweep) => {
                     failures = 0;
                     if sweep.found > 0 {
-                        tracing::info!(found = sweep.found, confirmed = sweep.confirmed, failed = sweep.failed, "swept");
+                        tracing::info!(
+                            found = sweep.found,
+                            confirmed = sweep.confirmed,
+                            failed = sweep.failed,
+                            "swept"
+                        );
                     }
                     config.sweep()
                 }

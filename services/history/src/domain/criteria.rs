@@ -158,7 +158,10 @@ fn search_words(text: &str, faults: &mut Faults) -> Vec<String> {
     let mut seen = std::collections::HashSet::new();
     found.retain(|word| seen.insert(word.clone()));
     if found.len() > MAX_WORDS || text.chars().count() > MAX_WORDS_TEXT {
-        faults.add("words", format!("must be at most {MAX_WORDS} different words in {MAX_WORDS_TEXT} characters"));
+        faults.add(
+            "words",
+            format!("must be at most {MAX_WORDS} different words in {MAX_WORDS_TEXT} characters"),
+        );
     }
     found
 }
@@ -235,7 +238,8 @@ fn form_values(asked: &BTreeMap<String, String>, faults: &mut Faults) -> Vec<Str
         }
         match form_entry(field, value) {
             Some(entry) => entries.push(entry),
-            None => faults.add(path(), format!("must have 1 to {MAX_VALUE} characters; use words for longer texts")),
+            None => faults
+                .add(path(), format!("must have 1 to {MAX_VALUE} characters; use words for longer texts")),
         }
     }
     entries
@@ -263,19 +267,30 @@ mod tests {
         let error = Criteria::parse(&asked).unwrap_err();
         let fields: Vec<_> = error.violations().iter().map(|one| one.field.as_str()).collect();
         let expected = [
-            "words", "customer", "campaign_key", "agent_key", "ended_from", "ended_to", "attention_number", "subject",
-            "tag", "form_values[motivo]",
+            "words",
+            "customer",
+            "campaign_key",
+            "agent_key",
+            "ended_from",
+            "ended_to",
+            "attention_number",
+            "subject",
+            "tag",
+            "form_values[motivo]",
         ];
         assert_eq!(fields, expected);
     }
 
     #[test]
     fn days_are_real_and_in_order() {
-        for bad in ["2026-13-01", "2026-1-01", "+026-01-01", "0000-01-01", "2026-01-01 ", "2026/01/01", "20260101"] {
+        for bad in
+            ["2026-13-01", "2026-1-01", "+026-01-01", "0000-01-01", "2026-01-01 ", "2026/01/01", "20260101"]
+        {
             assert_eq!(parse_day(bad), None, "{bad}");
         }
         assert!(parse_day("2024-02-29").is_some() && parse_day("2026-02-29").is_none());
-        let asked = Asked { ended_from: "2026-02-02".into(), ended_to: "2026-02-01".into(), ..Asked::default() };
+        let asked =
+            Asked { ended_from: "2026-02-02".into(), ended_to: "2026-02-01".into(), ..Asked::default() };
         assert_eq!(Criteria::parse(&asked).unwrap_err().violations()[0].field, "ended_to");
     }
 

@@ -16,7 +16,8 @@ pub const MAX_PARTS: usize = 48;
 
 /// The words of a text in order.
 pub fn split(text: &str) -> Vec<String> {
-    let plain: String = text.nfkc().flat_map(char::to_lowercase).nfkc().filter(|c| !is_combining_mark(*c)).collect();
+    let plain: String =
+        text.nfkc().flat_map(char::to_lowercase).nfkc().filter(|c| !is_combining_mark(*c)).collect();
     plain
         .split(|c: char| !c.is_alphanumeric())
         .filter(|word| !word.is_empty())
@@ -52,7 +53,11 @@ pub fn parts<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<String> {
 /// also takes off what Unicode does not decompose (`ø`, `ł`), on both sides.
 pub fn fold(text: &str) -> String {
     let plain: String = text.nfkd().filter(|c| !is_combining_mark(*c)).flat_map(char::to_lowercase).collect();
-    plain.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+    plain
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]

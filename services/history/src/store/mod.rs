@@ -62,7 +62,10 @@ impl Store {
     ///
     /// # Errors
     /// Database errors.
-    pub async fn known(&self, versions: Vec<(InteractionId, i64)>) -> Result<Vec<(InteractionId, i64)>, Error> {
+    pub async fn known(
+        &self,
+        versions: Vec<(InteractionId, i64)>,
+    ) -> Result<Vec<(InteractionId, i64)>, Error> {
         self.db.read(move |conn| Box::pin(async move { read::known(conn, &versions).await })).await
     }
 
@@ -72,7 +75,9 @@ impl Store {
     /// Database errors.
     pub async fn thread(&self, scope: &Scope, id: InteractionId) -> Result<Option<Thread>, Error> {
         let campaigns = scope.campaigns();
-        self.db.snapshot(move |tx| Box::pin(async move { read::thread(tx, campaigns.as_deref(), id).await })).await
+        self.db
+            .snapshot(move |tx| Box::pin(async move { read::thread(tx, campaigns.as_deref(), id).await }))
+            .await
     }
 
     /// A page of the threads that the scope covers and the criteria fit, newest first.

@@ -9,7 +9,9 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::rows::{self, StoredMailbox};
-use crate::domain::thread::{Attachment, FilledForm, FormField, Head, InteractionId, Mailbox, Message, Thread};
+use crate::domain::thread::{
+    Attachment, FilledForm, FormField, Head, InteractionId, Mailbox, Message, Thread,
+};
 
 /// Those of the versions that are stored as they are or newer.
 pub(super) async fn known(
@@ -83,10 +85,14 @@ pub(super) async fn thread(
 }
 
 async fn form_fields(tx: &mut PgConnection, id: InteractionId) -> Result<BTreeMap<String, FormField>, Error> {
-    let rows = sqlx::query!("SELECT field_key, label, value FROM form_value WHERE interaction_id = $1", id.uuid())
-        .fetch_all(tx)
-        .await?;
-    Ok(rows.into_iter().map(|row| (row.field_key, FormField { label: row.label, value: row.value })).collect())
+    let rows =
+        sqlx::query!("SELECT field_key, label, value FROM form_value WHERE interaction_id = $1", id.uuid())
+            .fetch_all(tx)
+            .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.field_key, FormField { label: row.label, value: row.value }))
+        .collect())
 }
 
 /// The messages of a thread in their order.
@@ -153,7 +159,10 @@ impl MessageRow {
     }
 }
 
-async fn attachments(tx: &mut PgConnection, id: InteractionId) -> Result<HashMap<Uuid, Vec<Attachment>>, Error> {
+async fn attachments(
+    tx: &mut PgConnection,
+    id: InteractionId,
+) -> Result<HashMap<Uuid, Vec<Attachment>>, Error> {
     let rows = sqlx::query!(
         "SELECT message_id, sha256, file_name, media_type, size_bytes, content_id, inline
          FROM attachment WHERE interaction_id = $1 ORDER BY message_id, position",

@@ -17,8 +17,10 @@ pub(super) struct StoredMailbox {
 }
 
 pub(super) fn mailboxes(list: &[Mailbox]) -> Result<serde_json::Value, Error> {
-    let list: Vec<_> =
-        list.iter().map(|one| StoredMailbox { address: one.address.clone(), name: one.name.clone() }).collect();
+    let list: Vec<_> = list
+        .iter()
+        .map(|one| StoredMailbox { address: one.address.clone(), name: one.name.clone() })
+        .collect();
     serde_json::to_value(list).map_err(|error| {
         Error::internal("UNENCODABLE", "recipients could not be written as JSON").with_source(error)
     })

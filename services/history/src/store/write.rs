@@ -126,15 +126,20 @@ impl Folded {
         let customer = customer.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n");
         let entries = thread.form.iter().flat_map(|form| &form.fields).flat_map(|(field, value)| {
             let whole = value.value.iter().flat_map(move |text| criteria::form_entry(field, text));
-            let lines = value.value.iter().flat_map(move |text| {
-                text.lines().flat_map(move |line| criteria::form_entry(field, line))
-            });
+            let lines = value
+                .value
+                .iter()
+                .flat_map(move |text| text.lines().flat_map(move |line| criteria::form_entry(field, line)));
             whole.chain(lines)
         });
         let mut form_entries: Vec<String> = entries.collect();
         form_entries.sort();
         form_entries.dedup();
-        let tags = head.tags.iter().map(|tag| words::fold(tag).chars().take(criteria::MAX_VALUE).collect()).collect();
+        let tags = head
+            .tags
+            .iter()
+            .map(|tag| words::fold(tag).chars().take(criteria::MAX_VALUE).collect())
+            .collect();
         Self { customer: cut(customer), subject: cut(words::fold(&head.subject)), tags, form_entries }
     }
 }
@@ -161,7 +166,8 @@ async fn write_contents(tx: &mut PgConnection, thread: &Thread) -> Result<(), Er
 }
 
 async fn insert_messages(tx: &mut PgConnection, id: Uuid, messages: &[Message]) -> Result<(), Error> {
-    let column = |of: fn(&Message) -> &str| messages.iter().map(|one| of(one).to_owned()).collect::<Vec<String>>();
+    let column =
+        |of: fn(&Message) -> &str| messages.iter().map(|one| of(one).to_owned()).collect::<Vec<String>>();
     let ids: Vec<Uuid> = messages.iter().map(|one| one.id.uuid()).collect();
     let directions: Vec<i16> = messages.iter().map(|one| rows::direction_number(one.direction)).collect();
     let to = messages.iter().map(|one| rows::mailboxes(&one.to)).collect::<Result<Vec<_>, _>>()?;
@@ -268,7 +274,8 @@ async fn insert_form(tx: &mut PgConnection, id: Uuid, form: &FilledForm) -> Resu
 async fn insert_words(tx: &mut PgConnection, id: Uuid, thread: &Thread) -> Result<(), Error> {
     let stripped: Vec<String> = thread.messages.iter().map(crate::html::text_for_search).collect();
     let subjects = thread.messages.iter().map(|message| message.subject.as_str());
-    let values = thread.form.iter().flat_map(|form| form.fields.values()).filter_map(|field| field.value.as_deref());
+    let values =
+        thread.form.iter().flat_map(|form| form.fields.values()).filter_map(|field| field.value.as_deref());
     let texts = std::iter::once(thread.head.subject.as_str())
         .chain(values)
         .chain(subjects)

@@ -13,7 +13,9 @@ use hilo_kit::grpc::{self, InternalChannel};
 use hilo_kit::health::Readiness;
 use hilo_kit::lifecycle::Shutdown;
 use hilo_proto::directory::v1::{Campaign, Directory, Role, User};
-use hilo_proto::internal::v1::directory_feed_service_server::{DirectoryFeedService, DirectoryFeedServiceServer};
+use hilo_proto::internal::v1::directory_feed_service_server::{
+    DirectoryFeedService, DirectoryFeedServiceServer,
+};
 use hilo_proto::internal::v1::ended_thread_service_server::{EndedThreadService, EndedThreadServiceServer};
 use hilo_proto::internal::v1::*;
 use parking_lot::Mutex;
@@ -134,7 +136,8 @@ impl EndedThreadService for Endpoint {
             .collect();
         let more = ended.len() > size;
         ended.truncate(size);
-        let next_page_token = ended.last().filter(|_| more).map(|one| one.interaction_id.clone()).unwrap_or_default();
+        let next_page_token =
+            ended.last().filter(|_| more).map(|one| one.interaction_id.clone()).unwrap_or_default();
         Ok(Response::new(ListEndedUnconfirmedResponse { ended, next_page_token }))
     }
 

@@ -3,7 +3,9 @@
 use hilo_history::domain::Thread;
 use hilo_history::{HistoryConfig, Listeners};
 use hilo_kit::auth::Issuer;
-use hilo_kit::config::{DatabaseConfig, Endpoints, GrpcConfig, NatsConfig, ObjectsConfig, Profile, ServiceConfig, TelemetryConfig};
+use hilo_kit::config::{
+    DatabaseConfig, Endpoints, GrpcConfig, NatsConfig, ObjectsConfig, Profile, ServiceConfig, TelemetryConfig,
+};
 use hilo_kit::error::{Error, reason_of};
 use hilo_kit::grpc::{self, Bearer};
 use hilo_kit::lifecycle::{Drain, Shutdown};
@@ -33,7 +35,8 @@ type Client = HistoryServiceClient<InterceptedService<Channel, Bearer>>;
 
 /// Starts history on real parts.
 pub async fn running() -> Running {
-    let (fake, nats, database) = (Fake::start().await, Nats::start().await.unwrap(), sample::database().await);
+    let (fake, nats, database) =
+        (Fake::start().await, Nats::start().await.unwrap(), sample::database().await);
     let grpc = GrpcConfig { listen: "127.0.0.1:0".parse().unwrap() };
     let mut section = HistoryConfig::new(grpc, DatabaseConfig::new(database.clone()));
     section.sweep_seconds = 1;
@@ -74,7 +77,8 @@ impl Running {
         for thread in threads {
             self.fake.end(thread);
         }
-        let all = || async { threads.iter().all(|one| self.fake.confirmed(one.head.interaction_id).is_some()) };
+        let all =
+            || async { threads.iter().all(|one| self.fake.confirmed(one.head.interaction_id).is_some()) };
         eventually("history confirmed the threads", Duration::from_secs(20), all).await.unwrap();
     }
 
@@ -115,7 +119,11 @@ async fn everybody_reads_his_own_campaigns_and_not_a_byte_more() {
         ("coco", &["cerrada", "soporte", "ventas"]),
     ];
     for (user, campaigns) in expected {
-        assert_eq!(found(&running, user, SearchThreadsRequest::default()).await.unwrap(), campaigns, "{user}");
+        assert_eq!(
+            found(&running, user, SearchThreadsRequest::default()).await.unwrap(),
+            campaigns,
+            "{user}"
+        );
         let words = SearchThreadsRequest { words: "secreto".into(), ..Default::default() };
         assert_eq!(found(&running, user, words).await.unwrap(), campaigns, "{user}");
         for thread in &threads {
@@ -128,12 +136,17 @@ async fn everybody_reads_his_own_campaigns_and_not_a_byte_more() {
                 Ok(answer) => assert_eq!((mine, answer.into_inner().thread.unwrap().version), (true, 1)),
                 Err(status) => {
                     assert!(!mine, "{user} {key}: {status}");
-                    assert_eq!((status.code(), reason_of(&status).as_deref()), (Code::NotFound, Some("THREAD_NOT_FOUND")));
+                    assert_eq!(
+                        (status.code(), reason_of(&status).as_deref()),
+                        (Code::NotFound, Some("THREAD_NOT_FOUND"))
+                    );
                 }
             }
         }
     }
-    for (user, code) in [("mona", Code::PermissionDenied), ("gone", Code::Unauthenticated), ("nobody", Code::Unauthenticated)] {
+    for (user, code) in
+        [("mona", Code::PermissionDenied), ("gone", Code::Unauthenticated), ("nobody", Code::Unauthenticated)]
+    {
         let refused = found(&running, user, SearchThreadsRequest::default()).await.unwrap_err();
         assert_eq!(refused.code(), code, "{user}");
         let id = GetThreadRequest { interaction_id: threads[0].head.interaction_id.to_string() };

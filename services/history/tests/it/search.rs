@@ -51,7 +51,11 @@ fn cases() -> Vec<Case> {
             ask: |asked| asked.campaign_key = "soporte".into(),
             fits: |thread| thread.head.campaign_key == "soporte",
         },
-        Case { name: "agent", ask: |asked| asked.agent_key = "luis".into(), fits: |thread| thread.head.agent_key == "luis" },
+        Case {
+            name: "agent",
+            ask: |asked| asked.agent_key = "luis".into(),
+            fits: |thread| thread.head.agent_key == "luis",
+        },
         // 2026-01-02T00:00 in Lima is 05:00 UTC.
         Case {
             name: "from",
@@ -133,7 +137,13 @@ async fn every_criterion_alone_in_pairs_and_in_triples() {
                 let chosen = [&cases[a], &cases[b], &cases[c]];
                 let names = chosen.map(|case| case.name);
                 // Two parts of one customer cannot be asked for at once.
-                if names.iter().filter(|name| name.starts_with("customer")).collect::<std::collections::BTreeSet<_>>().len() > 1 {
+                if names
+                    .iter()
+                    .filter(|name| name.starts_with("customer"))
+                    .collect::<std::collections::BTreeSet<_>>()
+                    .len()
+                    > 1
+                {
                     continue;
                 }
                 let mut asked = Asked::default();
@@ -182,7 +192,8 @@ async fn no_pair_of_criteria_reads_every_thread() {
                 let mut asked = Asked::default();
                 (first.ask)(&mut asked);
                 (second.ask)(&mut asked);
-                let page = PageRequest::first(scope.clone(), Criteria::parse(&asked).unwrap(), ZONE.into(), 50);
+                let page =
+                    PageRequest::first(scope.clone(), Criteria::parse(&asked).unwrap(), ZONE.into(), 50);
                 let plan = store.plan(page).await.unwrap().join("\n");
                 let scans = plan.contains("Seq Scan");
                 assert!(!scans, "{} and {} in {scope:?}:\n{plan}", first.name, second.name);
@@ -195,16 +206,37 @@ async fn no_pair_of_criteria_reads_every_thread() {
 async fn words_are_found_with_and_without_accents_in_both_languages() {
     let store = sample::store().await;
     let texts = [
-        "El camión y las camionetas", "El camion salio", "Comunicaciones pendientes", "The invoices were paid",
-        "mañana vuelve el ñandú", "correo: ana-maría@ejemplo.pe/ventas 3,50", "que si no", "STRASSE Straße Ørsted",
+        "El camión y las camionetas",
+        "El camion salio",
+        "Comunicaciones pendientes",
+        "The invoices were paid",
+        "mañana vuelve el ñandú",
+        "correo: ana-maría@ejemplo.pe/ventas 3,50",
+        "que si no",
+        "STRASSE Straße Ørsted",
     ];
     for text in texts {
         store.put(sample::thread(text)).await.unwrap();
     }
     let cases: [(&str, usize); 18] = [
-        ("camion", 2), ("camión", 2), ("CAMIONES", 2), ("salió", 1), ("comunicación", 1), ("comunicaciones", 1),
-        ("invoice", 1), ("paid invoices", 1), ("manana", 1), ("nandu", 1), ("ñandu", 1), ("ana-maria@ejemplo.pe", 1),
-        ("maría ventas", 1), ("50", 1), ("si", 1), ("camion invoice", 0), ("strasse orsted", 1), ("camio", 0),
+        ("camion", 2),
+        ("camión", 2),
+        ("CAMIONES", 2),
+        ("salió", 1),
+        ("comunicación", 1),
+        ("comunicaciones", 1),
+        ("invoice", 1),
+        ("paid invoices", 1),
+        ("manana", 1),
+        ("nandu", 1),
+        ("ñandu", 1),
+        ("ana-maria@ejemplo.pe", 1),
+        ("maría ventas", 1),
+        ("50", 1),
+        ("si", 1),
+        ("camion invoice", 0),
+        ("strasse orsted", 1),
+        ("camio", 0),
     ];
     for (words, expected) in cases {
         let asked = Asked { words: words.into(), ..Asked::default() };
@@ -239,7 +271,9 @@ async fn anyone_who_wrote_in_the_thread_is_found_by_name_and_address() {
     second.from.name = "Tomás Ibáñez".into();
     thread.messages.push(second);
     store.put(thread).await.unwrap();
-    for (part, found) in [("ibanez", 1), ("tomas@otra", 1), ("lucia", 1), ("ramirez lucia", 0), ("ez lucia@", 0)] {
+    for (part, found) in
+        [("ibanez", 1), ("tomas@otra", 1), ("lucia", 1), ("ramirez lucia", 0), ("ez lucia@", 0)]
+    {
         let asked = Asked { customer: part.into(), ..Asked::default() };
         assert_eq!(ids(&store, Scope::All, &asked).await.len(), found, "{part}");
     }

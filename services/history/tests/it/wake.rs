@@ -30,7 +30,8 @@ async fn publish(running: &Running, id: uuid::Uuid, payload: Vec<u8>) {
     let mut headers = HeaderMap::new();
     headers.insert("ce-id", id.to_string());
     let jetstream = async_nats::jetstream::new(client);
-    let sent = jetstream.publish_with_headers("hilo.attention.v1.ventas.interaction_ended", headers, payload.into());
+    let sent =
+        jetstream.publish_with_headers("hilo.attention.v1.ventas.interaction_ended", headers, payload.into());
     sent.await.unwrap().await.unwrap();
 }
 
