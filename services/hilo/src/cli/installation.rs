@@ -140,6 +140,12 @@ impl Local {
         self.data.join("outbox")
     }
 
+    /// Folder in which email-ingest looks for the secrets that the directory names.
+    pub fn secrets_folder(&self) -> PathBuf {
+        let configured = text(&self.config, &["email-ingest", "secrets"]);
+        configured.map_or_else(|| self.data.join("secrets"), PathBuf::from)
+    }
+
     /// The password `hilo run` generated for a user.
     pub fn password(&self, user: &str) -> Option<SecretString> {
         let text = SecretString::from(read_small(&self.data.join("agents.txt")).ok()?);

@@ -148,6 +148,11 @@ impl DeskList {
         self.items.get(interaction_id)
     }
 
+    /// Every item, in no particular order.
+    pub fn items(&self) -> impl Iterator<Item = &DeskItem> {
+        self.items.values()
+    }
+
     /// True when something waits to be opened.
     pub fn has_queued(&self) -> bool {
         self.items.values().any(is_queued)

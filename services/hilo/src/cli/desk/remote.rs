@@ -49,7 +49,7 @@ pub trait DeskCalls: Send + Sync {
 }
 
 /// The calls on the public endpoint. Clones share the session, which a new sign-in replaces.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct RemoteDesk {
     session: Arc<RwLock<Session>>,
     session_id: String,

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use mail_parser::{Address, HeaderValue, MessageParser, PartType};
+use mail_parser::{Address, HeaderValue, Message, MessageParser, PartType};
 
 use super::compose::bare_id;
 use crate::cli::Failure;
@@ -36,6 +36,8 @@ pub struct Received {
     pub text: String,
     /// HTML, decoded, when there is any.
     pub html: Option<String>,
+    /// Envelope recipients, when the receiving server noted them (`Delivered-To`, `X-Envelope-To`).
+    pub recipients: Vec<String>,
 }
 
 impl Received {
@@ -52,6 +54,7 @@ impl Received {
             in_reply_to: ids(message.in_reply_to()),
             references: ids(message.references()),
             text: message.body_text(0).unwrap_or_default().into_owned(),
+            recipients: noted_recipients(&message),
             html: message.html_bodies().find_map(|part| match &part.body {
                 PartType::Html(html) => Some(html.clone().into_owned()),
                 PartType::Text(_) | PartType::Binary(_) | PartType::InlineBinary(_) => None,
@@ -81,6 +84,13 @@ impl Received {
     pub fn is_to(&self, address: &str) -> bool {
         self.to.iter().chain(&self.cc).any(|to| to.eq_ignore_ascii_case(address))
     }
+}
+
+fn noted_recipients(message: &Message<'_>) -> Vec<String> {
+    let noted = message.headers().iter().filter(|header| {
+        ["delivered-to", "x-envelope-to"].iter().any(|name| header.name().eq_ignore_ascii_case(name))
+    });
+    noted.filter_map(|header| header.value().as_text().map(|text| bare_id(text))).collect()
 }
 
 fn addresses(address: Option<&Address<'_>>) -> Vec<String> {
@@ -120,7 +130,7 @@ pub fn read(folder: &Path, to: Option<&str>) -> Result<Vec<Received>, Failure> {
 mod tests {
     use super::*;
 
-    const MAIL: &str = "From: Soporte <soporte@hilo.example>\r\nReply-To: soporte+abc@hilo.example\r\nTo: Rosa <rosa@example.org>\r\n\
+    const MAIL: &str = "Delivered-To: rosa@example.org\r\nFrom: Soporte <soporte@hilo.example>\r\nReply-To: soporte+abc@hilo.example\r\nTo: Rosa <rosa@example.org>\r\n\
         Subject: =?utf-8?q?Re=3A_=C2=BFD=C3=B3nde=3F?=\r\nMessage-ID: <3@hilo.example>\r\nIn-Reply-To: <2@example.org>\r\n\
         References: <1@example.org>\r\n <2@example.org>\r\nContent-Type: text/plain; charset=utf-8\r\n\
         Content-Transfer-Encoding: quoted-printable\r\n\r\nMa=C3=B1ana\r\n";
@@ -132,7 +142,7 @@ mod tests {
         assert_eq!(mail.references_of_answer(), vec!["1@example.org", "2@example.org", "3@hilo.example"]);
         assert_eq!(mail.subject_of_answer(), "Re: ¿Dónde?");
         assert_eq!(mail.text.trim(), "Mañana");
-        assert_eq!(mail.html, None);
+        assert_eq!((mail.html.as_deref(), mail.recipients.as_slice()), (None, ["rosa@example.org".to_owned()].as_slice()));
         assert!(mail.is_to("ROSA@example.org") && !mail.is_to("otra@example.org"));
     }
 
