@@ -3,9 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use hilo_kit::config::{self, DatabaseConfig, Section, ServiceConfig};
 use hilo_kit::error::Error;
 use hilo_kit::grpc;
 use hilo_kit::lifecycle::Shutdown;
+use hilo_kit::telemetry;
+use serde::Deserialize;
 use tokio::net::TcpListener;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -58,6 +61,17 @@ impl Service {
         }
     }
 
+    /// Name of the process in telemetry.
+    fn process_name(self) -> &'static str {
+        match self {
+            Service::AttentionState => "hilo-attention-state",
+            Service::Routing => "hilo-routing",
+            Service::History => "hilo-history",
+            Service::EmailIngest => "hilo-email-ingest",
+            Service::WhatsappIngest => "hilo-whatsapp-ingest",
+        }
+    }
+
     fn port(self, ports: &Ports) -> u16 {
         match self {
             Service::AttentionState => ports.attention_state(),
@@ -71,39 +85,76 @@ impl Service {
     /// Brings the service's database to this release; `false` when it has none.
     ///
     /// # Errors
-    /// `NEWER_SCHEMA` when a newer release wrote the database, or what the database refuses.
+    /// `SCHEMA_TOO_NEW` when a newer release wrote the database, or what the database refuses.
     pub async fn migrate(self, config: &Path) -> Result<bool, Error> {
-        let _ = config;
-        Ok(false)
+        let common = config::load::<Stored>(self.name(), Some(config))?;
+        let Some(database) = common.section.database else { return Ok(false) };
+        let url = database.url.expose();
+        match self {
+            Service::AttentionState => return Err(missing()),
+            Service::History => hilo_history::migrate(url).await?,
+            Service::EmailIngest => return Err(missing()),
+            Service::WhatsappIngest => hilo_whatsapp_ingest::migrate(url).await?,
+            Service::Routing => return Ok(false),
+        }
+        Ok(true)
     }
 
     /// Reads the configuration as the service does.
     ///
     /// # Errors
     /// `INVALID_CONFIG` with every problem.
-    pub fn check_config(self, config: &Path) -> Result<(), Error> {
-        let _ = config;
-        Ok(())
+    pub fn check_config(self, file: &Path) -> Result<(), Error> {
+        match self {
+            Service::AttentionState => Err(missing()),
+            Service::Routing => read(self, file).map(|_: hilo_routing::Config| ()),
+            Service::History => read(self, file).map(|_: hilo_history::Config| ()),
+            Service::EmailIngest => Err(missing()),
+            Service::WhatsappIngest => read(self, file).map(|_: hilo_whatsapp_ingest::Config| ()),
+        }
     }
 
     /// Runs the service on bound sockets until the shutdown begins.
     ///
     /// # Errors
     /// What the service ended with.
-    pub async fn run(self, config: &Path, sockets: Sockets, shutdown: Shutdown) -> Result<(), Error> {
-        let _ = (config, sockets);
-        shutdown.cancelled().await;
-        Ok(())
+    pub async fn run(self, file: &Path, sockets: Sockets, shutdown: Shutdown) -> Result<(), Error> {
+        let Sockets { grpc, smtp } = sockets;
+        match self {
+            Service::AttentionState => Err(missing()),
+            Service::Routing => {
+                hilo_routing::run(read(self, file)?, hilo_routing::Listeners { grpc }, shutdown).await
+            }
+            Service::History => {
+                hilo_history::run(read(self, file)?, hilo_history::Listeners { grpc }, shutdown).await
+            }
+            Service::EmailIngest => { drop(smtp); Err(missing()) }
+            Service::WhatsappIngest => {
+                hilo_whatsapp_ingest::run(
+                    read(self, file)?,
+                    hilo_whatsapp_ingest::Listeners { grpc },
+                    shutdown,
+                )
+                .await
+            }
+        }
     }
 
-    /// Runs the service alone, as in production: configuration, telemetry and sockets are its own.
+    /// Runs the service alone, as in production: telemetry and sockets are its own.
     ///
     /// # Errors
     /// What the service ended with.
-    pub async fn run_alone(self, config: &Path, shutdown: Shutdown) -> Result<(), Error> {
-        let _ = config;
-        shutdown.cancelled().await;
-        Ok(())
+    pub async fn run_alone(self, file: &Path, shutdown: Shutdown) -> Result<(), Error> {
+        let common = config::load::<Listening>(self.name(), Some(file))?;
+        let telemetry = telemetry::init(self.process_name(), &common.telemetry)?;
+        let smtp = match common.section.smtp {
+            Some(smtp) => Some(bind(smtp.listen).await?),
+            None => None,
+        };
+        let sockets = Sockets { grpc: bind(common.section.grpc.listen).await?, smtp };
+        let outcome = self.run(file, sockets, shutdown).await;
+        telemetry.flush().await;
+        outcome
     }
 
     /// Binds the service's sockets of the embedded stack.
@@ -137,9 +188,41 @@ impl Service {
     }
 }
 
+fn read<S: Section>(service: Service, file: &Path) -> Result<ServiceConfig<S>, Error> {
+    config::load(service.name(), Some(file))
+}
+
+/// What a service's section says about its database; the rest is the service's business.
+#[derive(Debug, Deserialize)]
+struct Stored {
+    #[serde(default)]
+    database: Option<DatabaseConfig>,
+}
+
+impl Section for Stored {}
+
+/// What a service's section says about its sockets.
+#[derive(Debug, Deserialize)]
+struct Listening {
+    grpc: Listener,
+    #[serde(default)]
+    smtp: Option<Listener>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Listener {
+    listen: std::net::SocketAddr,
+}
+
+impl Section for Listening {}
+
 async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, Error> {
     let bound = TcpListener::bind(address).await;
     bound.map_err(|error| {
         Error::unavailable("PORT_IN_USE", format!("{address} cannot be listened on: {error}"))
     })
+}
+
+fn missing() -> Error {
+    Error::internal("UNIMPLEMENTED", "this service is not there yet")
 }
