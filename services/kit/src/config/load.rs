@@ -225,3 +225,111 @@ fn describe(kind: &Kind) -> String {
         other => other.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{DatabaseConfig, GrpcConfig, Profile};
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Own {
+        grpc: GrpcConfig,
+        database: DatabaseConfig,
+        #[serde(default)]
+        days: u32,
+    }
+
+    impl Section for Own {
+        fn validate(&self, problems: &mut Problems) {
+            self.database.validate(problems, "database");
+            problems.require(self.days < 100, "days", "must be below 100");
+        }
+    }
+
+    fn keys() -> String {
+        let keys = crate::auth::generate_keys().unwrap();
+        let pem = keys.verify_key.replace('\n', "\\n");
+        format!("auth: {{ verify_key: \"{pem}\", service_secret: {} }}\n", keys.service_secret.expose())
+    }
+
+    const SECTION: &str = "history: { grpc: { listen: 127.0.0.1:8473 }, database: { url: postgres://x/h } }\n";
+
+    fn read(yaml: &str, environment: &[(&str, &str)]) -> Result<ServiceConfig<Own>, Error> {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        load_from("history", Some(yaml), environment)
+    }
+
+    fn problems(error: &Error) -> Vec<&str> {
+        error.violations().iter().map(|violation| violation.field.as_str()).collect()
+    }
+
+    #[test]
+    fn defaults_file_and_environment_in_this_order() {
+        let yaml = format!("{}{SECTION}nats: {{ prefix: ours }}\nprofile: production\nrouting: {{ anything: 1 }}\n", keys());
+        let config = read(&yaml, &[]).unwrap();
+        assert_eq!(config.nats.url, "nats://127.0.0.1:8422", "default");
+        assert_eq!(config.nats.prefix, "ours", "file");
+        assert_eq!(config.profile, Profile::Production);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "postgres://secret/h\n").unwrap();
+        let path = file.path().display().to_string();
+        let environment = [
+            ("HILO__NATS__PREFIX", "theirs"),
+            ("HILO__HISTORY__DAYS", "7"),
+            ("HILO__HISTORY__DATABASE__URL_FILE", path.as_str()),
+            ("HILO__EMAIL_INGEST__SMTP__LISTEN", "tolerated"),
+            ("HILO_FAULT_DIR", "not ours"),
+        ];
+        let config = read(&yaml, &environment).unwrap();
+        assert_eq!((config.nats.prefix.as_str(), config.section.days), ("theirs", 7));
+        assert_eq!(config.section.grpc.listen.port(), 8473);
+        assert_eq!(config.section.database.url.expose(), "postgres://secret/h");
+        assert!(!format!("{config:?}").contains("secret/h"), "secrets are never printed");
+    }
+
+    #[test]
+    fn every_error_is_reported_at_once_with_its_path() {
+        let yaml = "
+nats: { prefix: 'Not A Token', urll: x }
+telemetry: { json: maybe }
+endpoints: { routing: nowhere }
+surprise: {}
+history: { grpc: { listen: here, extra: 1 }, days: 1000, dayz: 2 }
+";
+        let error = read(yaml, &[]).unwrap_err();
+        assert_eq!(error.reason(), "INVALID_CONFIG");
+        let found = problems(&error);
+        for wanted in [
+            "nats.urll",
+            "telemetry.json",
+            "auth.service_secret",
+            "auth.verify_key",
+            "endpoints.routing",
+            "surprise",
+            "history.grpc.listen",
+            "history.grpc.extra",
+            "history.dayz",
+            "history.database",
+        ] {
+            assert!(found.contains(&wanted), "{wanted} is missing in {found:?}");
+        }
+    }
+
+    #[test]
+    fn validation_names_the_path_inside_the_section() {
+        let yaml = format!("{}{}", keys(), SECTION.replace("postgres://", "mysql://"));
+        let error = read(&yaml, &[("HILO__HISTORY__DAYS", "100"), ("HILO__NATS__PREFIX", "A")]).unwrap_err();
+        assert_eq!(problems(&error), ["history.database.url", "history.days", "nats.prefix"]);
+        assert!(!error.to_string().contains("mysql"), "values may be secrets");
+    }
+
+    #[test]
+    fn a_text_that_is_no_mapping_and_a_missing_file_are_said() {
+        assert_eq!(read("- 1\n- 2\n", &[]).unwrap_err().reason(), "INVALID_CONFIG");
+        let missing = load::<Own>("history", Some(Path::new("/nowhere/hilo.yaml"))).unwrap_err();
+        assert!(missing.message().contains("/nowhere/hilo.yaml"));
+        let error = read(&format!("{}{SECTION}", keys()), &[("HILO__AUTH__SERVICE_SECRET_FILE", "/nowhere")]).unwrap_err();
+        assert_eq!(problems(&error), ["HILO__AUTH__SERVICE_SECRET_FILE"]);
+    }
+}

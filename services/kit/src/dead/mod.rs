@@ -3,5 +3,5 @@
 mod service;
 mod store;
 
-pub use service::DeadLetterEndpoint;
+pub use service::{DeadLetterEndpoint, IsCoordinator};
 pub use store::{DeadLetters, bury_in};

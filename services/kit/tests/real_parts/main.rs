@@ -6,3 +6,4 @@ mod healing;
 mod leases;
 mod parts;
 mod publishing;
+mod serving;
