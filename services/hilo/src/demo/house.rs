@@ -50,9 +50,9 @@ impl House {
     ///
     /// # Errors
     /// When it does not come up, with the end of its log.
-    pub async fn private(scratch: &Scratch, secrets: &[(&str, &str)]) -> Result<Self, Failure> {
+    pub async fn private(scratch: &Scratch) -> Result<Self, Failure> {
         let data = scratch.path().join("data");
-        let process = launch(scratch, &data, secrets)?.spawn()?;
+        let process = launch(scratch, &data)?.spawn()?;
         let mut house = Self::ready(scratch, &data, process).await?;
         house.endpoint = house.local.endpoint();
         Ok(house)
@@ -91,13 +91,10 @@ impl House {
     }
 }
 
-fn launch(scratch: &Scratch, data: &Path, secrets: &[(&str, &str)]) -> Result<Launch, Failure> {
+fn launch(scratch: &Scratch, data: &Path) -> Result<Launch, Failure> {
     let mut arguments: Vec<OsString> = Vec::new();
     for name in FOREIGN {
         arguments.extend(["-u".into(), name.into()]);
-    }
-    for (name, value) in secrets {
-        arguments.push(format!("HILO_SECRET_{name}={value}").into());
     }
     if let Some(nats) = nats_server() {
         arguments.push(format!("HILO_NATS_SERVER={}", nats.display()).into());

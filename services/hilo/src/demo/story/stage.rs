@@ -98,16 +98,14 @@ impl Stage {
                 let running = if args.private { None } else { House::running(&args.installation).await };
                 let house = match running {
                     Some(house) => house,
-                    None => House::private(scratch, &[(overlay::IMAP_SECRET, imap_password.expose_secret())]).await?,
+                    None => House::private(scratch).await?,
                 };
                 let kind = if house.found { "the running one" } else { "a private one" };
                 let evidence = format!("{kind} signed {} in on {}", house.coordinator.user, house.endpoint);
                 Ok((house, evidence))
             })
             .await?;
-        if house.found {
-            self.secret_file = Some(place_secret(&house, imap_password)?);
-        }
+        self.secret_file = Some(place_secret(&house, imap_password)?);
         self.house = Some(house);
         Ok(())
     }
@@ -209,11 +207,11 @@ impl Stage {
     }
 }
 
-/// Puts the IMAP password where a running stack looks for secrets.
+/// Puts the IMAP password where the stack looks for secrets.
 fn place_secret(house: &House, password: &SecretString) -> Result<PathBuf, Failure> {
     let folder = house.local.secrets_folder();
     std::fs::create_dir_all(&folder)?;
     let file = folder.join(overlay::IMAP_SECRET);
-    std::fs::write(&file, password.expose_secret())?;
+    crate::stack::folder::write_private(&file, password.expose_secret())?;
     Ok(file)
 }
