@@ -149,6 +149,24 @@ fn everything_in_the_contracts_is_commented() {
 }
 
 #[test]
+fn the_event_catalogue_is_the_enum() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).expect(path);
+    let declared: std::collections::BTreeSet<String> = read("proto/hilo/event/v1/event.proto")
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("EVENT_TYPE_")?.split_once(" = "))
+        .map(|(name, _)| name.to_lowercase())
+        .filter(|name| name != "unspecified")
+        .collect();
+    let listed: std::collections::BTreeSet<String> = read("proto/README.md")
+        .lines()
+        .skip_while(|line| !line.starts_with("| type `hilo.attention.v1"))
+        .filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned()))
+        .collect();
+    assert!(declared.len() > 10, "the enum was not understood");
+    assert_eq!(declared, listed, "proto/README.md lists every event type, and no other");
+}
+
+#[test]
 fn every_source_file_says_why_it_exists() {
     let silent: Vec<_> =
         with_extension("rs").into_iter().filter(|(_, text)| !text.starts_with("//! ")).map(|(file, _)| file).collect();
