@@ -1,0 +1,91 @@
+//! Replicas as processes of their own: killed, stopped, frozen.
+
+mod rig;
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use hilo_test_support::eventually;
+use rig::{Rig, SOON, Truth, campaign};
+
+async fn rings(rig: &Rig, id: &str) -> Result<()> {
+    eventually("it rings", SOON, || async { rig.truth.rings_at(id).is_some() }).await
+}
+
+fn no_double(rig: &Rig) {
+    let mut offered: Vec<String> = rig.truth.offers().into_iter().map(|(item, _)| item).collect();
+    let all = offered.len();
+    offered.sort();
+    offered.dedup();
+    assert_eq!(offered.len(), all, "an item was offered twice");
+}
+
+async fn start() -> Result<Rig> {
+    Rig::start(Truth::new(vec![campaign("soporte", &["ana"])], &[("ana", 1_000)])).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_kill_9_another_replica_offers_within_six_seconds() -> Result<()> {
+    let rig = start().await?;
+    let (mut first, address) = rig.process("first")?;
+    rig.arrives(address, "ana").await?;
+    rings(&rig, &rig.truth.queue("soporte").await).await?;
+    let (_second, standby) = rig.process("second")?;
+    rig.arrives(standby, "ana").await?;
+    first.kill_9()?;
+    let killed = Instant::now();
+    let waiting = rig.truth.queue("soporte").await;
+    rings(&rig, &waiting).await?;
+    let took = killed.elapsed();
+    println!("offering again {:.1} s after kill -9", took.as_secs_f64());
+    assert!(took < Duration::from_secs(6), "{took:?}");
+    no_double(&rig);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_sigterm_another_replica_offers_at_once() -> Result<()> {
+    let rig = start().await?;
+    let (mut first, address) = rig.process("first")?;
+    rig.arrives(address, "ana").await?;
+    rings(&rig, &rig.truth.queue("soporte").await).await?;
+    let (_second, standby) = rig.process("second")?;
+    rig.arrives(standby, "ana").await?;
+    first.signal("TERM")?;
+    let told = Instant::now();
+    let waiting = rig.truth.queue("soporte").await;
+    rings(&rig, &waiting).await?;
+    let took = told.elapsed();
+    println!("offering again {:.1} s after SIGTERM", took.as_secs_f64());
+    // Released at once; the other asks once a second.
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(first.wait(SOON).await?.success());
+    no_double(&rig);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_holder_wakes_up_and_is_refused() -> Result<()> {
+    let rig = start().await?;
+    let (first, address) = rig.process("first")?;
+    rig.arrives(address, "ana").await?;
+    rings(&rig, &rig.truth.queue("soporte").await).await?;
+    let (_second, standby) = rig.process("second")?;
+    rig.arrives(standby, "ana").await?;
+    first.signal("STOP")?;
+    let during = rig.truth.queue("soporte").await;
+    rings(&rig, &during).await?;
+    // A dozen items arrive in the very moment in which it wakes up and still believes that it holds the partition.
+    first.signal("CONT")?;
+    let mut items = Vec::new();
+    for _ in 0..12 {
+        items.push(rig.truth.queue("soporte").await);
+    }
+    for item in &items {
+        rings(&rig, item).await?;
+    }
+    no_double(&rig);
+    let epochs: Vec<i64> = rig.truth.state.lock().offered.iter().map(|offered| offered.epoch).collect();
+    assert!(epochs.is_sorted(), "an older epoch wrote after a newer one: {epochs:?}");
+    Ok(())
+}

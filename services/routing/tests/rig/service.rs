@@ -1,0 +1,223 @@
+//! The stand-in's gRPC side: AssignmentService and the directory feed.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hilo_kit::auth::{self, Verifier};
+use hilo_kit::config::AuthConfig;
+use hilo_kit::error::Error;
+use hilo_kit::grpc::Server;
+use hilo_kit::health::Readiness;
+use hilo_kit::lifecycle::Shutdown;
+use hilo_proto::directory::v1::{Campaign, Directory, Role, User};
+use hilo_proto::internal::v1::assignment_service_server::{AssignmentService, AssignmentServiceServer};
+use hilo_proto::internal::v1::directory_feed_service_server::{DirectoryFeedService, DirectoryFeedServiceServer};
+use hilo_proto::internal::v1::*;
+use time::OffsetDateTime;
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+use tonic::{Request, Response, Status};
+
+use super::truth::{PARTITION, Truth};
+
+const PARTITIONS: i32 = 16;
+
+#[derive(Clone)]
+struct Stand(Arc<Truth>);
+
+/// Serves until the shutdown.
+pub fn serve(truth: Arc<Truth>, listener: TcpListener, config: &AuthConfig, stop: Shutdown) -> Result<(), Error> {
+    let stand = Stand(truth);
+    let mut routes = Routes::builder();
+    routes.add_service(AssignmentServiceServer::new(stand.clone()));
+    routes.add_service(DirectoryFeedServiceServer::new(stand));
+    let server = Server::new(listener, Readiness::new())
+        .add_routes(routes.routes())
+        .authenticate(Verifier::new(config)?);
+    tokio::spawn(server.serve(stop));
+    Ok(())
+}
+
+#[tonic::async_trait]
+impl AssignmentService for Stand {
+    async fn hold_partitions(
+        &self,
+        request: Request<HoldPartitionsRequest>,
+    ) -> Result<Response<HoldPartitionsResponse>, Status> {
+        auth::require_service(&request)?;
+        let request = request.into_inner();
+        let mut state = self.0.state.lock();
+        let now = Instant::now();
+        if request.release {
+            for (holder, _, until) in state.lease.values_mut() {
+                if *holder == request.replica_id {
+                    holder.clear();
+                    *until = now;
+                }
+            }
+            return Ok(Response::new(HoldPartitionsResponse::default()));
+        }
+        let term = Duration::from_millis(request.term_millis as u64);
+        for partition in 0..PARTITIONS {
+            let (holder, epoch, until) = state.lease.entry(partition).or_insert((String::new(), 0, now));
+            if *holder == request.replica_id && *until > now {
+                *until = now + term;
+            } else if *until <= now {
+                *holder = request.replica_id.clone();
+                *epoch += 1;
+                *until = now + term;
+            }
+        }
+        let held = state.lease.iter().filter(|(_, (holder, ..))| *holder == request.replica_id);
+        let partitions =
+            held.map(|(partition, (_, epoch, _))| HeldPartition { partition: *partition, epoch: *epoch }).collect();
+        Ok(Response::new(HoldPartitionsResponse {
+            partitions,
+            partition_count: PARTITIONS,
+            term_millis: request.term_millis,
+        }))
+    }
+
+    async fn get_routing_config(
+        &self,
+        request: Request<GetRoutingConfigRequest>,
+    ) -> Result<Response<GetRoutingConfigResponse>, Status> {
+        auth::require_service(&request)?;
+        let state = self.0.state.lock();
+        let changed = request.into_inner().known_version != state.config_version;
+        Ok(Response::new(GetRoutingConfigResponse {
+            config_version: state.config_version,
+            changed,
+            campaigns: if changed { state.campaigns.clone() } else { Vec::new() },
+            agents: if changed { state.agents.values().cloned().collect() } else { Vec::new() },
+            now: Some(hilo_kit::clock::to_proto(OffsetDateTime::now_utc())),
+        }))
+    }
+
+    /// Pages of three, so that there is more than one.
+    async fn list_live_interactions(
+        &self,
+        request: Request<ListLiveInteractionsRequest>,
+    ) -> Result<Response<ListLiveInteractionsResponse>, Status> {
+        let request = request.into_inner();
+        let mut state = self.0.state.lock();
+        if request.partition != PARTITION {
+            return Ok(Response::new(ListLiveInteractionsResponse::default()));
+        }
+        state.fetched.extend(request.attention_ids.iter().cloned());
+        if request.attention_ids.is_empty() && request.page_token.is_empty() {
+            state.snapshots += 1;
+        }
+        let wanted = |live: &&LiveInteraction| {
+            request.attention_ids.is_empty() || request.attention_ids.contains(&live.attention_id)
+        };
+        let after = state.live.range(request.page_token.clone()..).filter(|(id, _)| **id != request.page_token);
+        let interactions: Vec<LiveInteraction> = after.map(|(_, live)| live).filter(wanted).take(3).cloned().collect();
+        let full = interactions.len() == 3;
+        let last = interactions.last().and_then(|live| live.interaction.as_ref());
+        let next_page_token = last.filter(|_| full).map(|last| last.interaction_id.clone()).unwrap_or_default();
+        Ok(Response::new(ListLiveInteractionsResponse { interactions, next_page_token }))
+    }
+
+    async fn apply_offers(
+        &self,
+        request: Request<ApplyOffersRequest>,
+    ) -> Result<Response<ApplyOffersResponse>, Status> {
+        auth::require_service(&request)?;
+        let request = request.into_inner();
+        {
+            let mut state = self.0.state.lock();
+            if state.lease.get(&request.partition).is_none_or(|(_, epoch, _)| *epoch != request.epoch) {
+                state.refused_epochs += 1;
+                return Err(Error::rejected("STALE_EPOCH", "another replica holds the partition").into());
+            }
+            if request.config_version < state.config_version {
+                state.refused_configs += 1;
+                return Err(Error::rejected("STALE_CONFIG", "the configuration has changed").into());
+            }
+        }
+        let mut results = Vec::new();
+        for change in &request.changes {
+            let (outcome, event) = self.0.apply(change, request.epoch);
+            if let Some((live, kind)) = event {
+                self.0.publish(&live, kind).await;
+            }
+            let quiet = matches!(outcome, AssignmentOutcome::Busy | AssignmentOutcome::Gone);
+            let current = if quiet { None } else { self.0.state.lock().live.get(&change.interaction_id).cloned() };
+            let interaction_id = change.interaction_id.clone();
+            results.push(AssignmentResult { interaction_id, outcome: outcome.into(), current });
+        }
+        Ok(Response::new(ApplyOffersResponse { results }))
+    }
+
+    async fn report_presence(
+        &self,
+        request: Request<ReportPresenceRequest>,
+    ) -> Result<Response<ReportPresenceResponse>, Status> {
+        auth::require_service(&request)?;
+        let mut state = self.0.state.lock();
+        let mut agents = Vec::new();
+        for report in request.into_inner().reports {
+            state.reports.push((report.agent_key.clone(), report.present));
+            let Some(agent) = state.agents.get_mut(&report.agent_key) else { continue };
+            agent.version += 1;
+            agent.absent_since = if report.present { None } else { report.last_seen_at };
+            agents.push(agent.clone());
+        }
+        Ok(Response::new(ReportPresenceResponse { agents }))
+    }
+
+    async fn set_agent_status(
+        &self,
+        request: Request<SetAgentStatusRequest>,
+    ) -> Result<Response<SetAgentStatusResponse>, Status> {
+        auth::require_service(&request)?;
+        let request = request.into_inner();
+        let mut state = self.0.state.lock();
+        let agent = state.agents.get_mut(&request.agent_key).ok_or(Error::missing("UNKNOWN_AGENT", "no such agent"))?;
+        agent.paused = request.paused;
+        agent.version += 1;
+        Ok(Response::new(SetAgentStatusResponse { agent: Some(agent.clone()) }))
+    }
+
+    async fn list_decisions(
+        &self,
+        _request: Request<ListDecisionsRequest>,
+    ) -> Result<Response<ListDecisionsResponse>, Status> {
+        let decided_at = Some(hilo_kit::clock::to_proto(OffsetDateTime::now_utc()));
+        let stored = StoredDecision { decided_at, decision: None, offer_id: String::new() };
+        Ok(Response::new(ListDecisionsResponse { decisions: vec![stored], campaign_key: "soporte".to_owned() }))
+    }
+}
+
+#[tonic::async_trait]
+impl DirectoryFeedService for Stand {
+    async fn get_directory(
+        &self,
+        request: Request<GetDirectoryRequest>,
+    ) -> Result<Response<GetDirectoryResponse>, Status> {
+        auth::require_service(&request)?;
+        let state = self.0.state.lock();
+        let user = |key: &str, role: Role| User {
+            key: key.to_owned(),
+            roles: vec![role.into()],
+            active: true,
+            ..User::default()
+        };
+        let mut users: Vec<User> = state.agents.keys().map(|key| user(key, Role::Agent)).collect();
+        users.push(user("rita", Role::Reporter));
+        users.push(user("coco", Role::Coordinator));
+        let campaigns = state.campaigns.iter().map(|campaign| Campaign {
+            key: campaign.campaign_key.clone(),
+            member_keys: campaign.member_keys.clone(),
+            ..Campaign::default()
+        });
+        let directory = Directory { users, campaigns: campaigns.collect(), ..Directory::default() };
+        Ok(Response::new(GetDirectoryResponse {
+            version: state.config_version,
+            changed: true,
+            directory: Some(directory),
+            revoked_token_ids: Vec::new(),
+        }))
+    }
+}
