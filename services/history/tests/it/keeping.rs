@@ -118,3 +118,16 @@ async fn a_newer_version_is_confirmed_as_itself() {
     let id = thread.head.interaction_id;
     assert_eq!(scene.fake.state.lock().confirms, [(id, 1), (id, 3)]);
 }
+
+#[tokio::test]
+async fn two_replicas_that_sweep_at_once_store_each_thread_once() {
+    let scene = scene().await;
+    let threads: Vec<_> = (0..30).map(|n| scene.end(&format!("texto {n}"))).collect();
+    let other = Keeper::new(scene.store.clone(), scene.fake.channel(), 4, Metrics::new());
+    let (one, two) = tokio::join!(scene.keeper.sweep(&scene.config), other.sweep(&scene.config));
+    assert_eq!((one.unwrap().failed, two.unwrap().failed), (0, 0));
+    for thread in &threads {
+        assert_eq!(scene.stored(thread).await.as_ref(), Some(thread));
+        assert_eq!(scene.fake.confirmed(thread.head.interaction_id), Some(1));
+    }
+}

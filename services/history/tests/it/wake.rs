@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use async_nats::HeaderMap;
 use hilo_history::domain::Thread;
 use hilo_proto::event::v1::{AttentionEvent, EventType, InteractionSnapshot};
+use hilo_proto::internal::v1::dead_letter_service_client::DeadLetterServiceClient;
+use hilo_proto::internal::v1::{ListDeadLettersRequest, ReplayDeadLetterRequest};
 use hilo_test_support::eventually;
 
 use crate::rights::{Running, running};
@@ -87,4 +89,60 @@ async fn a_failing_source_is_asked_again_and_a_poison_event_is_buried() {
         reasons == ["EVENT_MALFORMED"]
     };
     eventually("the poison event is a dead letter", Duration::from_secs(20), buried).await.unwrap();
+}
+
+#[tokio::test]
+async fn events_out_of_order_leave_the_newest_version() {
+    let running = without_sweep().await;
+    let old = sample::thread("primera");
+    let mut new = old.clone();
+    new.version = 3;
+    new.head.subject = "segunda vez".into();
+    running.fake.end(&new);
+    // The newer event first; the older one finds a newer thread already stored.
+    publish(&running, uuid::Uuid::now_v7(), event(&new)).await;
+    publish(&running, uuid::Uuid::now_v7(), event(&old)).await;
+    let confirms = || async { running.fake.state.lock().confirms.len() == 2 };
+    eventually("both events are handled", Duration::from_secs(20), confirms).await.unwrap();
+    let pool = sqlx::PgPool::connect(&running.database).await.unwrap();
+    let (version, subject): (i64, String) =
+        sqlx::query_as("SELECT version, subject FROM thread").fetch_one(&pool).await.unwrap();
+    assert_eq!((version, subject.as_str()), (3, "segunda vez"));
+    assert_eq!(running.fake.confirmed(old.head.interaction_id), Some(3));
+}
+
+/// The thread itself is malformed: the event becomes a dead letter, which an operator replays once the cause is gone.
+#[tokio::test]
+async fn a_dead_letter_is_listed_and_its_replay_keeps_the_thread() {
+    let running = without_sweep().await;
+    let thread = sample::thread("hola");
+    let id = thread.head.interaction_id;
+    running.fake.end(&thread);
+    running.fake.state.lock().malformed.insert(id);
+    publish(&running, uuid::Uuid::now_v7(), event(&thread)).await;
+    let tokens = hilo_kit::auth::ServiceTokens::new(&running.fake.auth(), "test");
+    let client = DeadLetterServiceClient::new(hilo_kit::grpc::internal(&running.url, &tokens).unwrap());
+    let list = || {
+        let mut client = client.clone();
+        async move {
+            client
+                .list_dead_letters(ListDeadLettersRequest::default())
+                .await
+                .unwrap()
+                .into_inner()
+                .dead_letters
+        }
+    };
+    let listed = || async { list().await.len() == 1 };
+    eventually("the dead letter is listed", Duration::from_secs(20), listed).await.unwrap();
+    let letter = list().await.remove(0);
+    assert_eq!((letter.service.as_str(), letter.reason.as_str()), ("history", "THREAD_MALFORMED"));
+    assert!(!letter.detail.contains("ejemplo.pe"), "no content in the detail");
+    running.fake.state.lock().malformed.clear();
+    let replay = ReplayDeadLetterRequest { dead_letter_id: letter.dead_letter_id };
+    client.clone().replay_dead_letter(replay).await.unwrap();
+    let confirmed = || async { running.fake.confirmed(id) == Some(1) };
+    eventually("the replay keeps the thread", Duration::from_secs(20), confirmed).await.unwrap();
+    let settled = || async { list().await.is_empty() };
+    eventually("the dead letter is settled", Duration::from_secs(20), settled).await.unwrap();
 }
