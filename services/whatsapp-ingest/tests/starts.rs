@@ -21,7 +21,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 async fn health(url: &str, service: &str) -> Option<ServingStatus> {
-    let mut client = HealthClient::new(grpc::channel(url).unwrap());
+    let mut client = HealthClient::new(grpc::channel(url).ok()?);
     let request = HealthCheckRequest { service: service.to_owned() };
     Some(client.check(grpc::with_deadline(request, Duration::from_secs(2))).await.ok()?.into_inner().status())
 }
