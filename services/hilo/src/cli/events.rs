@@ -15,6 +15,8 @@ use super::{Failure, Installation};
 
 /// A broker that does not answer by then is not there.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// Pause before the stream is read again after a failure.
+const RETRY: Duration = Duration::from_secs(1);
 /// Attentions whose last sequence is remembered; with more, the longest untouched are forgotten.
 const MAX_ATTENTIONS: usize = 200_000;
 
@@ -224,18 +226,33 @@ pub async fn execute(args: EventsArgs) -> Result<(), Failure> {
     let EventsCommand::Tail(tail) = args.command;
     let local = args.installation.local()?;
     let client = connect(&tail.nats.clone().unwrap_or_else(|| local.nats())).await?;
-    let mut messages = subscribe(client, &local.prefix(), tail.from_start).await?;
+    let mut messages = subscribe(client.clone(), &local.prefix(), tail.from_start).await?;
     let mut output = Output::stdout();
     let mut book = SequenceBook::default();
     let mut printed = 0;
     while tail.count.is_none_or(|count| printed < count) {
-        let Some(message) = messages.next().await else { break };
-        match message {
-            Ok(message) => printed += u64::from(print(&tail, &CloudEvent::read(&message), &mut book, &mut output)?),
-            Err(error) => eprintln!("hilo: reading again after: {}", clean(&error.to_string())),
+        match messages.next().await {
+            Some(Ok(message)) => printed += u64::from(print(&tail, &CloudEvent::read(&message), &mut book, &mut output)?),
+            Some(Err(error)) => {
+                eprintln!("hilo: reading again after: {}", clean(&error.to_string()));
+                tokio::time::sleep(RETRY).await;
+            }
+            None => messages = come_back(&client, &local.prefix()).await,
         }
     }
     Ok(())
+}
+
+/// The stream went away (deleted, or created anew): reads it from its start once it is there again. What was printed before is
+/// known by its sequence and not printed again.
+async fn come_back(client: &async_nats::Client, prefix: &str) -> consumer::pull::Ordered {
+    eprintln!("hilo: the stream is gone; waiting for it");
+    loop {
+        tokio::time::sleep(RETRY).await;
+        if let Ok(messages) = subscribe(client.clone(), prefix, true).await {
+            return messages;
+        }
+    }
 }
 
 fn print(tail: &TailArgs, event: &CloudEvent, book: &mut SequenceBook, output: &mut Output) -> Result<bool, Failure> {

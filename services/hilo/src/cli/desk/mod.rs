@@ -10,10 +10,9 @@ pub mod remote;
 pub mod render;
 pub mod watch;
 
-use std::io::IsTerminal as _;
+use std::io::{BufRead as _, IsTerminal as _, Read as _};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -26,7 +25,7 @@ use remote::RemoteDesk;
 use watch::News;
 
 /// Longest line read; a reply may have 200,000 characters.
-const MAX_LINE_BYTES: usize = 1024 * 1024;
+const MAX_LINE_BYTES: u64 = 1024 * 1024;
 /// The first list must be there by then.
 const FIRST_LIST: Duration = Duration::from_secs(20);
 
@@ -61,11 +60,11 @@ pub async fn execute(args: DeskArgs) -> Result<(), Failure> {
     let (lines_tx, lines) = mpsc::channel(16);
     let watching = tokio::spawn(watch::follow(login, session, remote.clone(), news_tx));
     let heart = tokio::spawn(watch::heartbeats(remote.clone()));
-    let reading = tokio::spawn(read_lines(lines_tx));
+    // A thread of its own: a runtime would wait at its end for the line that nobody types any more.
+    std::thread::spawn(move || read_lines(&lines_tx));
     let outcome = run(&mut driver, news, lines).await;
     watching.abort();
     heart.abort();
-    reading.abort();
     remote.leave().await;
     outcome?;
     match driver.failed() {
@@ -118,12 +117,11 @@ async fn first_list(driver: &mut Driver<RemoteDesk>, news: &mut mpsc::Receiver<N
 }
 
 /// Passes lines on until the end of input; a line that is too long, or not UTF-8, ends it.
-async fn read_lines(lines: mpsc::Sender<String>) {
-    let mut reader = BufReader::new(tokio::io::stdin());
+fn read_lines(lines: &mpsc::Sender<String>) {
+    let mut input = std::io::stdin().lock();
     loop {
         let mut line = String::new();
-        let mut limited = tokio::io::AsyncReadExt::take(&mut reader, MAX_LINE_BYTES as u64);
-        match limited.read_line(&mut line).await {
+        match input.by_ref().take(MAX_LINE_BYTES).read_line(&mut line) {
             Ok(0) => return,
             Ok(_) => {}
             Err(error) => {
@@ -131,7 +129,7 @@ async fn read_lines(lines: mpsc::Sender<String>) {
                 return;
             }
         }
-        if lines.send(line).await.is_err() {
+        if lines.blocking_send(line).is_err() {
             return;
         }
     }

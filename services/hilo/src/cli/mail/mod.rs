@@ -118,7 +118,7 @@ pub async fn execute(args: MailArgs) -> Result<(), Failure> {
                 vec![mail.answer_to().to_owned()],
                 mail.subject_of_answer(),
             )? };
-            output.line(format!("answering {} to {}", clean(&mail.message_id), clean(mail.answer_to())))?;
+            output.line(format!("answering <{}> to {}", clean(&mail.message_id), clean(mail.answer_to())))?;
             send(&installation, &args.server, letter, &mut output).await
         }
     }
@@ -194,7 +194,7 @@ fn show(mail: &Received, output: &mut Output) -> Result<(), Failure> {
         output.line(format!("References: {}", chain.join(" ")))?;
     }
     output.line("")?;
-    for line in clean_lines(&mail.text) {
+    for line in clean_lines(mail.text.trim_end()) {
         output.line(line)?;
     }
     Ok(())
