@@ -50,7 +50,9 @@ fn every_service_accepts_the_base_with_its_secrets_and_names_what_is_missing_wit
 
     let (accepted, said) = check(&[]);
     assert!(!accepted);
-    for path in ["auth.verify_key", "auth.service_secret", "attention-state.signing_key", "email-ingest.database"] {
+    for path in
+        ["auth.verify_key", "auth.service_secret", "attention-state.signing_key", "email-ingest.database"]
+    {
         assert!(said.contains(path), "{path} in {said}");
     }
 }
