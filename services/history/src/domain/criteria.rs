@@ -140,10 +140,11 @@ pub fn page_size(asked: i32) -> Result<i32, Error> {
     }
 }
 
-/// How a form value is kept for searching: field and folded value.
+/// How a form value is kept for searching: field and folded value; `None` when it is too long for an index entry
+/// (PostgreSQL's GIN takes some 2,700 bytes), so that no form can make its thread impossible to store.
 pub fn form_entry(field: &str, value: &str) -> Option<String> {
     let folded = words::fold(value);
-    let fits = !folded.is_empty() && folded.chars().count() <= MAX_VALUE;
+    let fits = !folded.is_empty() && folded.chars().count() <= MAX_VALUE && field.len() <= MAX_VALUE;
     fits.then(|| format!("{field}={folded}"))
 }
 

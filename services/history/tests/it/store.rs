@@ -137,3 +137,20 @@ async fn a_huge_thread_is_stored_and_every_word_of_it_is_found() {
         assert_eq!(store.search(page).await.unwrap().heads.len(), 1, "{words}");
     }
 }
+
+#[tokio::test]
+async fn no_text_is_too_long_or_too_strange_to_be_stored() {
+    let store = sample::store().await;
+    let mut thread = full();
+    let long: String = "ñandú 🦙 \u{202e}漢字 ".chars().cycle().take(20_000).collect();
+    thread.head.subject = long.clone();
+    thread.head.customer.name = long.clone();
+    thread.head.tags = vec![long.clone(), String::new()];
+    thread.messages[0].from.name = long.clone();
+    thread.messages[0].text = "\u{1}\u{7f}\u{feff}\\ % _ ' \" $1 ".into();
+    let field = FormField { label: long.clone(), value: Some(long) };
+    let fields = BTreeMap::from([("detalle".to_owned(), field)]);
+    thread.form = Some(FilledForm { key: "f".into(), version: 1, fields });
+    assert_eq!(store.put(thread.clone()).await.unwrap(), Stored::New);
+    assert_eq!(store.thread(&Scope::All, thread.head.interaction_id).await.unwrap(), Some(thread));
+}
