@@ -286,6 +286,19 @@ fn an_item_nobody_takes_does_not_block_those_behind_it() {
 }
 
 #[test]
+fn somebody_new_ends_the_rest_between_two_rounds() {
+    check(
+        &format!(
+            "{TWO}\n pause beto\n queue a soporte\n at 3\n decline a\n at 3.2\n queue b soporte
+             at 3.4\n resume beto"
+        ),
+        "0: offer a to ana until 30
+         3.2: offer b to ana until 33.2
+         3.4: offer a to beto until 33.4",
+    );
+}
+
+#[test]
 fn a_declined_offer_goes_to_the_next() {
     check(
         &format!("{TWO}\n queue a soporte\n at 3\n decline a"),

@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::Result;
 use hilo_proto::event::v1::EventType;
 use hilo_proto::internal::v1::{AssignmentMode, OverflowMode};
-use hilo_proto::routing::v1::{ExplainInteractionRequest, GetQueuesRequest, HeartbeatRequest, SetStatusRequest};
+use hilo_proto::routing::v1::{
+    ExplainInteractionRequest, GetQueuesRequest, HeartbeatRequest, SetStatusRequest,
+};
 use hilo_routing::RoutingSection;
 use hilo_test_support::eventually;
 use rig::{Rig, SOON, Truth, campaign};
@@ -106,8 +108,10 @@ async fn an_unreadable_event_and_a_gap_make_the_attention_be_read_again() -> Res
     rig.truth.publishing.store(true, Ordering::Relaxed);
     rig.truth.open(&second, "ana").await;
     let attention = rig.truth.state.lock().live[&second].attention_id.clone();
-    eventually("the gap is looked up", SOON, || async { rig.truth.state.lock().fetched.contains(&attention) })
-        .await?;
+    eventually("the gap is looked up", SOON, || async {
+        rig.truth.state.lock().fetched.contains(&attention)
+    })
+    .await?;
     replica.stop().await
 }
 
@@ -145,12 +149,14 @@ async fn a_pause_takes_effect_on_every_replica_and_configuration_within_a_second
     let other = rig.replica(RoutingSection::default()).await?;
     rig.arrives(other.address, "beto").await?;
     rig.pauses(other.address, "beto", true).await?;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    eventually("the holder knows of the pause", SOON, || async {
+        rig.arrives(holder.address, "beto").await.is_ok_and(|answer| answer.paused)
+    })
+    .await?;
     for _ in 0..3 {
         let id = rig.truth.queue("soporte").await;
         rings(&rig, &id, "ana").await?;
     }
-    assert!(rig.arrives(holder.address, "beto").await?.paused);
     // A new campaign, with an item that came before its configuration was known here.
     {
         let mut state = rig.truth.state.lock();
@@ -224,14 +230,18 @@ async fn every_call_checks_who_asks() -> Result<()> {
     assert_eq!(refused.code(), Code::PermissionDenied);
     let refused = rig.client(replica.address, "nobody")?.heartbeat(beat("one")).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
-    let refused = rig.service_client(replica.address)?.set_status(SetStatusRequest { paused: true }).await.unwrap_err();
+    let refused =
+        rig.service_client(replica.address)?.set_status(SetStatusRequest { paused: true }).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
     let refused = rig.client(replica.address, "ana")?.heartbeat(beat("")).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     let refused = rig.client(replica.address, "ana")?.get_queues(GetQueuesRequest {}).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unimplemented);
     let why = || ExplainInteractionRequest { interaction_id: uuid::Uuid::now_v7().to_string() };
-    assert_eq!(rig.client(replica.address, "ana")?.explain_interaction(why()).await?.into_inner().decisions.len(), 1);
+    assert_eq!(
+        rig.client(replica.address, "ana")?.explain_interaction(why()).await?.into_inner().decisions.len(),
+        1
+    );
     assert!(rig.client(replica.address, "coco")?.explain_interaction(why()).await.is_ok());
     let refused = rig.client(replica.address, "rita")?.explain_interaction(why()).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);

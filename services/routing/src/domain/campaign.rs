@@ -83,6 +83,8 @@ pub(super) struct Campaign {
     pub(super) standings: [u32; STANDINGS],
     /// Items that wait without an offer and may be offered now.
     pub(super) waiting: BTreeSet<WaitKey>,
+    /// Slots of the items that everybody eligible let pass a moment ago.
+    pub(super) resting: BTreeSet<u32>,
     /// True while the campaign is on the list of those to be matched.
     pub(super) listed: bool,
 }
@@ -107,6 +109,7 @@ impl Campaign {
             pool: Pool::new(Mode::Everyone, 0),
             standings: [0; STANDINGS],
             waiting: BTreeSet::new(),
+            resting: BTreeSet::new(),
             listed: false,
         }
     }

@@ -128,9 +128,10 @@ impl Engine {
     }
 
     /// Brings the campaigns' indexes in step with an agent; costs his campaigns, and nothing unless he crossed a line.
-    pub(super) fn refresh(&mut self, agent: AgentId, channel: Channel) {
-        let Self { agents, campaigns, listed, .. } = self;
-        let agent = agents.get_mut(agent);
+    pub(super) fn refresh(&mut self, id: AgentId, channel: Channel) {
+        let Self { agents, campaigns, listed, items, .. } = self;
+        let agent = agents.get_mut(id);
+        let mut woken = Vec::new();
         let new = agent.standing(channel);
         let lane = agent.lane_mut(channel);
         let old = std::mem::replace(&mut lane.standing, new);
@@ -139,8 +140,8 @@ impl Engine {
         if old == new && (new != Standing::Eligible || old_key == key) {
             return;
         }
-        for (id, position) in &lane.memberships {
-            let Some(campaign) = campaigns.get_mut(id.0 as usize) else { continue };
+        for (campaign_id, position) in &lane.memberships {
+            let Some(campaign) = campaigns.get_mut(campaign_id.0 as usize) else { continue };
             if old == new && !campaign.pool.is_keyed() {
                 continue;
             }
@@ -151,10 +152,18 @@ impl Engine {
             }
             if new == Standing::Eligible {
                 campaign.pool.insert((key.0, key.1, *position));
+                // Whoever becomes eligible ends the rest of what he has not let pass: it waited longer than what follows.
+                let fresh = |slot: &&u32| items.get(**slot).is_some_and(|item| !item.has_passed(id));
+                woken.extend(campaign.resting.iter().filter(fresh).copied());
             }
             if campaign.can_offer() && !campaign.waiting.is_empty() && !campaign.listed {
                 campaign.listed = true;
-                listed.push(*id);
+                listed.push(*campaign_id);
+            }
+        }
+        for slot in woken {
+            if let Some(state) = self.items.get(slot).map(|item| item.state) {
+                self.transition(slot, state, None);
             }
         }
     }

@@ -159,6 +159,7 @@ impl Engine {
             passes,
             rest_until: None,
             timer: None,
+            resting: false,
             seat: 0,
         });
         self.transition(slot, State::committed(view.state), None);
@@ -200,6 +201,8 @@ impl Engine {
         item.state = state;
         item.rest_until = rest_until;
         let (new_key, new_occupant, id) = (item.wait_key(slot), state.occupant(), item.campaign);
+        let resting = item.rests_between_rounds();
+        let rested = std::mem::replace(&mut item.resting, resting);
         self.touched.push(slot);
         let Some(campaign) = self.campaigns.get_mut(id.0 as usize) else { return };
         let channel = campaign.config.channel;
@@ -210,6 +213,11 @@ impl Engine {
             if let Some(key) = new_key {
                 campaign.waiting.insert(key);
             }
+        }
+        if resting && !rested {
+            campaign.resting.insert(slot);
+        } else if rested && !resting {
+            campaign.resting.remove(&slot);
         }
         if new_key.is_some() && campaign.can_offer() && !campaign.listed {
             campaign.listed = true;

@@ -117,6 +117,8 @@ pub(super) struct Item {
     pub(super) rest_until: Option<Instant>,
     /// The instant of its timer in the heap.
     pub(super) timer: Option<Instant>,
+    /// True while it is in its campaign's list of items that rest between two rounds.
+    pub(super) resting: bool,
     /// Where it stands in the list of its occupant's items.
     pub(super) seat: u32,
 }
@@ -138,6 +140,11 @@ impl Item {
             | State::Overflowing(..)
             | State::Open(_) => None,
         }
+    }
+
+    /// True while it rests because everybody eligible let it pass: somebody new may have it at once.
+    pub(super) fn rests_between_rounds(&self) -> bool {
+        matches!(self.state, State::Waiting(_)) && self.rest_until.is_some() && self.passes.is_some()
     }
 
     pub(super) fn has_passed(&self, agent: AgentId) -> bool {

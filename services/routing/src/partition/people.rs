@@ -16,12 +16,15 @@ const RECHECK: Span = Span::seconds(1);
 impl Partition {
     /// Takes over a configuration; campaigns that are new here make the snapshot necessary.
     pub fn configure(&mut self, config: &GetRoutingConfigResponse, now: Instant) {
+        self.config_version = self.config_version.max(config.config_version);
         let own = || config.campaigns.iter().filter(|campaign| campaign.partition == self.number);
         let keys: HashSet<String> = own().map(|campaign| campaign.campaign_key.clone()).collect();
         let members: HashSet<&str> =
             own().flat_map(|campaign| campaign.member_keys.iter()).map(String::as_str).collect();
         let views: Vec<_> = own().collect();
-        self.config_version = self.config_version.max(config.config_version);
+        if views.is_empty() && self.campaigns.is_empty() {
+            return;
+        }
         for gone in self.campaigns.difference(&keys).cloned().collect::<Vec<_>>() {
             let campaign = self.names.campaign(&gone);
             self.feed(Input::CampaignRemoved(campaign), now);

@@ -57,7 +57,7 @@ async fn follow(
     connections.mark_unchanged();
     // Values stay longer than their lease, which the readers judge by instants.
     let bucket = nats.ensure_bucket(Bucket::Presence, board.shared.lease * 2).await?;
-    let mut identity = Identity::read(&bucket).await?;
+    let mut identity = Identity::read(nats, &bucket).await?;
     let mut entries = bucket.watch_with_history(">").await.map_err(|error| lost().with_source(error))?;
     *board.shared.bucket.lock() = Some(bucket.clone());
     let begun = board.shared.sessions.lock().connected(now);
@@ -78,7 +78,7 @@ async fn follow(
             }
             _ = connections.changed() => return Err(lost()),
             _ = check.tick() => {
-                let now = tokio::time::timeout(CHECK_LIMIT, Identity::read(&bucket)).await.map_err(|_| lost())??;
+                let now = tokio::time::timeout(CHECK_LIMIT, Identity::read(nats, &bucket)).await.map_err(|_| lost())??;
                 if !nats.is_connected() || !identity.continues_as(&now) {
                     return Err(lost());
                 }
@@ -104,13 +104,14 @@ struct Identity {
 }
 
 impl Identity {
-    async fn read(bucket: &kv::Store) -> Result<Self, Error> {
-        let status = bucket.status().await.map_err(|error| {
+    /// Asks the server; `Store::status` of async-nats 0.51 answers what it read when the bucket was opened.
+    async fn read(nats: &Nats, bucket: &kv::Store) -> Result<Self, Error> {
+        let stream = nats.jetstream().get_stream(&bucket.stream_name).await.map_err(|error| {
             Error::unavailable("PRESENCE_UNAVAILABLE", "the presence bucket cannot be read")
                 .with_source(error)
         })?;
-        let created = status.info.created.to_string();
-        Ok(Self { created, revision: status.info.state.last_sequence })
+        let info = stream.cached_info();
+        Ok(Self { created: info.created.to_string(), revision: info.state.last_sequence })
     }
 
     fn continues_as(&self, now: &Self) -> bool {

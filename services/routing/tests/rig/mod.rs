@@ -44,6 +44,11 @@ pub struct Rig {
 impl Rig {
     pub async fn start(truth: Truth) -> Result<Self> {
         hilo_kit::install_crypto();
+        // `HILO_TEST_LOG=debug` shows the replicas' logs.
+        if let Ok(log) = std::env::var("HILO_TEST_LOG") {
+            let config = TelemetryConfig { log, json: false, ..TelemetryConfig::default() };
+            std::mem::forget(hilo_kit::telemetry::init("routing-test", &config)?);
+        }
         let broker = hilo_test_support::Nats::start().await?;
         let nats = Nats::connect(&nats_config(&broker)).await?;
         nats.ensure_streams(&[StreamKind::Events]).await?;

@@ -11,7 +11,9 @@ use hilo_kit::health::Readiness;
 use hilo_kit::lifecycle::Shutdown;
 use hilo_proto::directory::v1::{Campaign, Directory, Role, User};
 use hilo_proto::internal::v1::assignment_service_server::{AssignmentService, AssignmentServiceServer};
-use hilo_proto::internal::v1::directory_feed_service_server::{DirectoryFeedService, DirectoryFeedServiceServer};
+use hilo_proto::internal::v1::directory_feed_service_server::{
+    DirectoryFeedService, DirectoryFeedServiceServer,
+};
 use hilo_proto::internal::v1::*;
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
@@ -26,7 +28,12 @@ const PARTITIONS: i32 = 16;
 struct Stand(Arc<Truth>);
 
 /// Serves until the shutdown.
-pub fn serve(truth: Arc<Truth>, listener: TcpListener, config: &AuthConfig, stop: Shutdown) -> Result<(), Error> {
+pub fn serve(
+    truth: Arc<Truth>,
+    listener: TcpListener,
+    config: &AuthConfig,
+    stop: Shutdown,
+) -> Result<(), Error> {
     let stand = Stand(truth);
     let mut routes = Routes::builder();
     routes.add_service(AssignmentServiceServer::new(stand.clone()));
@@ -69,8 +76,9 @@ impl AssignmentService for Stand {
             }
         }
         let held = state.lease.iter().filter(|(_, (holder, ..))| *holder == request.replica_id);
-        let partitions =
-            held.map(|(partition, (_, epoch, _))| HeldPartition { partition: *partition, epoch: *epoch }).collect();
+        let partitions = held
+            .map(|(partition, (_, epoch, _))| HeldPartition { partition: *partition, epoch: *epoch })
+            .collect();
         Ok(Response::new(HoldPartitionsResponse {
             partitions,
             partition_count: PARTITIONS,
@@ -111,11 +119,14 @@ impl AssignmentService for Stand {
         let wanted = |live: &&LiveInteraction| {
             request.attention_ids.is_empty() || request.attention_ids.contains(&live.attention_id)
         };
-        let after = state.live.range(request.page_token.clone()..).filter(|(id, _)| **id != request.page_token);
-        let interactions: Vec<LiveInteraction> = after.map(|(_, live)| live).filter(wanted).take(3).cloned().collect();
+        let after =
+            state.live.range(request.page_token.clone()..).filter(|(id, _)| **id != request.page_token);
+        let interactions: Vec<LiveInteraction> =
+            after.map(|(_, live)| live).filter(wanted).take(3).cloned().collect();
         let full = interactions.len() == 3;
         let last = interactions.last().and_then(|live| live.interaction.as_ref());
-        let next_page_token = last.filter(|_| full).map(|last| last.interaction_id.clone()).unwrap_or_default();
+        let next_page_token =
+            last.filter(|_| full).map(|last| last.interaction_id.clone()).unwrap_or_default();
         Ok(Response::new(ListLiveInteractionsResponse { interactions, next_page_token }))
     }
 
@@ -143,7 +154,8 @@ impl AssignmentService for Stand {
                 self.0.publish(&live, kind).await;
             }
             let quiet = matches!(outcome, AssignmentOutcome::Busy | AssignmentOutcome::Gone);
-            let current = if quiet { None } else { self.0.state.lock().live.get(&change.interaction_id).cloned() };
+            let current =
+                if quiet { None } else { self.0.state.lock().live.get(&change.interaction_id).cloned() };
             let interaction_id = change.interaction_id.clone();
             results.push(AssignmentResult { interaction_id, outcome: outcome.into(), current });
         }
@@ -174,7 +186,10 @@ impl AssignmentService for Stand {
         auth::require_service(&request)?;
         let request = request.into_inner();
         let mut state = self.0.state.lock();
-        let agent = state.agents.get_mut(&request.agent_key).ok_or(Error::missing("UNKNOWN_AGENT", "no such agent"))?;
+        let agent = state
+            .agents
+            .get_mut(&request.agent_key)
+            .ok_or(Error::missing("UNKNOWN_AGENT", "no such agent"))?;
         agent.paused = request.paused;
         agent.version += 1;
         Ok(Response::new(SetAgentStatusResponse { agent: Some(agent.clone()) }))
@@ -186,7 +201,10 @@ impl AssignmentService for Stand {
     ) -> Result<Response<ListDecisionsResponse>, Status> {
         let decided_at = Some(hilo_kit::clock::to_proto(OffsetDateTime::now_utc()));
         let stored = StoredDecision { decided_at, decision: None, offer_id: String::new() };
-        Ok(Response::new(ListDecisionsResponse { decisions: vec![stored], campaign_key: "soporte".to_owned() }))
+        Ok(Response::new(ListDecisionsResponse {
+            decisions: vec![stored],
+            campaign_key: "soporte".to_owned(),
+        }))
     }
 }
 

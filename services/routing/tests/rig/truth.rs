@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 use async_nats::HeaderMap;
 use hilo_kit::clock::to_proto;
 use hilo_kit::nats::Nats;
-use hilo_proto::event::v1::{AttentionEvent, EventType, InteractionSnapshot, InteractionState, OfferSnapshot};
+use hilo_proto::event::v1::{
+    AttentionEvent, EventType, InteractionSnapshot, InteractionState, OfferSnapshot,
+};
 use hilo_proto::internal::v1::assignment_change::Change;
 use hilo_proto::internal::v1::{
-    AssignmentChange, AssignmentMode, AssignmentOutcome, ChannelLoad, LiveInteraction, OverflowMode, RoutingAgent,
-    RoutingCampaign,
+    AssignmentChange, AssignmentMode, AssignmentOutcome, ChannelLoad, LiveInteraction, OverflowMode,
+    RoutingAgent, RoutingCampaign,
 };
 use parking_lot::Mutex;
 use time::OffsetDateTime;
@@ -214,7 +216,9 @@ impl Truth {
             return (outcome, None);
         }
         let timeout = state.campaigns.first().map_or(0, |campaign| campaign.accept_timeout_seconds);
-        let Some(live) = state.live.get_mut(&change.interaction_id) else { return (AssignmentOutcome::Gone, None) };
+        let Some(live) = state.live.get_mut(&change.interaction_id) else {
+            return (AssignmentOutcome::Gone, None);
+        };
         live.sequence += 1;
         let snapshot = live.interaction.as_mut().unwrap();
         snapshot.version += 1;
@@ -273,5 +277,9 @@ fn judge(state: &State, change: &AssignmentChange) -> AssignmentOutcome {
         })
     };
     let load = state.live.values().filter(holds).count();
-    if load as i32 >= agent.loads[0].capacity { AssignmentOutcome::NoCapacity } else { AssignmentOutcome::Applied }
+    if load as i32 >= agent.loads[0].capacity {
+        AssignmentOutcome::NoCapacity
+    } else {
+        AssignmentOutcome::Applied
+    }
 }
