@@ -127,7 +127,9 @@ fn telemetry_of(stack: &Stack) -> Result<telemetry::Guard, Error> {
     telemetry::init("hilo", &settings)
 }
 
-type Running = JoinSet<(Service, Result<(), Error>)>;
+/// Which service ended, and how.
+type Ending = (Service, Result<(), Error>);
+type Running = JoinSet<Ending>;
 
 /// Migrates, starts the services and waits until they are ready; `false` when a stop came first.
 async fn start(
@@ -202,7 +204,7 @@ async fn bind(port: u16) -> Result<TcpListener, Error> {
     })
 }
 
-fn explain(ended: Option<Result<(Service, Result<(), Error>), tokio::task::JoinError>>) -> Error {
+fn explain(ended: Option<Result<Ending, tokio::task::JoinError>>) -> Error {
     match ended {
         Some(Ok((service, Err(error)))) => {
             error.log(service.name());

@@ -1,4 +1,5 @@
 //! The public port in front of real gRPC servers: streams both ways, trailers, gRPC-web, refusals, callers who leave.
+#![expect(clippy::unwrap_used, reason = "a step that fails ends its test")]
 
 use std::net::SocketAddr;
 use std::time::Duration;

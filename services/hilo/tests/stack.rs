@@ -1,5 +1,6 @@
 //! The embedded stack as a person meets it: started, stopped, killed, started on what was left. On a real PostgreSQL
 //! and a real nats-server, through the binary.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a step that fails ends its test")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
