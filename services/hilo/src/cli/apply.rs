@@ -44,7 +44,12 @@ pub async fn execute(args: ApplyArgs) -> Result<(), Failure> {
     print(&name, args.dry_run, &answer, &mut Output::stdout())
 }
 
-fn print(name: &str, dry_run: bool, answer: &ApplyDirectoryResponse, output: &mut Output) -> Result<(), Failure> {
+fn print(
+    name: &str,
+    dry_run: bool,
+    answer: &ApplyDirectoryResponse,
+    output: &mut Output,
+) -> Result<(), Failure> {
     for error in &answer.errors {
         let line = format!("{name}:{}: {} {}: {}", error.line, error.reason, error.path, error.message);
         output.line(clean(&line))?;
@@ -78,21 +83,35 @@ mod tests {
             reason: "UNKNOWN_USER".to_owned(),
             message: "there is no user zoe".to_owned(),
         };
-        let answer = ApplyDirectoryResponse { version: 3, differences: vec![], errors: vec![error(4, "a"), error(9, "b")] };
+        let answer = ApplyDirectoryResponse {
+            version: 3,
+            differences: vec![],
+            errors: vec![error(4, "a"), error(9, "b")],
+        };
         let mut output = Output::kept();
         let failure = print("d.yaml", false, &answer, &mut output).expect_err("errors");
         assert_eq!((failure.exit.code(), failure.message.as_str()), (2, "2 errors; nothing was applied"));
         assert_eq!(
             output.take(),
-            vec!["d.yaml:4: UNKNOWN_USER a: there is no user zoe", "d.yaml:9: UNKNOWN_USER b: there is no user zoe"]
+            vec![
+                "d.yaml:4: UNKNOWN_USER a: there is no user zoe",
+                "d.yaml:9: UNKNOWN_USER b: there is no user zoe"
+            ]
         );
     }
 
     #[test]
     fn the_difference_is_shown_and_a_dry_run_says_so() {
-        let answer = ApplyDirectoryResponse { version: 3, differences: vec!["+ campaign ventas".to_owned()], errors: vec![] };
+        let answer = ApplyDirectoryResponse {
+            version: 3,
+            differences: vec!["+ campaign ventas".to_owned()],
+            errors: vec![],
+        };
         let mut output = Output::kept();
         print("d.yaml", true, &answer, &mut output).expect("valid");
-        assert_eq!(output.take(), vec!["+ campaign ventas", "valid; nothing was applied (dry run), version 3 stays"]);
+        assert_eq!(
+            output.take(),
+            vec!["+ campaign ventas", "valid; nothing was applied (dry run), version 3 stays"]
+        );
     }
 }

@@ -5,7 +5,8 @@
 
 use hilo_kit::auth::ServiceTokens;
 use hilo_proto::internal::v1::{
-    DeadLetter, DeadLetterState, DropDeadLetterRequest, GetDeadLetterRequest, ListDeadLettersRequest, ReplayDeadLetterRequest,
+    DeadLetter, DeadLetterState, DropDeadLetterRequest, GetDeadLetterRequest, ListDeadLettersRequest,
+    ReplayDeadLetterRequest,
 };
 use uuid::Uuid;
 
@@ -93,8 +94,10 @@ struct Book {
 async fn books(args: &DeadArgs) -> Result<Vec<Book>, Failure> {
     let local = args.installation.local()?;
     // Routing has no database, so it has no book.
-    let wanted = |name: &str| name != "routing" && args.service.as_deref().is_none_or(|service| service == name);
-    let services: Vec<(String, String)> = local.services().into_iter().filter(|(name, _)| wanted(name)).collect();
+    let wanted =
+        |name: &str| name != "routing" && args.service.as_deref().is_none_or(|service| service == name);
+    let services: Vec<(String, String)> =
+        local.services().into_iter().filter(|(name, _)| wanted(name)).collect();
     if services.is_empty() {
         let file = args.installation.data.join("hilo.yaml");
         let message = format!("{} names no such service", file.display());
@@ -143,7 +146,12 @@ async fn list(books: &[Book], all: bool, output: &mut Output) -> Result<(), Fail
         let mut page_token = String::new();
         loop {
             let request = ListDeadLettersRequest { page_size: PAGE, page_token, include_settled: all };
-            let answer = book.session.dead_letters().list_dead_letters(book.session.request(request)).await?.into_inner();
+            let answer = book
+                .session
+                .dead_letters()
+                .list_dead_letters(book.session.request(request))
+                .await?
+                .into_inner();
             for letter in &answer.dead_letters {
                 count += 1;
                 output.line(line(letter))?;
@@ -180,7 +188,12 @@ async fn show(books: &[Book], id: &str, output: &mut Output) -> Result<(), Failu
     let answer = book.session.dead_letters().get_dead_letter(request).await?.into_inner();
     if let Some(letter) = &answer.dead_letter {
         output.line(line(letter))?;
-        output.line(format!("message {}  subject {}  {} bytes", clean(&letter.message_id), clean(&letter.subject), letter.size_bytes))?;
+        output.line(format!(
+            "message {}  subject {}  {} bytes",
+            clean(&letter.message_id),
+            clean(&letter.subject),
+            letter.size_bytes
+        ))?;
     }
     let headers: std::collections::BTreeMap<&String, &String> = answer.headers.iter().collect();
     for (name, value) in headers {
@@ -200,8 +213,10 @@ fn dump(payload: &[u8]) -> Vec<String> {
         .enumerate()
         .map(|(row, bytes)| {
             let hexadecimal: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            let printable: String =
-                bytes.iter().map(|byte| if byte.is_ascii_graphic() || *byte == b' ' { char::from(*byte) } else { '.' }).collect();
+            let printable: String = bytes
+                .iter()
+                .map(|byte| if byte.is_ascii_graphic() || *byte == b' ' { char::from(*byte) } else { '.' })
+                .collect();
             format!("  {:06x}  {:<47}  {printable}", row * 16, hexadecimal.join(" "))
         })
         .collect();
@@ -218,7 +233,8 @@ fn line(letter: &DeadLetter) -> String {
         Ok(DeadLetterState::Dropped) => "dropped",
         Ok(DeadLetterState::Unspecified) | Err(_) => "?",
     };
-    let detail = if letter.detail.is_empty() { String::new() } else { format!(": {}", clean(&letter.detail)) };
+    let detail =
+        if letter.detail.is_empty() { String::new() } else { format!(": {}", clean(&letter.detail)) };
     format!(
         "{}  {}  {state}  {}/{}  {}{detail}  after {} attempts",
         clean(&letter.dead_letter_id),
@@ -252,6 +268,9 @@ mod tests {
             state: DeadLetterState::Dead as i32,
             ..DeadLetter::default()
         };
-        assert_eq!(line(&letter), "id  -  dead  attention-state/attention-intake  UNDECODABLE  after 5 attempts");
+        assert_eq!(
+            line(&letter),
+            "id  -  dead  attention-state/attention-intake  UNDECODABLE  after 5 attempts"
+        );
     }
 }

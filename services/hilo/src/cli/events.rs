@@ -83,7 +83,10 @@ impl CloudEvent {
     pub fn read(message: &async_nats::Message) -> Self {
         let header = |name: &str| {
             let headers = message.headers.as_ref();
-            headers.and_then(|headers| headers.get(name)).map(|value| value.as_str().to_owned()).unwrap_or_default()
+            headers
+                .and_then(|headers| headers.get(name))
+                .map(|value| value.as_str().to_owned())
+                .unwrap_or_default()
         };
         Self {
             id: header("ce-id"),
@@ -119,7 +122,10 @@ impl CloudEvent {
         );
         let offered = self.text("/interaction/offer/agentKey");
         let facts = [
-            ("interaction", self.text("/interaction/state").trim_start_matches("INTERACTION_STATE_").to_lowercase()),
+            (
+                "interaction",
+                self.text("/interaction/state").trim_start_matches("INTERACTION_STATE_").to_lowercase(),
+            ),
             ("offered to", offered.to_owned()),
             ("agent", self.text("/interaction/agentKey").to_owned()),
             ("delivery", self.text("/message/deliveryState").to_owned()),
@@ -194,7 +200,8 @@ impl SequenceBook {
 /// # Errors
 /// `NOBODY_ANSWERS` when it is not there.
 pub async fn connect(url: &str) -> Result<async_nats::Client, Failure> {
-    let nobody = || Failure::unavailable("NOBODY_ANSWERS", format!("no NATS server answers at {}", clean(url)));
+    let nobody =
+        || Failure::unavailable("NOBODY_ANSWERS", format!("no NATS server answers at {}", clean(url)));
     let connecting = tokio::time::timeout(CONNECT_DEADLINE, async_nats::connect(url)).await;
     connecting.map_err(|_| nobody())?.map_err(|_| nobody().detail("is `make run` running?"))
 }
@@ -209,8 +216,11 @@ pub async fn subscribe(
     from_start: bool,
 ) -> Result<consumer::pull::Ordered, Failure> {
     let stream = format!("{}_EVENTS", prefix.to_uppercase());
-    let missing = |error: String| Failure::unavailable("NO_EVENTS_STREAM", format!("stream {stream} cannot be read: {error}"));
-    let found = jetstream::new(client).get_stream(&stream).await.map_err(|error| missing(error.to_string()))?;
+    let missing = |error: String| {
+        Failure::unavailable("NO_EVENTS_STREAM", format!("stream {stream} cannot be read: {error}"))
+    };
+    let found =
+        jetstream::new(client).get_stream(&stream).await.map_err(|error| missing(error.to_string()))?;
     let deliver_policy = if from_start { consumer::DeliverPolicy::All } else { consumer::DeliverPolicy::New };
     let filter_subject = format!("{prefix}.attention.v1.>");
     let config = consumer::pull::OrderedConfig { deliver_policy, filter_subject, ..Default::default() };
@@ -232,7 +242,9 @@ pub async fn execute(args: EventsArgs) -> Result<(), Failure> {
     let mut printed = 0;
     while tail.count.is_none_or(|count| printed < count) {
         match messages.next().await {
-            Some(Ok(message)) => printed += u64::from(print(&tail, &CloudEvent::read(&message), &mut book, &mut output)?),
+            Some(Ok(message)) => {
+                printed += u64::from(print(&tail, &CloudEvent::read(&message), &mut book, &mut output)?)
+            }
             Some(Err(error)) => {
                 eprintln!("hilo: reading again after: {}", clean(&error.to_string()));
                 tokio::time::sleep(RETRY).await;
@@ -255,7 +267,12 @@ async fn come_back(client: &async_nats::Client, prefix: &str) -> consumer::pull:
     }
 }
 
-fn print(tail: &TailArgs, event: &CloudEvent, book: &mut SequenceBook, output: &mut Output) -> Result<bool, Failure> {
+fn print(
+    tail: &TailArgs,
+    event: &CloudEvent,
+    book: &mut SequenceBook,
+    output: &mut Output,
+) -> Result<bool, Failure> {
     match book.note(&event.subject, event.sequence) {
         Seen::Again => return Ok(false),
         Seen::Gap(expected) => eprintln!(
@@ -313,7 +330,14 @@ mod tests {
 
     #[test]
     fn filters_leave_the_gap_check_whole() {
-        let tail = TailArgs { campaign: Some("ventas".to_owned()), kind: None, from_start: false, json: false, count: None, nats: None };
+        let tail = TailArgs {
+            campaign: Some("ventas".to_owned()),
+            kind: None,
+            from_start: false,
+            json: false,
+            count: None,
+            nats: None,
+        };
         let (mut book, mut output) = (SequenceBook::default(), Output::kept());
         assert!(!print(&tail, &event(1), &mut book, &mut output).expect("printed"));
         assert_eq!(book.note("att", 2), Seen::Next);

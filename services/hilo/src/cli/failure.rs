@@ -139,11 +139,16 @@ mod tests {
 
     #[test]
     fn a_status_keeps_its_reason_and_fields() {
-        let status = hilo_kit::error::to_status(&Error::invalid("BAD_REQUEST", "a field is wrong").field("text", "is empty"));
+        let status = hilo_kit::error::to_status(
+            &Error::invalid("BAD_REQUEST", "a field is wrong").field("text", "is empty"),
+        );
         let failure = Failure::from(status);
         assert_eq!((failure.exit.code(), failure.reason.as_str()), (2, "BAD_REQUEST"));
         assert_eq!(failure.details, vec!["text: is empty"]);
-        assert_eq!(Failure::from(hilo_kit::error::to_status(&Error::rejected("ALREADY_TAKEN", "taken"))).exit.code(), 3);
+        assert_eq!(
+            Failure::from(hilo_kit::error::to_status(&Error::rejected("ALREADY_TAKEN", "taken"))).exit.code(),
+            3
+        );
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! `hilo history`: finds and shows ended threads over the public endpoint, with the rights of the user who signs in.
 
 use hilo_proto::event::v1::Direction;
-use hilo_proto::history::v1::{GetThreadRequest, SearchThreadsRequest, SearchThreadsResponse, Thread, ThreadSummary};
+use hilo_proto::history::v1::{
+    GetThreadRequest, SearchThreadsRequest, SearchThreadsResponse, Thread, ThreadSummary,
+};
 
 use super::desk::render;
 use super::installation::SignIn;
@@ -102,7 +104,9 @@ pub async fn execute(args: HistoryArgs) -> Result<(), Failure> {
             let session = Session::open(&args.installation, &show.sign_in).await?;
             let request = session.request(GetThreadRequest { interaction_id: show.id });
             let thread = session.history().get_thread(request).await?.into_inner().thread;
-            let thread = thread.ok_or_else(|| Failure::new(Exit::Failed, "INCOMPLETE_ANSWER", "the answer holds no thread"))?;
+            let thread = thread.ok_or_else(|| {
+                Failure::new(Exit::Failed, "INCOMPLETE_ANSWER", "the answer holds no thread")
+            })?;
             if show.json {
                 return output.line(json("hilo.history.v1.Thread", &thread)?);
             }
@@ -116,7 +120,9 @@ impl SearchArgs {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let pairs = self.form.iter().map(|pair| {
             let split = pair.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
-            split.ok_or_else(|| Failure::invalid("BAD_CRITERION", format!("--form {pair}: FIELD=VALUE is needed")))
+            split.ok_or_else(|| {
+                Failure::invalid("BAD_CRITERION", format!("--form {pair}: FIELD=VALUE is needed"))
+            })
         });
         let direction = match self.direction.as_deref() {
             Some("inbound") => Direction::Inbound,
@@ -204,7 +210,8 @@ mod tests {
     #[test]
     fn nothing_found_has_its_own_exit_code() {
         let mut output = Output::kept();
-        let failure = print_found(&SearchThreadsResponse::default(), false, &mut output).expect_err("nothing");
+        let failure =
+            print_found(&SearchThreadsResponse::default(), false, &mut output).expect_err("nothing");
         assert_eq!((failure.reason.as_str(), failure.exit.code()), ("NOTHING_FOUND", 4));
     }
 

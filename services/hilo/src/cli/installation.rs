@@ -90,7 +90,11 @@ impl SignIn {
             let failure = Failure::new(
                 Exit::Denied,
                 "PASSWORD_UNKNOWN",
-                format!("there is no password for {} in {}", self.user, installation.data.join("agents.txt").display()),
+                format!(
+                    "there is no password for {} in {}",
+                    self.user,
+                    installation.data.join("agents.txt").display()
+                ),
             );
             let failure = if known.is_empty() { failure } else { failure.detail(format!("it has: {known}")) };
             failure.detail("give one by --password-file FILE or the variable HILO_PASSWORD")
@@ -112,7 +116,10 @@ impl Local {
 
     /// URL of the broker.
     pub fn nats(&self) -> String {
-        text(&self.stack, &["nats"]).or_else(|| text(&self.config, &["nats", "url"])).unwrap_or(DEFAULT_NATS).to_owned()
+        text(&self.stack, &["nats"])
+            .or_else(|| text(&self.config, &["nats", "url"]))
+            .unwrap_or(DEFAULT_NATS)
+            .to_owned()
     }
 
     /// Prefix of subjects and streams.
@@ -166,7 +173,8 @@ fn text<'a>(document: &'a Value, path: &[&str]) -> Option<&'a str> {
 
 /// Reads a YAML (or JSON, which is YAML) file; `Null` when it is not there.
 fn document(path: &Path) -> Result<Value, Failure> {
-    let unreadable = |why: String| Failure::invalid("CONFIG_UNREADABLE", format!("{}: {why}", path.display()));
+    let unreadable =
+        |why: String| Failure::invalid("CONFIG_UNREADABLE", format!("{}: {why}", path.display()));
     match read_small(path) {
         Ok(text) => serde_yaml_ng::from_str(&text).map_err(|error| unreadable(error.to_string())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Value::Null),
@@ -179,7 +187,9 @@ fn parse_agents(text: &str) -> Vec<(String, String)> {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines
         .filter_map(|line| {
-            let mut words = line.split(|c: char| c.is_whitespace() || c == ':' || c == '=').filter(|word| !word.is_empty());
+            let mut words = line
+                .split(|c: char| c.is_whitespace() || c == ':' || c == '=')
+                .filter(|word| !word.is_empty());
             Some((words.next()?.to_owned(), words.next()?.to_owned()))
         })
         .collect()
@@ -210,7 +220,10 @@ mod tests {
         let (_folder, installation) = installation(&[]);
         let local = installation.local().expect("no file is fine");
         assert_eq!(local.endpoint(), DEFAULT_ENDPOINT);
-        assert_eq!((local.smtp().as_str(), local.nats().as_str(), local.prefix().as_str()), (DEFAULT_SMTP, DEFAULT_NATS, "hilo"));
+        assert_eq!(
+            (local.smtp().as_str(), local.nats().as_str(), local.prefix().as_str()),
+            (DEFAULT_SMTP, DEFAULT_NATS, "hilo")
+        );
         assert!(local.services().is_empty());
     }
 
@@ -220,13 +233,20 @@ mod tests {
                     endpoints: {attention_state: 'http://127.0.0.1:9471'}\nemail-ingest: {smtp: {listen: '127.0.0.1:9425'}}\n";
         let stack = r#"{"front": "http://127.0.0.1:9470", "smtp": "127.0.0.1:9426"}"#;
         let agents = "# user password\nana  secreto-1\nluis: secreto-2  Luis Paz\n";
-        let (_folder, installation) = installation(&[("hilo.yaml", yaml), ("stack.json", stack), ("agents.txt", agents)]);
+        let (_folder, installation) =
+            installation(&[("hilo.yaml", yaml), ("stack.json", stack), ("agents.txt", agents)]);
         let local = installation.local().expect("valid");
         assert_eq!(local.endpoint(), "http://127.0.0.1:9470");
-        assert_eq!((local.smtp().as_str(), local.nats().as_str()), ("127.0.0.1:9426", "nats://127.0.0.1:9422"));
+        assert_eq!(
+            (local.smtp().as_str(), local.nats().as_str()),
+            ("127.0.0.1:9426", "nats://127.0.0.1:9422")
+        );
         assert_eq!(local.auth().expect("auth").service_secret.expose(), "s");
         assert_eq!(local.prefix(), "prueba");
-        assert_eq!(local.services(), vec![("attention-state".to_owned(), "http://127.0.0.1:9471".to_owned())]);
+        assert_eq!(
+            local.services(),
+            vec![("attention-state".to_owned(), "http://127.0.0.1:9471".to_owned())]
+        );
         assert_eq!(local.password("ana").expect("ana").expose_secret(), "secreto-1");
         assert_eq!(local.password("luis").expect("luis").expose_secret(), "secreto-2");
         assert!(local.password("nadie").is_none());

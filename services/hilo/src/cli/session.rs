@@ -39,14 +39,17 @@ impl std::fmt::Debug for Session {
 /// `BAD_ENDPOINT` when it is no URL, `NOBODY_ANSWERS` when nothing listens there.
 pub async fn connect(url: &str) -> Result<Channel, Failure> {
     let endpoint = Endpoint::from_shared(url.to_owned())
-        .map_err(|_| Failure::invalid("BAD_ENDPOINT", format!("{url} is not a URL such as http://127.0.0.1:8470")))?
+        .map_err(|_| {
+            Failure::invalid("BAD_ENDPOINT", format!("{url} is not a URL such as http://127.0.0.1:8470"))
+        })?
         .connect_timeout(CONNECT_DEADLINE)
         .http2_keep_alive_interval(Duration::from_secs(10))
         .keep_alive_timeout(Duration::from_secs(5))
         .keep_alive_while_idle(true)
         .tcp_nodelay(true);
     endpoint.connect().await.map_err(|_| {
-        Failure::unavailable("NOBODY_ANSWERS", format!("nothing answers at {url}")).detail("is `make run` running?")
+        Failure::unavailable("NOBODY_ANSWERS", format!("nothing answers at {url}"))
+            .detail("is `make run` running?")
     })
 }
 
@@ -66,8 +69,10 @@ impl Session {
     /// When nothing answers, or the sign-in is refused.
     pub async fn login(url: &str, user: &str, password: &SecretString) -> Result<Self, Failure> {
         let channel = connect(url).await?;
-        let mut request =
-            tonic::Request::new(LoginRequest { user: user.to_owned(), password: password.expose_secret().to_owned() });
+        let mut request = tonic::Request::new(LoginRequest {
+            user: user.to_owned(),
+            password: password.expose_secret().to_owned(),
+        });
         request.set_timeout(CALL_DEADLINE);
         let answer = IdentityServiceClient::new(channel.clone()).login(request).await?.into_inner();
         Self::with_token(channel, user, &answer.token)
@@ -79,8 +84,8 @@ impl Session {
     /// When the token cannot be a header.
     pub fn with_token(channel: Channel, user: &str, token: &str) -> Result<Self, Failure> {
         let token = format!("Bearer {token}").parse();
-        let mut token: MetadataValue<Ascii> =
-            token.map_err(|_| Failure::new(Exit::Failed, "BAD_TOKEN", "the token cannot be sent as a header"))?;
+        let mut token: MetadataValue<Ascii> = token
+            .map_err(|_| Failure::new(Exit::Failed, "BAD_TOKEN", "the token cannot be sent as a header"))?;
         token.set_sensitive(true);
         Ok(Self { channel, token, user: user.to_owned() })
     }

@@ -32,7 +32,12 @@ impl Agent {
     ///
     /// # Errors
     /// When one of them does not succeed in time.
-    pub async fn sign_in(endpoint: &str, key: &str, password: &SecretString, limit: Duration) -> Result<Self, Failure> {
+    pub async fn sign_in(
+        endpoint: &str,
+        key: &str,
+        password: &SecretString,
+        limit: Duration,
+    ) -> Result<Self, Failure> {
         // The directory has just changed: an agent may be known a moment later.
         let session = until(limit, "an agent can sign in", || async {
             match Session::login(endpoint, key, password).await {
@@ -66,7 +71,12 @@ impl Agent {
     ///
     /// # Errors
     /// `NOT_IN_TIME`.
-    pub async fn until<T>(&self, limit: Duration, what: &str, look: impl Fn(&DeskList) -> Option<T>) -> Result<T, Failure> {
+    pub async fn until<T>(
+        &self,
+        limit: Duration,
+        what: &str,
+        look: impl Fn(&DeskList) -> Option<T>,
+    ) -> Result<T, Failure> {
         until(limit, what, || {
             let found = look(&self.list.lock());
             async move { Ok(found) }
@@ -87,7 +97,9 @@ impl Agent {
         let session = self.desk.session();
         let request = session.request(GetAttentionRequest { attention_id: attention_id.to_owned() });
         let answer = session.attention().get_attention(request).await?.into_inner();
-        answer.attention.ok_or_else(|| Failure::new(Exit::Failed, "INCOMPLETE_ANSWER", "the answer holds no attention"))
+        answer
+            .attention
+            .ok_or_else(|| Failure::new(Exit::Failed, "INCOMPLETE_ANSWER", "the answer holds no attention"))
     }
 
     /// Leaves.
@@ -103,7 +115,7 @@ async fn keep(mut news: mpsc::Receiver<News>, list: Arc<Mutex<DeskList>>) {
     while let Some(item) = news.recv().await {
         match item {
             News::Update(update) => {
-                list.lock().apply(update);
+                list.lock().apply(*update);
             }
             News::Lost(_) => {}
             News::Over(_) => return,

@@ -82,7 +82,11 @@ where
             Ok(Err(failure)) => return Err(failure),
         }
         if tokio::time::Instant::now() >= deadline {
-            let mut failure = Failure::new(Exit::Failed, "NOT_IN_TIME", format!("not within {} s: {what}", limit.as_secs()));
+            let mut failure = Failure::new(
+                Exit::Failed,
+                "NOT_IN_TIME",
+                format!("not within {} s: {what}", limit.as_secs()),
+            );
             failure.details.extend(last.map(|last| format!("last answer: {last}")));
             return Err(failure);
         }
@@ -125,7 +129,9 @@ mod tests {
         let failure = until(Duration::from_secs(2), "something", look).await.expect_err("never");
         assert_eq!(failure.reason, "NOT_IN_TIME");
         assert_eq!(failure.details, vec!["last answer: NOBODY_ANSWERS: nothing"]);
-        let failure = until(Duration::from_secs(2), "something", || async { Err::<Option<()>, _>(wrong("for good")) }).await;
+        let failure =
+            until(Duration::from_secs(2), "something", || async { Err::<Option<()>, _>(wrong("for good")) })
+                .await;
         assert_eq!(failure.expect_err("at once").reason, "NOT_AS_PROMISED");
     }
 }

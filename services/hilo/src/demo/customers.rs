@@ -47,7 +47,12 @@ impl Customers {
         };
         Self {
             run: run.to_owned(),
-            maria: customer("maria", "María Quiñones", "¿Dónde está mi pedido?", "todavía no llegó el colchón"),
+            maria: customer(
+                "maria",
+                "María Quiñones",
+                "¿Dónde está mi pedido?",
+                "todavía no llegó el colchón",
+            ),
             jorge: customer("jorge", "Jorge Ibáñez", "Devolución del señuelo", "mañana devolveré el señuelo"),
             lucia: customer("lucia", "Lucía Peña", "Cotización adjunta", "adjunto la cotización"),
         }
@@ -128,7 +133,8 @@ pub fn answer(customer: &Customer, mail: &Received, text: &str) -> Result<Compos
 
 fn envelope(from: &str, to: &str) -> Result<Envelope, Failure> {
     let parse = |text: &str| text.parse().map_err(|_| Failure::invalid("BAD_ADDRESS", text.to_owned()));
-    Envelope::new(Some(parse(from)?), vec![parse(to)?]).map_err(|error| Failure::invalid("BAD_ADDRESS", error.to_string()))
+    Envelope::new(Some(parse(from)?), vec![parse(to)?])
+        .map_err(|error| Failure::invalid("BAD_ADDRESS", error.to_string()))
 }
 
 #[cfg(test)]
@@ -146,7 +152,10 @@ mod tests {
         for (mail, customer) in mails {
             let mail = mail.expect("a mail");
             let read = Received::parse(&mail.raw).expect("a mail");
-            assert_eq!((read.subject.as_str(), read.from.as_str()), (customer.subject.as_str(), customer.address.as_str()));
+            assert_eq!(
+                (read.subject.as_str(), read.from.as_str()),
+                (customer.subject.as_str(), customer.address.as_str())
+            );
             assert!(read.text.contains(customer.words), "{}", read.text);
             assert_eq!(read.message_id, mail.message_id);
         }

@@ -57,7 +57,8 @@ impl Dovecot {
         let port = free_port()?;
         std::fs::write(folder.join("users"), format!("{MAILBOX}:{{PLAIN}}{password}::::::\n"))?;
         let settings = Settings { folder: &folder, port, people: People::find()? };
-        let text = if version.starts_with("2.3") { settings.version_2_3() } else { settings.version_2_4(&version) };
+        let text =
+            if version.starts_with("2.3") { settings.version_2_3() } else { settings.version_2_4(&version) };
         std::fs::write(folder.join("dovecot.conf"), text)?;
         let launch = Launch {
             name: "Dovecot",
@@ -127,7 +128,8 @@ fn owner() -> Result<Option<(u32, u32)>, Failure> {
         let mut fields = line.split(':').skip(2);
         Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
     });
-    let missing = || Failure::unavailable("NO_UNPRIVILEGED_USER", "there is no user nobody to own the demo's mailbox");
+    let missing =
+        || Failure::unavailable("NO_UNPRIVILEGED_USER", "there is no user nobody to own the demo's mailbox");
     ids.map(Some).ok_or_else(missing)
 }
 
@@ -144,7 +146,13 @@ impl People {
     fn find() -> Result<Self, Failure> {
         if rustix::process::geteuid().is_root() {
             let (internal, login) = ("dovecot".to_owned(), "dovenull".to_owned());
-            return Ok(Self { internal, login, uid: UNPRIVILEGED.to_owned(), gid: group_of(UNPRIVILEGED)?, root: true });
+            return Ok(Self {
+                internal,
+                login,
+                uid: UNPRIVILEGED.to_owned(),
+                gid: group_of(UNPRIVILEGED)?,
+                root: true,
+            });
         }
         let output = std::process::Command::new("id").arg("-un").output()?;
         let me = String::from_utf8_lossy(&output.stdout).trim().to_owned();
@@ -167,7 +175,8 @@ impl Settings<'_> {
     fn common(&self) -> String {
         let (folder, People { internal, login, root, .. }) = (self.folder.display(), &self.people);
         // Only root can chroot.
-        let chroot = if *root { "" } else { "service imap-login {\n  chroot =\n}\nservice anvil {\n  chroot =\n}\n" };
+        let chroot =
+            if *root { "" } else { "service imap-login {\n  chroot =\n}\nservice anvil {\n  chroot =\n}\n" };
         format!(
             "protocols = imap\nlisten = 127.0.0.1\nbase_dir = {folder}/run\nstate_dir = {folder}/state\nlog_path = /dev/stderr\n\
              ssl = no\ndefault_internal_user = {internal}\ndefault_login_user = {login}\nfirst_valid_uid = 1\n\

@@ -60,22 +60,28 @@ impl House {
 
     async fn ready(scratch: &Scratch, data: &Path, mut process: Process) -> Result<Self, Failure> {
         let installation = Installation { data: data.to_owned(), endpoint: None };
-        let log = |failure: Failure| {
-            scratch.tail("hilo-run.log").into_iter().fold(failure, Failure::detail)
-        };
+        let log = |failure: Failure| scratch.tail("hilo-run.log").into_iter().fold(failure, Failure::detail);
         let deadline = tokio::time::Instant::now() + READY;
         while !data.join("stack.json").exists() {
             if process.has_ended() || tokio::time::Instant::now() >= deadline {
                 process.stop().await;
-                return Err(log(Failure::new(Exit::Failed, "STACK_NOT_READY", "the private stack did not come up")));
+                return Err(log(Failure::new(
+                    Exit::Failed,
+                    "STACK_NOT_READY",
+                    "the private stack did not come up",
+                )));
             }
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
         let local = installation.local()?;
         let endpoint = local.endpoint();
-        let signing_in = until(READY, "a coordinator can sign in", || async { coordinator(&local, &endpoint).await.map(Some) });
+        let signing_in = until(READY, "a coordinator can sign in", || async {
+            coordinator(&local, &endpoint).await.map(Some)
+        });
         match signing_in.await {
-            Ok(coordinator) => Ok(Self { local, endpoint, coordinator, found: false, process: Some(process) }),
+            Ok(coordinator) => {
+                Ok(Self { local, endpoint, coordinator, found: false, process: Some(process) })
+            }
             Err(failure) => {
                 process.stop().await;
                 Err(log(failure))
@@ -128,10 +134,12 @@ fn nats_server() -> Option<PathBuf> {
 /// `TOOL_MISSING`.
 pub fn program(name: &str) -> Result<PathBuf, Failure> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from));
+    let folders =
+        std::env::split_paths(&path).chain(["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from));
     let found = folders.map(|folder| folder.join(name)).find(|file| file.is_file());
     found.ok_or_else(|| {
-        Failure::unavailable("TOOL_MISSING", format!("{name} was not found")).detail("`make demo` installs what it needs")
+        Failure::unavailable("TOOL_MISSING", format!("{name} was not found"))
+            .detail("`make demo` installs what it needs")
     })
 }
 

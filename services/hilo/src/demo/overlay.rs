@@ -4,8 +4,8 @@
 //! without the demo's part, which becomes inactive. Passwords that are not named stay as they are.
 
 use hilo_proto::directory::v1::{
-    Account, ApplyDirectoryRequest, Campaign, Directory, FormDefinition, FormField, GetDirectoryRequest, ImapSettings, Role,
-    SmtpSettings, User,
+    Account, ApplyDirectoryRequest, Campaign, Directory, FormDefinition, FormField, GetDirectoryRequest,
+    ImapSettings, Role, SmtpSettings, User,
 };
 use serde_json::{Map, Value, json};
 
@@ -78,7 +78,9 @@ pub async fn take_off(coordinator: &Session) -> Result<i64, Failure> {
 pub async fn present(coordinator: &Session) -> Result<Directory, Failure> {
     let request = coordinator.request(GetDirectoryRequest {});
     let answer = coordinator.directory().get_directory(request).await?.into_inner();
-    answer.directory.ok_or_else(|| Failure::new(Exit::Failed, "INCOMPLETE_ANSWER", "the answer holds no directory"))
+    answer
+        .directory
+        .ok_or_else(|| Failure::new(Exit::Failed, "INCOMPLETE_ANSWER", "the answer holds no directory"))
 }
 
 async fn apply(coordinator: &Session, directory: Map<String, Value>) -> Result<i64, Failure> {
@@ -89,7 +91,8 @@ async fn apply(coordinator: &Session, directory: Map<String, Value>) -> Result<i
     if answer.errors.is_empty() {
         return Ok(answer.version);
     }
-    let failure = Failure::new(Exit::Failed, "DIRECTORY_INVALID", "the directory with the demo's part was refused");
+    let failure =
+        Failure::new(Exit::Failed, "DIRECTORY_INVALID", "the directory with the demo's part was refused");
     Err(answer.errors.iter().fold(failure, |failure, error| {
         failure.detail(format!("line {}: {} {}: {}", error.line, error.reason, error.path, error.message))
     }))
@@ -151,7 +154,8 @@ fn document(directory: &Directory) -> Map<String, Value> {
     let campaigns = directory.campaigns.iter().filter(|one| one.active && !ours(&one.key));
     let used = |key: &str| directory.accounts.iter().any(|account| account.active && account.key == key);
     document.insert("campaigns".to_owned(), list(campaigns.map(|one| campaign(one, used)).collect()));
-    let present = |key: &str| directory.campaigns.iter().any(|one| one.active && one.key == key && !ours(key));
+    let present =
+        |key: &str| directory.campaigns.iter().any(|one| one.active && one.key == key && !ours(key));
     // Inactive people stay named: a campaign may still list them as members.
     let users = directory.users.iter().filter(|one| !ours(&one.key)).map(|one| user(one, present));
     document.insert("users".to_owned(), list(users.collect()));
@@ -163,7 +167,8 @@ fn document(directory: &Directory) -> Map<String, Value> {
 /// Leaves out what is empty, as a person would.
 fn compact(value: Value) -> Value {
     let Value::Object(entries) = value else { return value };
-    let said = entries.into_iter().filter(|(_, value)| !matches!(value, Value::Null) && value.as_str() != Some(""));
+    let said =
+        entries.into_iter().filter(|(_, value)| !matches!(value, Value::Null) && value.as_str() != Some(""));
     Value::Object(said.collect())
 }
 
@@ -201,7 +206,8 @@ fn campaign(campaign: &Campaign, used: impl Fn(&str) -> bool) -> Value {
 }
 
 fn user(user: &User, present: impl Fn(&str) -> bool) -> Value {
-    let roles: Vec<&str> = user.roles.iter().filter_map(|role| Role::try_from(*role).ok().and_then(word)).collect();
+    let roles: Vec<&str> =
+        user.roles.iter().filter_map(|role| Role::try_from(*role).ok().and_then(word)).collect();
     let capacity = |value: i32| (value > 0).then_some(value);
     let campaigns: Vec<&String> = user.campaign_keys.iter().filter(|key| present(key)).collect();
     let campaigns = (!campaigns.is_empty()).then_some(campaigns);
@@ -240,7 +246,12 @@ mod tests {
     use super::*;
 
     fn directory() -> Directory {
-        let account = |key: &str, active| Account { key: key.to_owned(), channel: "email".to_owned(), active, ..Default::default() };
+        let account = |key: &str, active| Account {
+            key: key.to_owned(),
+            channel: "email".to_owned(),
+            active,
+            ..Default::default()
+        };
         Directory {
             accounts: vec![account("soporte", true), account("viejo", false), account(BY_SMTP, true)],
             campaigns: vec![Campaign {
@@ -267,15 +278,23 @@ mod tests {
         let document = Value::Object(document(&directory()));
         assert_eq!(document["accounts"].as_array().map(Vec::len), Some(1));
         assert_eq!(document["campaigns"][0]["accounts"], json!(["soporte"]));
-        assert_eq!(document["users"][0], json!({"key": "ana", "name": "Ana", "roles": ["agent", "supervisor"], "active": true}));
+        assert_eq!(
+            document["users"][0],
+            json!({"key": "ana", "name": "Ana", "roles": ["agent", "supervisor"], "active": true})
+        );
         assert_eq!(document["time_zone"], "America/Lima");
     }
 
     #[test]
     fn the_text_is_plain_yaml_and_holds_the_policy_switch() {
         let servers = Servers { imap: 1, imap_user: "correo", smtp: 2 };
-        let text = serde_yaml_ng::to_string(&json!({"accounts": accounts(servers), "forms": forms()})).expect("yaml");
-        assert!(text.contains("accept_unauthenticated_replies: true") && text.contains("password_secret: DEMO_IMAP"), "{text}");
+        let text = serde_yaml_ng::to_string(&json!({"accounts": accounts(servers), "forms": forms()}))
+            .expect("yaml");
+        assert!(
+            text.contains("accept_unauthenticated_replies: true")
+                && text.contains("password_secret: DEMO_IMAP"),
+            "{text}"
+        );
         assert!(!text.contains('&') && !text.contains('*') && !text.contains('!'), "{text}");
     }
 }

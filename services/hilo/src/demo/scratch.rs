@@ -17,7 +17,8 @@ impl Scratch {
     /// # Errors
     /// When the temporary folder cannot be written to.
     pub fn create() -> Result<Self, Failure> {
-        let name = format!("hilo-demo-{}-{}", std::process::id(), &uuid::Uuid::new_v4().simple().to_string()[..6]);
+        let name =
+            format!("hilo-demo-{}-{}", std::process::id(), &uuid::Uuid::new_v4().simple().to_string()[..6]);
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&path)?;
         Ok(Self { path, keep: false })
@@ -51,7 +52,11 @@ impl Scratch {
         let text = std::fs::read(self.path.join(name)).unwrap_or_default();
         let text = String::from_utf8_lossy(&text).into_owned();
         let lines: Vec<&str> = text.lines().collect();
-        lines.iter().skip(lines.len().saturating_sub(12)).map(|line| format!("{name}: {}", crate::cli::terminal::clean(line))).collect()
+        lines
+            .iter()
+            .skip(lines.len().saturating_sub(12))
+            .map(|line| format!("{name}: {}", crate::cli::terminal::clean(line)))
+            .collect()
     }
 
     /// Does not remove it at the end.

@@ -8,8 +8,8 @@ use rustix::process::Signal;
 use super::clock::{until, wrong};
 use super::house::program;
 use super::scratch::Scratch;
-use crate::cli::mail::mailbox::{self, Received};
 use crate::cli::Failure;
+use crate::cli::mail::mailbox::{self, Received};
 use crate::stack::process::{Launch, Process};
 
 const SCRIPT: &str = include_str!("../../../../tests/support/aiosmtpd_sink.py");

@@ -56,12 +56,17 @@ impl Subscriber {
     ///
     /// # Errors
     /// `NOT_IN_TIME` naming what is missing, or what is wrong with an event.
-    pub async fn complete(&self, last: &BTreeMap<String, u64>, limit: Duration) -> Result<Vec<CloudEvent>, Failure> {
+    pub async fn complete(
+        &self,
+        last: &BTreeMap<String, u64>,
+        limit: Duration,
+    ) -> Result<Vec<CloudEvent>, Failure> {
         let attentions: BTreeSet<String> = last.keys().cloned().collect();
         until(limit, "the subscriber has every event", || async {
             let events = self.of(&attentions);
             let all = last.iter().all(|(attention, last)| {
-                events.iter().filter(|event| &event.subject == attention).map(|event| event.sequence).max() >= Some(*last)
+                events.iter().filter(|event| &event.subject == attention).map(|event| event.sequence).max()
+                    >= Some(*last)
             });
             Ok(all.then_some(()))
         })
@@ -84,11 +89,23 @@ fn check(events: &[CloudEvent]) -> Result<(), Failure> {
     for event in events {
         let before = last.insert(&event.subject, event.sequence).unwrap_or_default();
         if event.sequence != before + 1 {
-            return Err(wrong(format!("attention {}: sequence {} follows {before}", event.subject, event.sequence)));
+            return Err(wrong(format!(
+                "attention {}: sequence {} follows {before}",
+                event.subject, event.sequence
+            )));
         }
-        let whole = !event.id.is_empty() && !event.source.is_empty() && !event.time.is_empty() && event.time.ends_with('Z');
-        demand(whole && event.kind.starts_with("hilo.attention.v1."), format!("event {} is no whole CloudEvent", event.id))?;
-        demand(event.text("/attentionId") == event.subject, format!("event {}: data and subject differ", event.id))?;
+        let whole = !event.id.is_empty()
+            && !event.source.is_empty()
+            && !event.time.is_empty()
+            && event.time.ends_with('Z');
+        demand(
+            whole && event.kind.starts_with("hilo.attention.v1."),
+            format!("event {} is no whole CloudEvent", event.id),
+        )?;
+        demand(
+            event.text("/attentionId") == event.subject,
+            format!("event {}: data and subject differ", event.id),
+        )?;
         demand(ids.insert(&event.id), format!("event id {} was used twice", event.id))?;
     }
     Ok(())

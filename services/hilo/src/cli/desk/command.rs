@@ -106,7 +106,10 @@ pub fn parse(line: &str) -> Result<DeskCommand, String> {
         "quit" | "exit" => DeskCommand::Quit,
         other => return Err(format!("there is no command {other:?}; type help")),
     };
-    let takes_nothing = matches!(word, "help" | "?" | "list" | "ls" | "read" | "release" | "pause" | "resume" | "quit" | "exit");
+    let takes_nothing = matches!(
+        word,
+        "help" | "?" | "list" | "ls" | "read" | "release" | "pause" | "resume" | "quit" | "exit"
+    );
     if takes_nothing && !rest.is_empty() {
         return Err(format!("{word} takes nothing after it"));
     }
@@ -165,7 +168,9 @@ fn fields(rest: &str) -> Result<Vec<(String, String)>, String> {
             return Err(format!("{key:?} is not the key of a field"));
         }
         let (value, left) = match after.strip_prefix('"') {
-            Some(quoted) => quoted.split_once('"').ok_or_else(|| format!("the value of {key} has no closing quote"))?,
+            Some(quoted) => {
+                quoted.split_once('"').ok_or_else(|| format!("the value of {key} has no closing quote"))?
+            }
             None => after.split_once(char::is_whitespace).unwrap_or((after, "")),
         };
         found.push((key.to_owned(), value.replace('|', "\n").replace("\\n", "\n")));
@@ -201,14 +206,36 @@ mod tests {
 
     #[test]
     fn form_fields_take_quotes_and_several_choices() {
-        let pairs = fields("motivo=reclamo comentario=\"llegó tarde\" temas=envío|pago vacío=").expect("pairs");
-        let pairs: Vec<(&str, &str)> = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-        assert_eq!(pairs, vec![("motivo", "reclamo"), ("comentario", "llegó tarde"), ("temas", "envío\npago"), ("vacío", "")]);
+        let pairs =
+            fields("motivo=reclamo comentario=\"llegó tarde\" temas=envío|pago vacío=").expect("pairs");
+        let pairs: Vec<(&str, &str)> =
+            pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        assert_eq!(
+            pairs,
+            vec![
+                ("motivo", "reclamo"),
+                ("comentario", "llegó tarde"),
+                ("temas", "envío\npago"),
+                ("vacío", "")
+            ]
+        );
     }
 
     #[test]
     fn mistakes_are_answered_with_what_would_be_right() {
-        for line in ["decline", "open uno", "open #x", "reply", "end now", "form motivo", "form a=\"b", "wait 0", "lst", "read it", "quit now"] {
+        for line in [
+            "decline",
+            "open uno",
+            "open #x",
+            "reply",
+            "end now",
+            "form motivo",
+            "form a=\"b",
+            "wait 0",
+            "lst",
+            "read it",
+            "quit now",
+        ] {
             assert!(parse(line).is_err(), "{line:?}");
         }
     }

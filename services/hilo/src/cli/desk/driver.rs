@@ -49,7 +49,17 @@ impl<C: DeskCalls> Driver<C> {
     /// A desk without a list yet; an interactive one prompts, rings and asks before ending.
     pub fn new(calls: C, output: Output, interactive: bool) -> Self {
         let list = DeskList::default();
-        Self { calls, output, list, current: None, interactive, wait_until: None, ending: None, lost: false, failed: 0 }
+        Self {
+            calls,
+            output,
+            list,
+            current: None,
+            interactive,
+            wait_until: None,
+            ending: None,
+            lost: false,
+            failed: 0,
+        }
     }
 
     /// Commands that failed so far.
@@ -87,12 +97,13 @@ impl<C: DeskCalls> Driver<C> {
         match news {
             News::Update(update) => {
                 let first = !self.list.is_complete();
-                let notices = self.list.apply(update);
+                let notices = self.list.apply(*update);
                 if first && self.list.is_complete() {
                     self.show_list()?;
                 } else {
                     if std::mem::take(&mut self.lost) {
-                        self.output.line(format!("connected again. {}", render::counters(self.list.counters())))?;
+                        self.output
+                            .line(format!("connected again. {}", render::counters(self.list.counters())))?;
                     }
                     for notice in notices {
                         self.say(&notice)?;
@@ -219,7 +230,9 @@ impl<C: DeskCalls> Driver<C> {
     }
 
     fn named(&self, name: &ItemName) -> Result<String, Failure> {
-        self.list.find(name).ok_or_else(|| Failure::new(Exit::Missing, "NO_SUCH_ITEM", "there is no such item; type list"))
+        self.list
+            .find(name)
+            .ok_or_else(|| Failure::new(Exit::Missing, "NO_SUCH_ITEM", "there is no such item; type list"))
     }
 
     fn current_id(&self) -> Result<String, Failure> {
@@ -286,7 +299,11 @@ impl<C: DeskCalls> Driver<C> {
         let answer = self.calls.end(&interaction_id, close).await?;
         self.current = None;
         let closed = answer.attention_state == AttentionState::Closed as i32;
-        self.output.line(if closed { "interaction ended, attention closed" } else { "interaction ended, the attention stays open" })
+        self.output.line(if closed {
+            "interaction ended, attention closed"
+        } else {
+            "interaction ended, the attention stays open"
+        })
     }
 
     async fn release(&mut self) -> Result<(), Failure> {
@@ -298,8 +315,10 @@ impl<C: DeskCalls> Driver<C> {
 
     async fn decline(&mut self, name: &ItemName) -> Result<(), Failure> {
         let interaction_id = self.named(name)?;
-        let offer = self.list.get(&interaction_id).filter(|item| item.ringing).map(|item| item.offer_id.clone());
-        let offer = offer.ok_or_else(|| Failure::new(Exit::Rejected, "NOT_RINGING", "that item does not ring here"))?;
+        let offer =
+            self.list.get(&interaction_id).filter(|item| item.ringing).map(|item| item.offer_id.clone());
+        let offer = offer
+            .ok_or_else(|| Failure::new(Exit::Rejected, "NOT_RINGING", "that item does not ring here"))?;
         self.calls.decline(&interaction_id, &offer).await?;
         self.output.line("the offer moves on")
     }

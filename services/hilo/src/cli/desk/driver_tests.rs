@@ -34,10 +34,24 @@ impl DeskCalls for &Calls {
         if self.taken {
             return Err(Failure::new(Exit::Rejected, "ALREADY_TAKEN", "another agent was first"));
         }
-        let field = FormField { key: "motivo".to_owned(), label: "Motivo".to_owned(), required: true, ..Default::default() };
+        let field = FormField {
+            key: "motivo".to_owned(),
+            label: "Motivo".to_owned(),
+            required: true,
+            ..Default::default()
+        };
         Ok(OpenInteractionResponse {
-            attention: Some(Attention { attention_id: "att".to_owned(), number: 7, subject: "Pedido".to_owned(), ..Default::default() }),
-            form: Some(FormDefinition { title: "Consulta".to_owned(), fields: vec![field], ..Default::default() }),
+            attention: Some(Attention {
+                attention_id: "att".to_owned(),
+                number: 7,
+                subject: "Pedido".to_owned(),
+                ..Default::default()
+            }),
+            form: Some(FormDefinition {
+                title: "Consulta".to_owned(),
+                fields: vec![field],
+                ..Default::default()
+            }),
             ..Default::default()
         })
     }
@@ -53,7 +67,12 @@ impl DeskCalls for &Calls {
         Ok(ThreadMessage { to, internet_message_id: "1@hilo".to_owned(), ..Default::default() })
     }
 
-    async fn save_form(&self, _: &str, base: i64, values: BTreeMap<String, String>) -> Result<FormState, Failure> {
+    async fn save_form(
+        &self,
+        _: &str,
+        base: i64,
+        values: BTreeMap<String, String>,
+    ) -> Result<FormState, Failure> {
         self.note(format!("form {base} {values:?}"));
         Ok(FormState { version: base + 1, values: values.into_iter().collect() })
     }
@@ -102,7 +121,10 @@ fn snapshot() -> News {
         message_count: 1,
         ..DeskItem::default()
     };
-    News::Update(Update::Snapshot(DeskSnapshot { items: vec![item], counters: Some(DeskCounters { open: 0, queued: 1 }) }))
+    News::Update(Box::new(Update::Snapshot(DeskSnapshot {
+        items: vec![item],
+        counters: Some(DeskCounters { open: 0, queued: 1 }),
+    })))
 }
 
 /// Plays lines; answers `(output, calls)`.
@@ -200,7 +222,7 @@ async fn a_lost_connection_is_said_once_and_so_is_its_return() {
 async fn waiting_ends_with_the_first_queued_item() {
     let calls = Calls::default();
     let mut driver = Driver::new(&calls, Output::kept(), false);
-    driver.news(News::Update(Update::Snapshot(DeskSnapshot::default()))).expect("news");
+    driver.news(News::Update(Box::new(Update::Snapshot(DeskSnapshot::default())))).expect("news");
     driver.line("wait 5").await.expect("a line");
     assert!(driver.waits_until().is_some());
     driver.news(snapshot()).expect("news");

@@ -58,7 +58,10 @@ impl DeskList {
                 self.forget_oldest();
                 self.removed.insert(removal.interaction_id.clone(), removal.version);
                 let gone = self.items.remove(&removal.interaction_id);
-                gone.filter(is_queued).map(|item| Notice::Left(self.number(&item.interaction_id))).into_iter().collect()
+                gone.filter(is_queued)
+                    .map(|item| Notice::Left(self.number(&item.interaction_id)))
+                    .into_iter()
+                    .collect()
             }
             Update::Counters(counters) => {
                 self.counters = counters;
@@ -92,7 +95,9 @@ impl DeskList {
     fn put(&mut self, item: DeskItem) -> Option<Notice> {
         let known = self.items.get(&item.interaction_id).map(|known| known.version);
         let removed = self.removed.get(&item.interaction_id).copied();
-        if known.is_some_and(|version| version > item.version) || removed.is_some_and(|version| version >= item.version) {
+        if known.is_some_and(|version| version > item.version)
+            || removed.is_some_and(|version| version >= item.version)
+        {
             return None;
         }
         let before = self.items.insert(item.interaction_id.clone(), item.clone());
@@ -126,10 +131,14 @@ impl DeskList {
     pub fn find(&self, name: &ItemName) -> Option<String> {
         match name {
             ItemName::Next => self.next(),
-            ItemName::Number(number) => self.numbers.iter().find(|(_, known)| *known == number).map(|(id, _)| id.clone()),
-            ItemName::Attention(number) => {
-                self.items.values().find(|item| item.attention_number == *number).map(|item| item.interaction_id.clone())
+            ItemName::Number(number) => {
+                self.numbers.iter().find(|(_, known)| *known == number).map(|(id, _)| id.clone())
             }
+            ItemName::Attention(number) => self
+                .items
+                .values()
+                .find(|item| item.attention_number == *number)
+                .map(|item| item.interaction_id.clone()),
             ItemName::Id(id) => Some(id.clone()),
         }
     }

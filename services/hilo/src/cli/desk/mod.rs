@@ -71,7 +71,11 @@ pub async fn execute(args: DeskArgs) -> Result<(), Failure> {
         0 => Ok(()),
         _ if interactive => Ok(()),
         1 => Err(Failure::new(Exit::Rejected, "COMMAND_FAILED", "a command failed (see above)")),
-        count => Err(Failure::new(Exit::Rejected, "COMMAND_FAILED", format!("{count} commands failed (see above)"))),
+        count => Err(Failure::new(
+            Exit::Rejected,
+            "COMMAND_FAILED",
+            format!("{count} commands failed (see above)"),
+        )),
     }
 }
 
@@ -85,7 +89,8 @@ async fn run(
     driver.prompt()?;
     loop {
         let waiting = driver.waits_until();
-        let end_of_wait = tokio::time::sleep_until(waiting.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600)));
+        let end_of_wait =
+            tokio::time::sleep_until(waiting.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600)));
         tokio::select! {
             biased;
             item = news.recv() => match item {

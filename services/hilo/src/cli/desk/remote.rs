@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hilo_proto::attention::v1::{
-    DeclineOfferRequest, EndInteractionRequest, EndInteractionResponse, FormState, ListMessagesRequest, OpenInteractionRequest,
-    OpenInteractionResponse, ReleaseInteractionRequest, SaveFormRequest, SendMessageRequest,
+    DeclineOfferRequest, EndInteractionRequest, EndInteractionResponse, FormState, ListMessagesRequest,
+    OpenInteractionRequest, OpenInteractionResponse, ReleaseInteractionRequest, SaveFormRequest,
+    SendMessageRequest,
 };
 use hilo_proto::history::v1::ThreadMessage;
 use hilo_proto::internal::v1::StoredDecision;
-use hilo_proto::routing::v1::{ExplainInteractionRequest, HeartbeatRequest, HeartbeatResponse, SetStatusRequest};
+use hilo_proto::routing::v1::{
+    ExplainInteractionRequest, HeartbeatRequest, HeartbeatResponse, SetStatusRequest,
+};
 use parking_lot::RwLock;
 use uuid::Uuid;
 
@@ -35,7 +38,12 @@ pub trait DeskCalls: Send + Sync {
     /// Answers the customer.
     async fn reply(&self, interaction_id: &str, text: &str, all: bool) -> Result<ThreadMessage, Failure>;
     /// Saves the form on the version it was read at.
-    async fn save_form(&self, interaction_id: &str, base: i64, values: BTreeMap<String, String>) -> Result<FormState, Failure>;
+    async fn save_form(
+        &self,
+        interaction_id: &str,
+        base: i64,
+        values: BTreeMap<String, String>,
+    ) -> Result<FormState, Failure>;
     /// Ends the item, and its attention when asked.
     async fn end(&self, interaction_id: &str, close: bool) -> Result<EndInteractionResponse, Failure>;
     /// Gives the item back.
@@ -58,7 +66,10 @@ pub struct RemoteDesk {
 impl RemoteDesk {
     /// A desk with a presence session of its own.
     pub fn new(session: Session) -> Self {
-        Self { session: Arc::new(RwLock::new(session)), session_id: format!("desk-{}", Uuid::now_v7().simple()) }
+        Self {
+            session: Arc::new(RwLock::new(session)),
+            session_id: format!("desk-{}", Uuid::now_v7().simple()),
+        }
     }
 
     /// Uses another sign-in from now on.
@@ -128,11 +139,19 @@ fn request_id() -> String {
 impl DeskCalls for RemoteDesk {
     async fn open(&self, interaction_id: &str) -> Result<OpenInteractionResponse, Failure> {
         let interaction_id = interaction_id.to_owned();
-        call!(self, attention.open_interaction, OpenInteractionRequest { interaction_id, request_id: request_id() })
+        call!(
+            self,
+            attention.open_interaction,
+            OpenInteractionRequest { interaction_id, request_id: request_id() }
+        )
     }
 
     async fn messages(&self, attention_id: &str) -> Result<Vec<ThreadMessage>, Failure> {
-        let request = ListMessagesRequest { attention_id: attention_id.to_owned(), page_size: 50, ..Default::default() };
+        let request = ListMessagesRequest {
+            attention_id: attention_id.to_owned(),
+            page_size: 50,
+            ..Default::default()
+        };
         Ok(call!(self, attention.list_messages, request)?.messages)
     }
 
@@ -148,21 +167,31 @@ impl DeskCalls for RemoteDesk {
         answer.message.ok_or_else(|| incomplete("SendMessage"))
     }
 
-    async fn save_form(&self, interaction_id: &str, base: i64, values: BTreeMap<String, String>) -> Result<FormState, Failure> {
-        let request =
-            SaveFormRequest { interaction_id: interaction_id.to_owned(), base_version: base, values: values.into_iter().collect() };
+    async fn save_form(
+        &self,
+        interaction_id: &str,
+        base: i64,
+        values: BTreeMap<String, String>,
+    ) -> Result<FormState, Failure> {
+        let request = SaveFormRequest {
+            interaction_id: interaction_id.to_owned(),
+            base_version: base,
+            values: values.into_iter().collect(),
+        };
         let answer = call!(self, attention.save_form, request)?;
         answer.form_state.ok_or_else(|| incomplete("SaveForm"))
     }
 
     async fn end(&self, interaction_id: &str, close: bool) -> Result<EndInteractionResponse, Failure> {
         let interaction_id = interaction_id.to_owned();
-        let request = EndInteractionRequest { interaction_id, close_attention: close, request_id: request_id() };
+        let request =
+            EndInteractionRequest { interaction_id, close_attention: close, request_id: request_id() };
         call!(self, attention.end_interaction, request)
     }
 
     async fn release(&self, interaction_id: &str) -> Result<(), Failure> {
-        let request = ReleaseInteractionRequest { interaction_id: interaction_id.to_owned(), request_id: request_id() };
+        let request =
+            ReleaseInteractionRequest { interaction_id: interaction_id.to_owned(), request_id: request_id() };
         call!(self, attention.release_interaction, request).map(|_| ())
     }
 

@@ -40,7 +40,11 @@ pub fn item(number: u32, item: &DeskItem) -> String {
 fn tail(item: &DeskItem) -> String {
     let deadline = item.offer_deadline_at.as_ref().filter(|_| item.ringing);
     let until = deadline.map(|at| format!(", until {}", time_of_day(Some(at)))).unwrap_or_default();
-    let messages = if item.message_count == 1 { "1 message".to_owned() } else { format!("{} messages", item.message_count) };
+    let messages = if item.message_count == 1 {
+        "1 message".to_owned()
+    } else {
+        format!("{} messages", item.message_count)
+    };
     format!("[{}, {messages}{until}]", item.campaign_key)
 }
 
@@ -57,18 +61,25 @@ pub fn person(address: Option<&EmailAddress>) -> String {
 pub fn opened(answer: &OpenInteractionResponse) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(attention) = &answer.attention {
-        let linked = if attention.linked_attention_id.is_empty() { "" } else { ", follows an earlier attention" };
+        let linked =
+            if attention.linked_attention_id.is_empty() { "" } else { ", follows an earlier attention" };
         lines.push(format!("attention #{}{linked}: {}", attention.number, clean(&attention.subject)));
         if let Some(contact) = &attention.contact {
             let ways: Vec<&str> = contact.identities.iter().map(|identity| identity.value.as_str()).collect();
             let star = if contact.vip { " ★" } else { "" };
-            lines.push(clean(&format!("customer {}{star} {} {}", contact.name, ways.join(", "), contact.company)).trim_end().to_owned());
+            lines.push(
+                clean(&format!("customer {}{star} {} {}", contact.name, ways.join(", "), contact.company))
+                    .trim_end()
+                    .to_owned(),
+            );
         }
         if attention.interactions.len() > 1 {
             let ordinal = attention
                 .interactions
                 .iter()
-                .find(|one| answer.item.as_ref().is_some_and(|item| item.interaction_id == one.interaction_id))
+                .find(|one| {
+                    answer.item.as_ref().is_some_and(|item| item.interaction_id == one.interaction_id)
+                })
                 .map_or(0, |one| one.ordinal);
             lines.push(format!("interaction {ordinal} of {}", attention.interactions.len()));
         }
@@ -95,7 +106,12 @@ pub fn thread(messages: &[ThreadMessage]) -> Vec<String> {
 pub fn message(message: &ThreadMessage) -> Vec<String> {
     let arrow = if message.direction == Direction::Outbound as i32 { "→" } else { "←" };
     let to: Vec<String> = message.to.iter().map(|to| person(Some(to))).collect();
-    let mut head = format!("{arrow} {}  {} to {}", instant(message.occurred_at.as_ref()), person(message.from.as_ref()), to.join(", "));
+    let mut head = format!(
+        "{arrow} {}  {} to {}",
+        instant(message.occurred_at.as_ref()),
+        person(message.from.as_ref()),
+        to.join(", ")
+    );
     if !message.delivery_state.is_empty() {
         head.push_str(&format!("  [{}]", clean(&message.delivery_state)));
     }
@@ -107,7 +123,11 @@ pub fn message(message: &ThreadMessage) -> Vec<String> {
     }
     let mut lines = vec![head];
     lines.extend(message.attachments.iter().map(|file| format!("    {}", attachment(file))));
-    lines.extend(clean_lines(message.text.trim_end()).into_iter().map(|line| format!("    {line}").trim_end().to_owned()));
+    lines.extend(
+        clean_lines(message.text.trim_end())
+            .into_iter()
+            .map(|line| format!("    {line}").trim_end().to_owned()),
+    );
     lines
 }
 
@@ -123,8 +143,13 @@ pub fn form(definition: Option<&FormDefinition>, values: &BTreeMap<String, Strin
     let mut lines = vec![format!("form: {}", clean(&definition.title))];
     for field in &definition.fields {
         let star = if field.required { "*" } else { " " };
-        let choices = if field.choices.is_empty() { String::new() } else { format!(" ({})", clean(&field.choices.join(" | "))) };
-        let value = values.get(&field.key).map(|value| clean(&value.replace('\n', " | "))).unwrap_or_default();
+        let choices = if field.choices.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", clean(&field.choices.join(" | ")))
+        };
+        let value =
+            values.get(&field.key).map(|value| clean(&value.replace('\n', " | "))).unwrap_or_default();
         lines.push(format!("  {star} {} = {value:?}   {}{choices}", field.key, clean(&field.label)));
     }
     lines
@@ -143,7 +168,11 @@ pub fn decision(stored: &StoredDecision) -> String {
         if decision.winner.is_empty() { "everyone".to_owned() } else { clean(&decision.winner) },
         decision.candidates,
         if removed.is_empty() { String::new() } else { format!(", not: {}", removed.join(", ")) },
-        if decision.runner_up.is_empty() { String::new() } else { format!(", next best {}", clean(&decision.runner_up)) },
+        if decision.runner_up.is_empty() {
+            String::new()
+        } else {
+            format!(", next best {}", clean(&decision.runner_up))
+        },
     )
 }
 
@@ -184,12 +213,23 @@ mod tests {
             to: vec![EmailAddress { address: "rosa@y".to_owned(), name: String::new() }],
             text: "Hola\n\nsaludos\n".to_owned(),
             delivery_state: "sent".to_owned(),
-            attachments: vec![Attachment { file_name: "a.pdf".to_owned(), media_type: "application/pdf".to_owned(), size_bytes: 3, ..Default::default() }],
+            attachments: vec![Attachment {
+                file_name: "a.pdf".to_owned(),
+                media_type: "application/pdf".to_owned(),
+                size_bytes: 3,
+                ..Default::default()
+            }],
             ..ThreadMessage::default()
         };
         assert_eq!(
             super::message(&message),
-            vec!["→ -  Soporte <s@x> to rosa@y  [sent]", "    📎 a.pdf, application/pdf, 3 bytes", "    Hola", "", "    saludos"]
+            vec![
+                "→ -  Soporte <s@x> to rosa@y  [sent]",
+                "    📎 a.pdf, application/pdf, 3 bytes",
+                "    Hola",
+                "",
+                "    saludos"
+            ]
         );
     }
 }

@@ -36,7 +36,7 @@ pub struct Login {
 #[derive(Clone, Debug)]
 pub enum News {
     /// A change of the list; the first after every (re)connection is a snapshot.
-    Update(Update),
+    Update(Box<Update>),
     /// The connection is lost; it is being tried again.
     Lost(Failure),
     /// It cannot come back: signed out, or not allowed.
@@ -79,7 +79,12 @@ pub async fn follow(login: Login, session: Session, remote: RemoteDesk, news: mp
 }
 
 /// One WatchDesk stream; `Ok` when nobody listens any more.
-async fn stream(session: &Session, channel: &str, news: &mpsc::Sender<News>, pause: &mut Duration) -> Result<(), Failure> {
+async fn stream(
+    session: &Session,
+    channel: &str,
+    news: &mpsc::Sender<News>,
+    pause: &mut Duration,
+) -> Result<(), Failure> {
     let request = session.stream_request(WatchDeskRequest { channel: channel.to_owned() });
     let silent = || Failure::unavailable("SILENT", "the desk's stream is silent");
     let mut client = session.attention();
@@ -92,7 +97,7 @@ async fn stream(session: &Session, channel: &str, news: &mpsc::Sender<News>, pau
         };
         *pause = PAUSES.0;
         if let Some(update) = next.update
-            && news.send(News::Update(update)).await.is_err()
+            && news.send(News::Update(Box::new(update))).await.is_err()
         {
             return Ok(());
         }

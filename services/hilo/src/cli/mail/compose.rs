@@ -58,7 +58,8 @@ pub struct Composed {
 pub fn compose(letter: &Letter) -> Result<Composed, Failure> {
     let from = mailbox(&letter.from)?;
     let message_id = format!("{}@{}", Uuid::now_v7().simple(), from.email.domain());
-    let mut builder = Message::builder().message_id(Some(format!("<{message_id}>"))).date_now().subject(&letter.subject);
+    let mut builder =
+        Message::builder().message_id(Some(format!("<{message_id}>"))).date_now().subject(&letter.subject);
     builder = builder.from(from);
     for to in &letter.to {
         builder = builder.to(mailbox(to)?);
@@ -87,7 +88,9 @@ fn body(letter: &Letter) -> Result<Parts, Failure> {
     let text = SinglePart::plain(crlf(&letter.text));
     let content = match &letter.html {
         None => Parts::Single(text),
-        Some(html) => Parts::Multi(MultiPart::alternative().singlepart(text).singlepart(SinglePart::html(crlf(html)))),
+        Some(html) => {
+            Parts::Multi(MultiPart::alternative().singlepart(text).singlepart(SinglePart::html(crlf(html))))
+        }
     };
     if letter.files.is_empty() {
         return Ok(content);
@@ -97,10 +100,12 @@ fn body(letter: &Letter) -> Result<Parts, Failure> {
         Parts::Multi(part) => MultiPart::mixed().multipart(part),
     };
     for file in &letter.files {
-        let kind = ContentType::parse(file.media_type).map_err(|error| Failure::invalid("BAD_MAIL", error.to_string()))?;
+        let kind = ContentType::parse(file.media_type)
+            .map_err(|error| Failure::invalid("BAD_MAIL", error.to_string()))?;
         // Base64 whatever it holds: lettre would send text files as they are, bare line feeds included.
         let content = Body::new_with_encoding(file.content.clone(), ContentTransferEncoding::Base64);
-        let content = content.map_err(|_| Failure::invalid("BAD_MAIL", format!("{} cannot be attached", file.name)))?;
+        let content =
+            content.map_err(|_| Failure::invalid("BAD_MAIL", format!("{} cannot be attached", file.name)))?;
         mixed = mixed.singlepart(Attachment::new(file.name.clone()).body(content, kind));
     }
     Ok(Parts::Multi(mixed))
@@ -119,7 +124,10 @@ pub fn bare_id(id: &str) -> String {
 fn mailbox(text: &str) -> Result<Mailbox, Failure> {
     text.parse().map_err(|_| {
         let shown = crate::cli::terminal::clean(text);
-        Failure::invalid("BAD_ADDRESS", format!("{shown:?} is not an address such as ana@example.org or Ana <ana@example.org>"))
+        Failure::invalid(
+            "BAD_ADDRESS",
+            format!("{shown:?} is not an address such as ana@example.org or Ana <ana@example.org>"),
+        )
     })
 }
 
@@ -164,7 +172,10 @@ mod tests {
 
     #[test]
     fn no_bare_line_feed_leaves() {
-        let file = File { name: "ñ.bin".to_owned(), media_type: media_type("ñ.bin"), content: b"a\nb\rc".to_vec() };
+        let file =
+            File {
+                name: "ñ.bin".to_owned(), media_type: media_type("ñ.bin"), content: b"a\nb\rc".to_vec()
+            };
         let letter = Letter { html: Some("<p>á\n</p>\r".to_owned()), files: vec![file], ..letter() };
         let raw = compose(&letter).expect("a mail").raw;
         let text = String::from_utf8_lossy(&raw).replace("\r\n", "");

@@ -90,7 +90,7 @@ fn noted_recipients(message: &Message<'_>) -> Vec<String> {
     let noted = message.headers().iter().filter(|header| {
         ["delivered-to", "x-envelope-to"].iter().any(|name| header.name().eq_ignore_ascii_case(name))
     });
-    noted.filter_map(|header| header.value().as_text().map(|text| bare_id(text))).collect()
+    noted.filter_map(|header| header.value().as_text().map(bare_id)).collect()
 }
 
 fn addresses(address: Option<&Address<'_>>) -> Vec<String> {
@@ -110,7 +110,9 @@ pub fn read(folder: &Path, to: Option<&str>) -> Result<Vec<Received>, Failure> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Failure::invalid("OUTBOX_UNREADABLE", format!("{}: {error}", folder.display()))),
+        Err(error) => {
+            return Err(Failure::invalid("OUTBOX_UNREADABLE", format!("{}: {error}", folder.display())));
+        }
     };
     for entry in entries.flatten() {
         let path = entry.path();
@@ -142,7 +144,10 @@ mod tests {
         assert_eq!(mail.references_of_answer(), vec!["1@example.org", "2@example.org", "3@hilo.example"]);
         assert_eq!(mail.subject_of_answer(), "Re: ¿Dónde?");
         assert_eq!(mail.text.trim(), "Mañana");
-        assert_eq!((mail.html.as_deref(), mail.recipients.as_slice()), (None, ["rosa@example.org".to_owned()].as_slice()));
+        assert_eq!(
+            (mail.html.as_deref(), mail.recipients.as_slice()),
+            (None, ["rosa@example.org".to_owned()].as_slice())
+        );
         assert!(mail.is_to("ROSA@example.org") && !mail.is_to("otra@example.org"));
     }
 
@@ -156,7 +161,8 @@ mod tests {
             let file = std::fs::File::options().write(true).open(&path).expect("opened");
             file.set_modified(SystemTime::now() - std::time::Duration::from_secs(age)).expect("time set");
         }
-        let ids: Vec<String> = read(folder.path(), None).expect("read").into_iter().map(|mail| mail.message_id).collect();
+        let ids: Vec<String> =
+            read(folder.path(), None).expect("read").into_iter().map(|mail| mail.message_id).collect();
         assert_eq!(ids, vec!["old@hilo.example", "new@hilo.example"]);
         assert!(read(folder.path(), Some("otra@example.org")).expect("read").is_empty());
     }

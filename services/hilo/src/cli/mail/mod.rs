@@ -107,17 +107,24 @@ pub async fn execute(args: MailArgs) -> Result<(), Failure> {
     let mut output = Output::stdout();
     match command {
         MailCommand::Send(args) => {
-            let letter = Letter { cc: args.cc, references: args.in_reply_to, ..args.body.letter(args.from, args.to, args.subject)? };
+            let letter = Letter {
+                cc: args.cc,
+                references: args.in_reply_to,
+                ..args.body.letter(args.from, args.to, args.subject)?
+            };
             send(&installation, &args.server, letter, &mut output).await
         }
         MailCommand::Read(args) => read(&installation, &args, &mut output),
         MailCommand::Reply(args) => {
             let mail = newest(&installation, args.to.as_deref())?;
-            let letter = Letter { references: mail.references_of_answer(), ..args.body.letter(
-                mail.to.first().cloned().unwrap_or_default(),
-                vec![mail.answer_to().to_owned()],
-                mail.subject_of_answer(),
-            )? };
+            let letter = Letter {
+                references: mail.references_of_answer(),
+                ..args.body.letter(
+                    mail.to.first().cloned().unwrap_or_default(),
+                    vec![mail.answer_to().to_owned()],
+                    mail.subject_of_answer(),
+                )?
+            };
             output.line(format!("answering <{}> to {}", clean(&mail.message_id), clean(mail.answer_to())))?;
             send(&installation, &args.server, letter, &mut output).await
         }
@@ -127,24 +134,42 @@ pub async fn execute(args: MailArgs) -> Result<(), Failure> {
 impl Body {
     fn letter(self, from: String, to: Vec<String>, subject: String) -> Result<Letter, Failure> {
         let html = self.html.as_deref().map(std::fs::read_to_string).transpose();
-        let html = html.map_err(|error| Failure::invalid("FILE_UNREADABLE", format!("the HTML file: {error}")))?;
+        let html =
+            html.map_err(|error| Failure::invalid("FILE_UNREADABLE", format!("the HTML file: {error}")))?;
         let files = self.attach.into_iter().map(attachment).collect::<Result<_, _>>()?;
-        Ok(Letter { from, to, subject, text: self.text.replace("\\n", "\n"), html, files, ..Letter::default() })
+        Ok(Letter {
+            from,
+            to,
+            subject,
+            text: self.text.replace("\\n", "\n"),
+            html,
+            files,
+            ..Letter::default()
+        })
     }
 }
 
 fn attachment(path: PathBuf) -> Result<File, Failure> {
-    let unreadable = |error: std::io::Error| Failure::invalid("FILE_UNREADABLE", format!("{}: {error}", path.display()));
+    let unreadable =
+        |error: std::io::Error| Failure::invalid("FILE_UNREADABLE", format!("{}: {error}", path.display()));
     let size = std::fs::metadata(&path).map_err(unreadable)?.len();
     if size > MAX_ATTACHMENT_BYTES {
-        return Err(Failure::invalid("FILE_TOO_LARGE", format!("{}: at most 18 MiB can be attached", path.display())));
+        return Err(Failure::invalid(
+            "FILE_TOO_LARGE",
+            format!("{}: at most 18 MiB can be attached", path.display()),
+        ));
     }
     let content = std::fs::read(&path).map_err(unreadable)?;
     let name = path.file_name().map_or_else(|| "file".to_owned(), |name| name.to_string_lossy().into_owned());
     Ok(File { media_type: compose::media_type(&name), name, content })
 }
 
-async fn send(installation: &Installation, server: &Server, letter: Letter, output: &mut Output) -> Result<(), Failure> {
+async fn send(
+    installation: &Installation,
+    server: &Server,
+    letter: Letter,
+    output: &mut Output,
+) -> Result<(), Failure> {
     let address = match &server.smtp {
         Some(address) => address.clone(),
         None => installation.local()?.smtp(),

@@ -52,15 +52,25 @@ async fn arrived<'a>(
     let what = format!("{}'s mail rings at an agent", customer.name);
     let (agent, item) = ringing(play, &what, |item| of_customer(item, &customer.address)).await?;
     demand(item.subject == customer.subject, format!("the subject reads {:?}", item.subject))?;
-    demand(item.customer_name == customer.name, format!("the customer's name reads {:?}", item.customer_name))?;
+    demand(
+        item.customer_name == customer.name,
+        format!("the customer's name reads {:?}", item.customer_name),
+    )?;
     let attention = agent.attention(&item.attention_id).await?;
     demand(attention.account_key == account, format!("it came in by account {}", attention.account_key))?;
-    let evidence = format!("#{} {:?} rings on the stream of {}, account {account}", item.attention_number, item.subject, agent.key);
+    let evidence = format!(
+        "#{} {:?} rings on the stream of {}, account {account}",
+        item.attention_number, item.subject, agent.key
+    );
     Ok((Case { agent, item, message_id: mail.message_id.clone() }, evidence))
 }
 
 /// The agents open the items: what they read is what was written, and of two at the same instant one wins.
-pub async fn agents_open<'a>(clock: &mut Clock, play: &Play<'a>, cases: &mut Cases<'a>) -> Result<(), Failure> {
+pub async fn agents_open<'a>(
+    clock: &mut Clock,
+    play: &Play<'a>,
+    cases: &mut Cases<'a>,
+) -> Result<(), Failure> {
     let customers = play.customers;
     clock
         .step("María's mail opened", async {
@@ -68,10 +78,16 @@ pub async fn agents_open<'a>(clock: &mut Clock, play: &Play<'a>, cases: &mut Cas
             reads(&opened, &customers.maria)?;
             let html = &newest(&opened)?.html;
             demand(html.contains(customers.maria.words), "the HTML is not there")?;
-            demand(!html.contains("<script") && !html.contains(SCRIPT), "the script in the HTML reached the agent")?;
+            demand(
+                !html.contains("<script") && !html.contains(SCRIPT),
+                "the script in the HTML reached the agent",
+            )?;
             demand(opened.form.is_some(), "the form did not come with the item")?;
             let contact = opened.attention.and_then(|attention| attention.contact).unwrap_or_default();
-            let evidence = format!("{} reads {:?} of {}; HTML without its script", cases.maria.agent.key, customers.maria.words, contact.name);
+            let evidence = format!(
+                "{} reads {:?} of {}; HTML without its script",
+                cases.maria.agent.key, customers.maria.words, contact.name
+            );
             Ok(((), evidence))
         })
         .await?;
@@ -86,9 +102,15 @@ pub async fn agents_open<'a>(clock: &mut Clock, play: &Play<'a>, cases: &mut Cas
                 (Ok(_), Ok(_)) => return Err(wrong("both agents opened it")),
                 (Err(failure), Err(_)) => return Err(failure),
             };
-            demand(refused.reason == "ALREADY_TAKEN", format!("the second agent was refused with {}", refused.reason))?;
+            demand(
+                refused.reason == "ALREADY_TAKEN",
+                format!("the second agent was refused with {}", refused.reason),
+            )?;
             reads(&opened, &customers.jorge)?;
-            Ok((agent, format!("{} reads {:?}, the other got {}", agent.key, customers.jorge.words, refused.reason)))
+            Ok((
+                agent,
+                format!("{} reads {:?}, the other got {}", agent.key, customers.jorge.words, refused.reason),
+            ))
         })
         .await?;
     cases.jorge.agent = winner;
@@ -100,9 +122,15 @@ pub async fn agents_open<'a>(clock: &mut Clock, play: &Play<'a>, cases: &mut Cas
             let attachment = newest(&opened)?.attachments.first().cloned();
             let attachment = attachment.ok_or_else(|| wrong("the attachment is not there"))?;
             let sha256 = hex::encode(Sha256::digest(&file.content));
-            demand(attachment.file_name == file.name, format!("the attachment's name reads {:?}", attachment.file_name))?;
+            demand(
+                attachment.file_name == file.name,
+                format!("the attachment's name reads {:?}", attachment.file_name),
+            )?;
             demand(attachment.sha256 == sha256, "the attachment's content is another")?;
-            let evidence = format!("{} sees {}, {} bytes, SHA-256 as sent", cases.lucia.agent.key, attachment.file_name, attachment.size_bytes);
+            let evidence = format!(
+                "{} sees {}, {} bytes, SHA-256 as sent",
+                cases.lucia.agent.key, attachment.file_name, attachment.size_bytes
+            );
             Ok(((), evidence))
         })
         .await
@@ -113,5 +141,9 @@ fn reads(opened: &OpenInteractionResponse, customer: &Customer) -> Result<(), Fa
     demand(message.text.contains(customer.words), "the text reads otherwise than it was written")?;
     let from = message.from.as_ref().map(|from| from.address.as_str()).unwrap_or_default();
     let known = from.eq_ignore_ascii_case(&customer.address);
-    if known { Ok(()) } else { Err(Failure::new(Exit::Failed, "NOT_AS_PROMISED", "the sender reads otherwise")) }
+    if known {
+        Ok(())
+    } else {
+        Err(Failure::new(Exit::Failed, "NOT_AS_PROMISED", "the sender reads otherwise"))
+    }
 }

@@ -7,16 +7,20 @@ use super::super::customers::answer;
 use super::super::overlay::BY_IMAP;
 use super::evidence::{Case, SOON};
 use super::stage::Play;
+use crate::cli::Failure;
 use crate::cli::desk::remote::DeskCalls as _;
 use crate::cli::mail::mailbox::Received;
 use crate::cli::mail::smtp;
-use crate::cli::Failure;
 
 const REPLY: &str = "Estimada María: su colchón llegará mañana.";
 const ANSWER: &str = "¡Qué bien! Mañana estaré en casa, gracias.";
 
 /// María's case: reply, delivery, her answer. Answers the reply as the receiving server got it.
-pub async fn reply_and_answer(clock: &mut Clock, play: &Play<'_>, maria: &Case<'_>) -> Result<Received, Failure> {
+pub async fn reply_and_answer(
+    clock: &mut Clock,
+    play: &Play<'_>,
+    maria: &Case<'_>,
+) -> Result<Received, Failure> {
     let received = clock.step("reply to María, by SMTP", reply(play, maria)).await?;
     clock.step("delivery state", delivered(maria, &received)).await?;
     clock
@@ -30,10 +34,15 @@ pub async fn reply_and_answer(clock: &mut Clock, play: &Play<'_>, maria: &Case<'
             let item = item.await?;
             let thread = thread(maria).await?;
             let newest = thread.last();
-            let same = newest.is_some_and(|message| message.text.contains(ANSWER) && message.internet_message_id == mail.message_id);
+            let same = newest.is_some_and(|message| {
+                message.text.contains(ANSWER) && message.internet_message_id == mail.message_id
+            });
             demand(same, "the thread's newest message is another")?;
             demand(item.attention_id == maria.item.attention_id, "it is another attention")?;
-            let evidence = format!("message 3 of the same interaction (#{}), on the stream of {}", item.attention_number, maria.agent.key);
+            let evidence = format!(
+                "message 3 of the same interaction (#{}), on the stream of {}",
+                item.attention_number, maria.agent.key
+            );
             Ok(((), evidence))
         })
         .await?;
@@ -45,11 +54,17 @@ async fn reply(play: &Play<'_>, maria: &Case<'_>) -> Result<(Received, String), 
     let mail = play.sink.wait_for(&sent.internet_message_id, SOON).await?;
     let customer = &play.customers.maria;
     demand(mail.text.contains(REPLY), "the text arrived otherwise than the agent wrote it")?;
-    demand(mail.recipients == [customer.address.clone()], format!("envelope recipients {:?}", mail.recipients))?;
+    demand(
+        mail.recipients == [customer.address.clone()],
+        format!("envelope recipients {:?}", mail.recipients),
+    )?;
     demand(mail.in_reply_to == [maria.message_id.clone()], format!("In-Reply-To {:?}", mail.in_reply_to))?;
     demand(mail.references.contains(&maria.message_id), format!("References {:?}", mail.references))?;
     demand(mail.from == super::super::overlay::address(BY_IMAP), format!("From {}", mail.from))?;
-    let evidence = format!("aiosmtpd received <{}>, In-Reply-To and References name María's mail, body as written", mail.message_id);
+    let evidence = format!(
+        "aiosmtpd received <{}>, In-Reply-To and References name María's mail, body as written",
+        mail.message_id
+    );
     Ok((mail, evidence))
 }
 

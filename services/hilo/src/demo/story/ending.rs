@@ -25,7 +25,9 @@ pub async fn end_and_come_back<'a>(
     clock
         .step("ending needs the form", async {
             let refused = maria.agent.desk.end(&maria.item.interaction_id, false).await;
-            let refused = refused.err().ok_or_else(|| super::super::clock::wrong("it ended without the required field"))?;
+            let refused = refused
+                .err()
+                .ok_or_else(|| super::super::clock::wrong("it ended without the required field"))?;
             demand(refused.reason == "FORM_INCOMPLETE", format!("refused with {}", refused.reason))?;
             let saved = fill_form(maria).await?;
             Ok(((), format!("first {}, then the form reads {REQUIRED_FIELD} = {saved:?}", refused.reason)))
@@ -45,12 +47,16 @@ pub async fn end_and_come_back<'a>(
         .step("María answers after the end", async {
             let message_id = hand_in_answer(play, replied, "Una pregunta más: ¿a qué hora llega?").await?;
             let address = &play.customers.maria.address;
-            let fits = |item: &_| of_customer(item, address) && item.interaction_id != maria.item.interaction_id;
+            let fits =
+                |item: &_| of_customer(item, address) && item.interaction_id != maria.item.interaction_id;
             let (agent, item) = ringing(play, "a new interaction rings", fits).await?;
             demand(item.attention_id == maria.item.attention_id, "it is another attention")?;
             let attention = agent.attention(&item.attention_id).await?;
             demand(attention.interactions.len() == 2, "the attention does not have two interactions")?;
-            let evidence = format!("a queued interaction 2 of the same attention #{} rings at {}", item.attention_number, agent.key);
+            let evidence = format!(
+                "a queued interaction 2 of the same attention #{} rings at {}",
+                item.attention_number, agent.key
+            );
             Ok((Case { agent, item, message_id }, evidence))
         })
         .await
@@ -81,15 +87,26 @@ pub async fn close_and_come_back<'a>(
             let fits = |item: &_| of_customer(item, address) && item.attention_id != maria.item.attention_id;
             let (agent, item) = ringing(play, "a new attention rings", fits).await?;
             let attention = agent.attention(&item.attention_id).await?;
-            demand(attention.linked_attention_id == maria.item.attention_id, "it is not linked to the closed one")?;
-            let evidence = format!("a new attention #{} follows #{}, rings at {}", attention.number, maria.item.attention_number, agent.key);
+            demand(
+                attention.linked_attention_id == maria.item.attention_id,
+                "it is not linked to the closed one",
+            )?;
+            let evidence = format!(
+                "a new attention #{} follows #{}, rings at {}",
+                attention.number, maria.item.attention_number, agent.key
+            );
             Ok((Case { agent, item, message_id }, evidence))
         })
         .await
 }
 
 /// Jorge and Lucía are answered, and everything that is still open is ended and closed.
-pub async fn serve_the_others(clock: &mut Clock, play: &Play<'_>, cases: &Cases<'_>, linked: &Case<'_>) -> Result<(), Failure> {
+pub async fn serve_the_others(
+    clock: &mut Clock,
+    play: &Play<'_>,
+    cases: &Cases<'_>,
+    linked: &Case<'_>,
+) -> Result<(), Failure> {
     let others = [(&cases.jorge, "Jorge"), (&cases.lucia, "Lucía")];
     for (case, name) in others {
         let step = format!("reply to {name}, attention closed");
@@ -131,7 +148,8 @@ async fn fill_form(case: &Case<'_>) -> Result<String, Failure> {
     ]);
     case.agent.desk.save_form(&case.item.interaction_id, 0, values).await?;
     let opened = open(case.agent, &case.item).await?;
-    let saved = opened.form_state.and_then(|state| state.values.get(REQUIRED_FIELD).cloned()).unwrap_or_default();
+    let saved =
+        opened.form_state.and_then(|state| state.values.get(REQUIRED_FIELD).cloned()).unwrap_or_default();
     demand(saved == "Consulta", "the form does not read what was saved")?;
     Ok(saved)
 }

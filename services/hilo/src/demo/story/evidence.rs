@@ -38,7 +38,11 @@ pub struct Cases<'a> {
 }
 
 /// Waits until an item that fits rings at one of the agents; answers both.
-pub async fn ringing<'a>(play: &Play<'a>, what: &str, fits: impl Fn(&DeskItem) -> bool) -> Result<(&'a Agent, DeskItem), Failure> {
+pub async fn ringing<'a>(
+    play: &Play<'a>,
+    what: &str,
+    fits: impl Fn(&DeskItem) -> bool,
+) -> Result<(&'a Agent, DeskItem), Failure> {
     until(SOON, what, || {
         let found = play.agents.into_iter().find_map(|agent| {
             let item = agent.item(|item| fits(item) && is_queued(item) && item.ringing)?;
@@ -66,9 +70,14 @@ pub fn newest(answer: &OpenInteractionResponse) -> Result<&ThreadMessage, Failur
 }
 
 /// State of an interaction of an attention.
-pub async fn state_of(agent: &Agent, attention_id: &str, interaction_id: &str) -> Result<InteractionState, Failure> {
+pub async fn state_of(
+    agent: &Agent,
+    attention_id: &str,
+    interaction_id: &str,
+) -> Result<InteractionState, Failure> {
     let attention = agent.attention(attention_id).await?;
     let interaction = attention.interactions.iter().find(|one| one.interaction_id == interaction_id);
-    let interaction = interaction.ok_or_else(|| Failure::new(Exit::Failed, "NOT_AS_PROMISED", "the interaction is not listed"))?;
+    let interaction = interaction
+        .ok_or_else(|| Failure::new(Exit::Failed, "NOT_AS_PROMISED", "the interaction is not listed"))?;
     Ok(InteractionState::try_from(interaction.state).unwrap_or(InteractionState::Unspecified))
 }

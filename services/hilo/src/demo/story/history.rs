@@ -21,8 +21,10 @@ pub async fn finds_all(
     linked: &Case<'_>,
 ) -> Result<(), Failure> {
     let searcher = play.agents[0];
-    let all: BTreeSet<String> =
-        [&cases.maria, again, linked, &cases.jorge, &cases.lucia].into_iter().map(|case| case.item.interaction_id.clone()).collect();
+    let all: BTreeSet<String> = [&cases.maria, again, linked, &cases.jorge, &cases.lucia]
+        .into_iter()
+        .map(|case| case.item.interaction_id.clone())
+        .collect();
     clock.step("history has María's thread", whole_thread(searcher, &cases.maria)).await?;
     clock
         .step("history finds by word and campaign", async {
@@ -42,7 +44,8 @@ pub async fn finds_all(
         .await?;
     clock
         .step("history finds by customer", async {
-            let criteria = SearchThreadsRequest { customer: play.customers.maria.address.clone(), ..Default::default() };
+            let criteria =
+                SearchThreadsRequest { customer: play.customers.maria.address.clone(), ..Default::default() };
             let hers = [&cases.maria, again, linked].map(|case| case.item.interaction_id.clone());
             found_exactly(searcher, &criteria, &BTreeSet::from(hers)).await?;
             Ok(((), format!("3 threads of {} in 2 attentions", play.customers.maria.name)))
@@ -65,7 +68,12 @@ async fn whole_thread(searcher: &Agent, maria: &Case<'_>) -> Result<((), String)
     demand(thread.messages.len() == 3, format!("it has {} messages", thread.messages.len()))?;
     let form = thread.form.ok_or_else(|| wrong("the form is not stored"))?;
     demand(form.values.values().any(|value| value == "Consulta"), "the form's value is not stored")?;
-    let states: Vec<&str> = thread.messages.iter().map(|message| message.delivery_state.as_str()).filter(|state| !state.is_empty()).collect();
+    let states: Vec<&str> = thread
+        .messages
+        .iter()
+        .map(|message| message.delivery_state.as_str())
+        .filter(|state| !state.is_empty())
+        .collect();
     Ok(((), format!("3 messages (reply {}), form version {}", states.join(", "), form.form_version)))
 }
 
@@ -80,7 +88,10 @@ async fn by_date(searcher: &Agent, play: &Play<'_>, all: &BTreeSet<String>) -> R
         ..Default::default()
     };
     found_exactly(searcher, &range(day(-1), day(1)), all).await?;
-    demand(search(searcher, &range(day(-9), day(-2))).await?.is_empty(), "threads of another week were found")?;
+    demand(
+        search(searcher, &range(day(-9), day(-2))).await?.is_empty(),
+        "threads of another week were found",
+    )?;
     Ok(((), format!("all {} threads between {} and {}, none in the week before", all.len(), day(-1), day(1))))
 }
 
@@ -90,7 +101,11 @@ async fn search(searcher: &Agent, criteria: &SearchThreadsRequest) -> Result<Vec
 }
 
 /// Waits until all of `wanted` are found; others may be too.
-async fn found(searcher: &Agent, criteria: &SearchThreadsRequest, wanted: &BTreeSet<String>) -> Result<Vec<ThreadSummary>, Failure> {
+async fn found(
+    searcher: &Agent,
+    criteria: &SearchThreadsRequest,
+    wanted: &BTreeSet<String>,
+) -> Result<Vec<ThreadSummary>, Failure> {
     until(SOON, "the history finds all of them", || async {
         let threads = search(searcher, criteria).await?;
         let ids: BTreeSet<String> = threads.iter().map(|thread| thread.interaction_id.clone()).collect();
@@ -100,14 +115,23 @@ async fn found(searcher: &Agent, criteria: &SearchThreadsRequest, wanted: &BTree
 }
 
 /// As [`found`], and nothing else is found.
-async fn found_exactly(searcher: &Agent, criteria: &SearchThreadsRequest, wanted: &BTreeSet<String>) -> Result<(), Failure> {
+async fn found_exactly(
+    searcher: &Agent,
+    criteria: &SearchThreadsRequest,
+    wanted: &BTreeSet<String>,
+) -> Result<(), Failure> {
     let threads = found(searcher, criteria, wanted).await?;
     let ids: BTreeSet<String> = threads.into_iter().map(|thread| thread.interaction_id).collect();
     demand(&ids == wanted, format!("{} threads were found, {} fit", ids.len(), wanted.len()))
 }
 
 /// Prints the CloudEvents and checks that no sequence is missing.
-pub async fn subscriber_saw_all(clock: &mut Clock, play: &Play<'_>, cases: &Cases<'_>, linked: &Case<'_>) -> Result<(), Failure> {
+pub async fn subscriber_saw_all(
+    clock: &mut Clock,
+    play: &Play<'_>,
+    cases: &Cases<'_>,
+    linked: &Case<'_>,
+) -> Result<(), Failure> {
     let events = clock
         .step("the subscriber saw every event", async {
             let mut last = BTreeMap::new();
@@ -117,12 +141,28 @@ pub async fn subscriber_saw_all(clock: &mut Clock, play: &Play<'_>, cases: &Case
             }
             let events = play.subscriber.complete(&last, SOON).await?;
             let kinds: BTreeSet<&str> = events.iter().map(|event| event.name()).collect();
-            let needed = ["attention_opened", "interaction_queued", "interaction_offered", "interaction_opened", "message_received"];
-            let more = ["message_queued", "message_status_changed", "form_saved", "interaction_ended", "attention_closed"];
+            let needed = [
+                "attention_opened",
+                "interaction_queued",
+                "interaction_offered",
+                "interaction_opened",
+                "message_received",
+            ];
+            let more = [
+                "message_queued",
+                "message_status_changed",
+                "form_saved",
+                "interaction_ended",
+                "attention_closed",
+            ];
             for kind in needed.iter().chain(&more) {
                 demand(kinds.contains(kind), format!("no event {kind} came"))?;
             }
-            let evidence = format!("{} CloudEvents of {} attentions, sequences without a gap:", events.len(), last.len());
+            let evidence = format!(
+                "{} CloudEvents of {} attentions, sequences without a gap:",
+                events.len(),
+                last.len()
+            );
             Ok((events, evidence))
         })
         .await?;

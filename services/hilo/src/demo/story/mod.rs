@@ -18,7 +18,12 @@ use crate::cli::Failure;
 ///
 /// # Errors
 /// What the first step failed with that did not happen.
-pub async fn tell(args: &DemoArgs, clock: &mut Clock, scratch: &Scratch, stage: &mut Stage) -> Result<(), Failure> {
+pub async fn tell(
+    args: &DemoArgs,
+    clock: &mut Clock,
+    scratch: &Scratch,
+    stage: &mut Stage,
+) -> Result<(), Failure> {
     stage.set(args, clock, scratch).await?;
     let play = stage.play()?;
     let mut cases = arrival::mails_arrive(clock, &play).await?;

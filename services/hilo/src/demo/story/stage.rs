@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::super::DemoArgs;
 use super::super::agents::Agent;
 use super::super::clock::{Clock, demand, wrong};
 use super::super::customers::Customers;
@@ -14,7 +15,6 @@ use super::super::overlay::{self, AGENTS, Servers};
 use super::super::scratch::Scratch;
 use super::super::sink::Sink;
 use super::super::subscriber::Subscriber;
-use super::super::DemoArgs;
 use crate::cli::Failure;
 
 /// A change of the directory takes effect within a second; a loaded machine gets more.
@@ -58,7 +58,12 @@ impl Stage {
     ///
     /// # Errors
     /// When a part does not come up.
-    pub async fn set(&mut self, args: &DemoArgs, clock: &mut Clock, scratch: &Scratch) -> Result<(), Failure> {
+    pub async fn set(
+        &mut self,
+        args: &DemoArgs,
+        clock: &mut Clock,
+        scratch: &Scratch,
+    ) -> Result<(), Failure> {
         let run = uuid::Uuid::new_v4().simple().to_string().chars().take(8).collect::<String>();
         self.customers = Some(Customers::new(&format!("r{run}")));
         let imap_password = random_password();
@@ -69,7 +74,12 @@ impl Stage {
         self.people(clock, &agents_password).await
     }
 
-    async fn servers(&mut self, clock: &mut Clock, scratch: &Scratch, imap_password: &SecretString) -> Result<(), Failure> {
+    async fn servers(
+        &mut self,
+        clock: &mut Clock,
+        scratch: &Scratch,
+        imap_password: &SecretString,
+    ) -> Result<(), Failure> {
         let (dovecot, sink) = clock
             .step("mail servers that are not our code", async {
                 let dovecot = Dovecot::start(scratch, imap_password.expose_secret()).await?;
@@ -145,7 +155,13 @@ impl Stage {
                 for key in AGENTS {
                     agents.push(Agent::sign_in(&house.endpoint, key, password, READY).await?);
                 }
-                Ok(((), format!("{} signed in; each has the snapshot of its WatchDesk stream", AGENTS.join(" and "))))
+                Ok((
+                    (),
+                    format!(
+                        "{} signed in; each has the snapshot of its WatchDesk stream",
+                        AGENTS.join(" and ")
+                    ),
+                ))
             })
             .await?;
         let (nats, prefix) = (house.local.nats(), house.local.prefix());
@@ -167,7 +183,8 @@ impl Stage {
         let (Some(house), Some(dovecot), Some(sink)) = (&self.house, &self.dovecot, &self.sink) else {
             return Err(wrong("the stage is not set"));
         };
-        let (Some(subscriber), Some(customers), [first, second]) = (&self.subscriber, &self.customers, self.agents.as_slice())
+        let (Some(subscriber), Some(customers), [first, second]) =
+            (&self.subscriber, &self.customers, self.agents.as_slice())
         else {
             return Err(wrong("the stage is not set"));
         };
@@ -184,10 +201,16 @@ impl Stage {
         }
         if let Some(house) = self.house.take() {
             if house.found && self.overlaid {
-                let outcome = tokio::time::timeout(Duration::from_secs(10), overlay::take_off(&house.coordinator)).await;
+                let outcome =
+                    tokio::time::timeout(Duration::from_secs(10), overlay::take_off(&house.coordinator))
+                        .await;
                 let said = match outcome {
-                    Ok(Ok(version)) => format!("directory version {version}: the demo's campaign, accounts and agents are inactive again"),
-                    Ok(Err(failure)) => format!("the demo's part of the directory could not be taken off: {failure}"),
+                    Ok(Ok(version)) => format!(
+                        "directory version {version}: the demo's campaign, accounts and agents are inactive again"
+                    ),
+                    Ok(Err(failure)) => {
+                        format!("the demo's part of the directory could not be taken off: {failure}")
+                    }
                     Err(_) => "the demo's part of the directory could not be taken off in time".to_owned(),
                 };
                 // The reader may be gone; what is started must be stopped all the same.
