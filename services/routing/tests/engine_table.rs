@@ -5,6 +5,8 @@
 //! `decline ITEM`, `at SECONDS` (time passes, every deadline fires exactly), `rebuild` (a fresh engine from the truth).
 //! The model of attention-state answers every decision at once.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail their test by panicking")]
+
 mod world;
 
 use std::collections::BTreeMap;

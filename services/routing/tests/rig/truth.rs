@@ -1,5 +1,7 @@
 //! What attention-state would know: interactions, agents, leases; commits offers by compare-and-set and publishes events.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail their test by panicking")]
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

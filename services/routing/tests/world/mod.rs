@@ -1,4 +1,5 @@
 //! A model of attention-state for the engine's tests: the one writer, with compare-and-set, capacity and rounds.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail their test by panicking")]
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::collections::BTreeMap;
