@@ -32,7 +32,7 @@ load: ## Measure the steady scenario with release binaries (SCENARIO=steady)
 
 acceptance: ## Check every promised line with release binaries on a private stack (AREA=path)
 	@$(scripts)/install test
-	@$(scripts)/phase build -- cargo build --release --locked -p hilo -p hilo-email-ingest -p hilo-whatsapp-ingest -p hilo-routing -p hilo-attention-state -p hilo-history -p hilo-load -p hilo-acceptance
+	@$(scripts)/phase build -- cargo build --release --locked -p hilo -p hilo-acceptance
 	@$(target)/release/hilo-acceptance $(AREA)
 
 acceptance-fresh: ## Record the rows that need a fresh machine (needs root; see tests/README.md)

@@ -33,13 +33,13 @@ const RESTART_WINDOW: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, clap::Args)]
 pub struct RunArgs {
     /// Run only this service, as in production
-    #[arg(value_enum, requires = "config")]
+    #[arg(value_enum)]
     service: Option<Service>,
     /// Configuration file of that service
-    #[arg(long, env = "HILO_CONFIG", requires = "service")]
+    #[arg(long, env = "HILO_CONFIG")]
     config: Option<PathBuf>,
     /// Data folder of the embedded stack
-    #[arg(long, env = "HILO_DATA", default_value = ".hilo", conflicts_with = "service")]
+    #[arg(long, env = "HILO_DATA", default_value = ".hilo")]
     data: PathBuf,
     /// First of the stack's block of ports (8400 gives 8470 for gRPC, 8425 for mail, ...); 0 takes a free block
     #[arg(long, env = "HILO_PORT_BASE", default_value_t = 8400)]
@@ -67,7 +67,11 @@ pub fn execute(args: RunArgs) -> ExitCode {
                 move |shutdown| async move { service.run_alone(&config, shutdown).await },
             )
         }
-        _ => run_main("hilo", move |shutdown| embedded(args, shutdown)),
+        (Some(service), None) => {
+            eprintln!("hilo: {} alone needs --config FILE (or HILO_CONFIG)", service.name());
+            ExitCode::from(2)
+        }
+        (None, _) => run_main("hilo", move |shutdown| embedded(args, shutdown)),
     }
 }
 
