@@ -30,7 +30,7 @@ pub async fn page(
     let size = if size <= 0 { DEFAULT_PAGE } else { size.min(MAX_PAGE) };
     // Campaign by campaign along the index of live items, so that a page costs the same however many wait.
     let heads = sqlx::query!(
-        r#"SELECT live.interaction_id, live.attention_id, sequence, live.channel, home.campaign_key
+        r#"SELECT live.interaction_id, sequence, live.channel, home.campaign_key
            FROM (SELECT campaign_key FROM assignment.group_campaign
                  WHERE partition = $1 AND campaign_key >= $2 ORDER BY campaign_key) AS home
            CROSS JOIN LATERAL (
@@ -55,22 +55,45 @@ pub async fn page(
         .filter(|_| full)
         .map(|row| format!("{}/{}", row.campaign_key, row.interaction_id))
         .unwrap_or_default();
-    let heads: HashMap<Uuid, _> = heads.into_iter().map(|row| (row.interaction_id, row)).collect();
-    let interactions = store::interactions(conn, &ids)
-        .await?
+    let heads = heads.into_iter().map(|row| (row.interaction_id, row.sequence, row.channel)).collect();
+    Ok(ListLiveInteractionsResponse { interactions: states(conn, heads).await?, next_page_token })
+}
+
+/// The live interactions of these attentions, in one page: an attention has at most one. Call it in a snapshot.
+///
+/// # Errors
+/// Database errors.
+pub async fn of_attentions(conn: &mut PgConnection, attentions: &[Uuid]) -> Result<ListLiveInteractionsResponse, Error> {
+    let heads = sqlx::query!(
+        "SELECT interaction_id, sequence, interaction.channel
+         FROM attention.interaction JOIN attention.attention USING (attention_id)
+         WHERE attention_id = ANY($1) AND interaction.state <> 'ended'",
+        attentions,
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let heads = heads.into_iter().map(|row| (row.interaction_id, row.sequence, row.channel)).collect();
+    Ok(ListLiveInteractionsResponse { interactions: states(conn, heads).await?, next_page_token: String::new() })
+}
+
+/// The states of interactions whose attentions' sequences and channels are known, in the same order.
+async fn states(conn: &mut PgConnection, heads: Vec<(Uuid, i64, String)>) -> Result<Vec<LiveInteraction>, Error> {
+    let ids: Vec<Uuid> = heads.iter().map(|(id, _, _)| *id).collect();
+    let mut loaded: HashMap<Uuid, _> =
+        store::interactions(conn, &ids).await?.into_iter().map(|one| (one.interaction.id.uuid(), one)).collect();
+    Ok(heads
         .into_iter()
-        .filter_map(|loaded| {
-            let head = heads.get(&loaded.interaction.id.uuid())?;
+        .filter_map(|(id, sequence, channel)| {
+            let loaded = loaded.remove(&id)?;
             Some(LiveInteraction {
-                attention_id: head.attention_id.to_string(),
-                sequence: head.sequence,
-                channel: head.channel.clone(),
+                attention_id: loaded.attention.to_string(),
+                sequence,
+                channel,
                 interaction: Some(snapshot(&loaded.interaction)),
                 traceparent: loaded.traceparent,
             })
         })
-        .collect();
-    Ok(ListLiveInteractionsResponse { interactions, next_page_token })
+        .collect())
 }
 
 fn place(token: &str) -> Result<(&str, Uuid), Error> {

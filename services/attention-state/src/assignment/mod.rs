@@ -12,4 +12,8 @@ pub mod live;
 pub mod load;
 pub mod offers;
 pub mod partition;
+pub mod release;
 pub mod verdict;
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,10 @@ pub mod domain;
 pub mod feed;
 pub mod proto;
 pub mod store;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use domain::model::{
     Account, AssignmentMode, Campaign, Channel, Directory, FieldType, Form, FormField, OverflowMode, Role, User,

@@ -8,6 +8,9 @@ pub mod password;
 pub mod store;
 pub mod throttle;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -15,6 +15,7 @@ use hilo_proto::internal::v1::{
     SetAgentStatusResponse,
 };
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 
 use crate::assignment::offers::{self, Batch};
 use crate::assignment::{agents, config, decisions, live, partition};
@@ -26,6 +27,9 @@ const MAX_REPORTS: usize = 1_000;
 const TERM: std::ops::RangeInclusive<i64> = 1_000..=60_000;
 /// Longest id of a replica.
 const MAX_REPLICA_ID: usize = 100;
+
+/// Most attentions asked for by id.
+const MAX_ATTENTIONS: usize = 500;
 
 /// The service.
 #[derive(Debug)]
@@ -86,8 +90,15 @@ impl AssignmentService for AssignmentRpc {
     ) -> Result<Response<ListLiveInteractionsResponse>, Status> {
         require_service(&request)?;
         let asked = request.into_inner();
+        let attentions = attention_ids(&asked.attention_ids)?;
         let page = self.db.snapshot(move |conn| {
-            Box::pin(async move { live::page(conn, asked.partition, asked.page_size, &asked.page_token).await })
+            Box::pin(async move {
+                if attentions.is_empty() {
+                    live::page(conn, asked.partition, asked.page_size, &asked.page_token).await
+                } else {
+                    live::of_attentions(conn, &attentions).await
+                }
+            })
         });
         Ok(Response::new(page.await?))
     }
@@ -170,4 +181,19 @@ impl AssignmentService for AssignmentRpc {
         });
         Ok(Response::new(answer.await?))
     }
+}
+
+fn attention_ids(texts: &[String]) -> Result<Vec<Uuid>, Error> {
+    let mut bad = Error::invalid("INVALID_REQUEST", "the request is malformed");
+    if texts.len() > MAX_ATTENTIONS {
+        return Err(bad.field("attention_ids", format!("at most {MAX_ATTENTIONS}")));
+    }
+    let mut ids = Vec::with_capacity(texts.len());
+    for (at, text) in texts.iter().enumerate() {
+        match Uuid::try_parse(text) {
+            Ok(id) => ids.push(id),
+            Err(_) => bad = bad.field(format!("attention_ids[{at}]"), "must be a UUID"),
+        }
+    }
+    if bad.violations().is_empty() { Ok(ids) } else { Err(bad) }
 }

@@ -129,7 +129,8 @@ fn overflow(
             problems.add(&inner, "OVERFLOW_TARGET", "only `overflow_mode: send_to_campaign` has a target");
         }
         (OverflowMode::SendToCampaign, None) => {
-            problems.add(&inner, "OVERFLOW_TARGET", "`overflow_mode: send_to_campaign` needs a target");
+            let message = "`overflow_mode: send_to_campaign` needs an `overflow_campaign`";
+            problems.add(&format!("{path}.overflow_mode"), "OVERFLOW_TARGET", message);
         }
         (OverflowMode::SendToCampaign, Some(target)) if *target == campaign.key => {
             problems.add(&inner, "OVERFLOW_TARGET", "a campaign cannot overflow into itself");

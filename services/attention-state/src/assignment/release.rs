@@ -1,0 +1,130 @@
+//! What must happen after somebody was switched off: his open items go back to their queues and offers to him end. A
+//! reconciler finds such items, at once after an apply and every ten seconds; it also drops old decisions.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hilo_kit::Error;
+use hilo_kit::db::Db;
+use hilo_kit::lifecycle::Shutdown;
+use hilo_kit::nats::Subjects;
+use sqlx::PgConnection;
+
+use super::decisions;
+use crate::attention::domain::{Command, Expire, InteractionId, Stage, UserKey};
+use crate::attention::store::Wait;
+use crate::attention::work::{Actor, Found, Work};
+use crate::directory::announce::Announcer;
+
+/// How often the reconciler looks by itself.
+const INTERVAL: Duration = Duration::from_secs(10);
+/// How often old decisions are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
+/// Items released per transaction.
+const AT_ONCE: i64 = 100;
+
+/// Starts the reconciler.
+pub fn spawn(db: &Db, subjects: Subjects, announcer: &Announcer, shutdown: &Shutdown) {
+    let (db, subjects, stop) = (db.clone(), Arc::new(subjects), shutdown.clone());
+    let mut changes = announcer.watch();
+    shutdown.spawn("release of inactive agents' items", async move {
+        let mut swept: Option<Instant> = None;
+        loop {
+            if let Err(error) = all(&db, &subjects).await {
+                error.log("releasing the items of inactive agents");
+            }
+            if swept.is_none_or(|at| at.elapsed() >= SWEEP_INTERVAL) {
+                sweep(&db).await;
+                swept = Some(Instant::now());
+            }
+            tokio::select! {
+                () = tokio::time::sleep(INTERVAL) => {}
+                changed = changes.changed() => if changed.is_err() { return },
+                () = stop.cancelled() => return,
+            }
+        }
+    });
+}
+
+/// Releases until nothing is left that can be released now; answers how many were.
+///
+/// # Errors
+/// Database errors.
+pub async fn all(db: &Db, subjects: &Arc<Subjects>) -> Result<usize, Error> {
+    let mut total = 0;
+    loop {
+        let subjects = subjects.clone();
+        let released = db
+            .transaction(move |tx| {
+                let subjects = subjects.clone();
+                Box::pin(async move { some(tx, &subjects).await })
+            })
+            .await?;
+        if released == 0 {
+            return Ok(total);
+        }
+        total += released;
+        tracing::info!(released, "items of inactive agents went back to their queues");
+    }
+}
+
+async fn some(tx: &mut PgConnection, subjects: &Subjects) -> Result<usize, Error> {
+    let ids = sqlx::query_scalar!(
+        r#"SELECT interaction_id AS "id!" FROM directory.app_user
+               JOIN attention.interaction ON interaction.agent_key = user_key
+               WHERE NOT active AND state = 'open'
+           UNION ALL
+           SELECT interaction_id FROM directory.app_user
+               JOIN attention.interaction ON offer_agent_key = user_key WHERE NOT active
+           LIMIT $1"#,
+        AT_ONCE,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let ids: Vec<InteractionId> = ids.into_iter().map(InteractionId).collect();
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    let mut work = Work::lock(tx, &ids, Wait::Skip).await?;
+    let mut released = 0;
+    for id in ids {
+        let Some((agent, command)) = command(&work, id) else { continue };
+        // He may have been switched on again, or somebody else may have it, since the look-up.
+        if inactive(tx, &agent).await? && work.decide(id, command, &Actor::System).is_ok() {
+            released += 1;
+        }
+    }
+    if released > 0 {
+        work.write(tx, subjects).await?;
+    }
+    Ok(released)
+}
+
+fn command(work: &Work, id: InteractionId) -> Option<(UserKey, Command)> {
+    let Found::Locked(attention) = work.find(id) else { return None };
+    let interaction = work.state(attention, Some(id))?.interaction?;
+    match interaction.stage {
+        Stage::Queued { offer, .. } => {
+            let offer = offer?;
+            let because = Expire::AgentAbsent;
+            Some((offer.agent?, Command::ExpireOffer { version: interaction.version, offer: offer.id, because }))
+        }
+        Stage::Open { agent, .. } => Some((agent.clone(), Command::Release { agent })),
+        Stage::Ended { .. } => None,
+    }
+}
+
+async fn inactive(tx: &mut PgConnection, agent: &UserKey) -> Result<bool, Error> {
+    let found = sqlx::query_scalar!("SELECT 1 FROM directory.app_user WHERE user_key = $1 AND NOT active", agent.as_str());
+    Ok(found.fetch_optional(tx).await?.is_some())
+}
+
+async fn sweep(db: &Db) {
+    loop {
+        match db.read(|conn| Box::pin(decisions::sweep(conn))).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => return error.log("dropping old decisions"),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Signing in and out, the throttle, and every wrong token and wrong kind of caller.
+
+use std::time::Duration;
+
+use hilo_kit::auth::{Issuer, ServiceTokens, generate_keys};
+use hilo_kit::clock::wall;
+use hilo_kit::error::reason_of;
+use hilo_proto::directory::v1::directory_service_client::DirectoryServiceClient;
+use hilo_proto::directory::v1::{ApplyDirectoryRequest, GetDirectoryRequest};
+use hilo_proto::identity::v1::identity_service_client::IdentityServiceClient;
+use hilo_proto::identity::v1::{LoginRequest, LogoutRequest, WhoAmIRequest};
+use hilo_proto::internal::v1::assignment_service_client::AssignmentServiceClient;
+use hilo_proto::internal::v1::directory_feed_service_client::DirectoryFeedServiceClient;
+use hilo_proto::internal::v1::{
+    ApplyOffersRequest, GetDirectoryRequest as FeedRequest, GetRoutingConfigRequest, HoldPartitionsRequest,
+    ListDecisionsRequest, ListLiveInteractionsRequest, ReportPresenceRequest, SetAgentStatusRequest,
+};
+use tonic::{Code, Status};
+
+use crate::directory::testing::{Client, Served, apply, example};
+
+const PASSWORD: &str = "una-frase-larga";
+
+async fn served() -> Served {
+    let served = Served::start().await;
+    apply(&served.db, &example()).await;
+    served
+}
+
+async fn login(served: &Served, user: &str, password: &str) -> Result<String, Status> {
+    let request = LoginRequest { user: user.to_owned(), password: password.to_owned() };
+    let answer = IdentityServiceClient::new(served.anonymous()).login(request).await?;
+    Ok(answer.into_inner().token)
+}
+
+async fn who(client: Client) -> Result<String, Status> {
+    Ok(IdentityServiceClient::new(client).who_am_i(WhoAmIRequest {}).await?.into_inner().user_key)
+}
+
+fn shown(status: &Status) -> (Code, Option<String>, String) {
+    (status.code(), reason_of(status), status.message().to_owned())
+}
+
+#[tokio::test]
+async fn who_signs_in_is_known_until_he_signs_out() {
+    let served = served().await;
+    let token = login(&served, "ana", PASSWORD).await.unwrap();
+    let mut client = IdentityServiceClient::new(served.with_token(&token));
+    let me = client.who_am_i(WhoAmIRequest {}).await.unwrap().into_inner();
+    assert_eq!((me.user_key.as_str(), me.name.as_str()), ("ana", "Ana Quispe"));
+    assert_eq!((me.roles, me.campaign_keys), (vec!["agent".to_owned()], vec!["soporte-tecnico".to_owned()]));
+    let mut changes = served.announcer.watch();
+    changes.mark_unchanged();
+    client.logout(LogoutRequest {}).await.unwrap();
+    assert_eq!(who(served.with_token(&token)).await.unwrap_err().code(), Code::Unauthenticated);
+    assert!(changes.has_changed().unwrap(), "the other services are told at once");
+    let mut feed = DirectoryFeedServiceClient::new(served.service());
+    let answer = feed.get_directory(FeedRequest { known_version: 2 }).await.unwrap().into_inner();
+    assert_eq!((answer.changed, answer.revoked_token_ids.len()), (false, 1));
+    let other = login(&served, "ana", PASSWORD).await.unwrap();
+    assert_eq!(who(served.with_token(&other)).await.unwrap(), "ana", "only the one token was revoked");
+}
+
+#[tokio::test]
+async fn unknown_users_and_wrong_passwords_are_answered_and_throttled_alike() {
+    let served = served().await;
+    let mut courses = Vec::new();
+    for user in ["ana", "nadie", "luis-sin"] {
+        let mut course = Vec::new();
+        for _ in 0..7 {
+            course.push(shown(&login(&served, user, "una-frase-falsa").await.unwrap_err()));
+        }
+        courses.push(course);
+    }
+    assert_eq!(courses[0], courses[1]);
+    assert_eq!(courses[0], courses[2]);
+    let codes: Vec<Code> = courses[0].iter().map(|(code, _, _)| *code).collect();
+    assert_eq!(codes[..5], [Code::Unauthenticated; 5]);
+    assert_eq!(codes[5..], [Code::ResourceExhausted; 2], "the fifth failure blocks");
+    let blocked = login(&served, "ana", PASSWORD).await.unwrap_err();
+    assert_eq!(reason_of(&blocked).as_deref(), Some("LOGIN_THROTTLED"), "also with the right password");
+    // The delay grows with every failure; time is moved in the database instead of waited for.
+    let blocked_for = || async {
+        sqlx::query_scalar::<_, f64>(
+            "SELECT extract(epoch FROM blocked_until - attempted_at)::float8 FROM identity.login_throttle WHERE user_key = 'ana'",
+        )
+        .fetch_one(served.db.pool())
+        .await
+        .unwrap()
+    };
+    let mut delays = vec![blocked_for().await];
+    for _ in 0..11 {
+        sqlx::query("UPDATE identity.login_throttle SET blocked_until = now()").execute(served.db.pool()).await.unwrap();
+        login(&served, "ana", "una-frase-falsa").await.unwrap_err();
+        delays.push(blocked_for().await);
+    }
+    assert_eq!(delays, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 300.0, 300.0, 300.0]);
+    sqlx::query("UPDATE identity.login_throttle SET blocked_until = now()").execute(served.db.pool()).await.unwrap();
+    login(&served, "ana", PASSWORD).await.unwrap();
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM identity.login_throttle WHERE user_key = 'ana'")
+        .fetch_one(served.db.pool())
+        .await
+        .unwrap();
+    assert_eq!(left, 0, "a right password forgives");
+}
+
+#[tokio::test]
+async fn many_attempts_at_one_instant_do_not_slip_through() {
+    let served = served().await;
+    let attempts: Vec<_> = (0..30).map(|_| login(&served, "ana", "una-frase-falsa")).collect();
+    let tried = futures::future::join_all(attempts).await;
+    let checked = tried.iter().filter(|one| one.as_ref().unwrap_err().code() == Code::Unauthenticated).count();
+    assert_eq!(checked, 5, "only as many passwords are looked at as one after the other");
+}
+
+#[tokio::test]
+async fn a_user_who_is_switched_off_is_refused_at_once() {
+    let served = served().await;
+    let token = login(&served, "ana", PASSWORD).await.unwrap();
+    let without = example().replacen("    active: true                   # optional\n  - key: luis", "    active: false\n  - key: luis", 1);
+    apply(&served.db, &without).await;
+    assert_eq!(who(served.with_token(&token)).await.unwrap_err().code(), Code::Unauthenticated);
+    assert_eq!(login(&served, "ana", PASSWORD).await.unwrap_err().code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn wrong_tokens_are_refused() {
+    let served = served().await;
+    let day = Duration::from_secs(600);
+    let own = Issuer::new(served.keys.signing_key.expose(), "hilo").unwrap();
+    let foreign = Issuer::new(generate_keys().unwrap().signing_key.expose(), "hilo").unwrap();
+    let other_issuer = Issuer::new(served.keys.signing_key.expose(), "other").unwrap();
+    let good = own.issue("ana", wall(), day).unwrap().token;
+    assert_eq!(who(served.with_token(&good)).await.unwrap(), "ana");
+    let (head, rest) = good.split_once('.').unwrap();
+    let (body, _) = rest.split_once('.').unwrap();
+    let hour_ago = wall() - time::Duration::hours(2);
+    let wrong = [
+        ("of another key", foreign.issue("ana", wall(), day).unwrap().token),
+        ("of another issuer", other_issuer.issue("ana", wall(), day).unwrap().token),
+        ("expired", own.issue("ana", hour_ago, day).unwrap().token),
+        ("not valid yet", own.issue("ana", wall() + time::Duration::hours(2), day).unwrap().token),
+        ("of an unknown user", own.issue("nadie", wall(), day).unwrap().token),
+        ("without signature", format!("{head}.{body}.")),
+        ("alg none", format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{body}.")),
+        ("a changed body", format!("{head}.{}.{}", body.replace('a', "b"), good.rsplit('.').next().unwrap())),
+        ("junk", "x.y.z".to_owned()),
+    ];
+    for (what, token) in wrong {
+        let status = who(served.with_token(&token)).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated, "{what}");
+    }
+    let anonymous = IdentityServiceClient::new(served.anonymous()).who_am_i(WhoAmIRequest {}).await.unwrap_err();
+    assert_eq!(anonymous.code(), Code::Unauthenticated);
+    let service = who(served.service()).await.unwrap_err();
+    assert_eq!(reason_of(&service).as_deref(), Some("USER_REQUIRED"));
+    // A service token made with the users' public key as HMAC secret: the classical confusion of algorithms.
+    let mut confused = served.keys.auth_config("hilo");
+    confused.service_secret = hilo_kit::config::Secret::new(served.keys.verify_key.clone());
+    let token = ServiceTokens::new(&confused, "routing").token().unwrap();
+    assert_eq!(who(served.with_token(&token)).await.unwrap_err().code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn internal_rpcs_refuse_an_agents_token_and_applying_needs_a_coordinator() {
+    let served = served().await;
+    let mut refused = Vec::new();
+    for (who, client) in [("agent", served.user("ana")), ("supervisor", served.user("luis"))] {
+        let mut assignment = AssignmentServiceClient::new(client.clone());
+        let mut feed = DirectoryFeedServiceClient::new(client.clone());
+        refused.extend([
+            (who, assignment.hold_partitions(HoldPartitionsRequest::default()).await.map(drop)),
+            (who, assignment.get_routing_config(GetRoutingConfigRequest::default()).await.map(drop)),
+            (who, assignment.list_live_interactions(ListLiveInteractionsRequest::default()).await.map(drop)),
+            (who, assignment.apply_offers(ApplyOffersRequest::default()).await.map(drop)),
+            (who, assignment.report_presence(ReportPresenceRequest::default()).await.map(drop)),
+            (who, assignment.set_agent_status(SetAgentStatusRequest::default()).await.map(drop)),
+            (who, assignment.list_decisions(ListDecisionsRequest::default()).await.map(drop)),
+            (who, feed.get_directory(FeedRequest::default()).await.map(drop)),
+        ]);
+    }
+    assert_eq!(refused.len(), 16);
+    for (who, result) in refused {
+        let status = result.unwrap_err();
+        assert_eq!((status.code(), reason_of(&status).as_deref()), (Code::PermissionDenied, Some("SERVICE_REQUIRED")), "{who}");
+    }
+    let anonymous = AssignmentServiceClient::new(served.anonymous()).apply_offers(ApplyOffersRequest::default()).await;
+    assert_eq!(anonymous.unwrap_err().code(), Code::Unauthenticated);
+    let request = ApplyDirectoryRequest { yaml: String::new(), dry_run: true };
+    let status = DirectoryServiceClient::new(served.user("luis")).apply_directory(request.clone()).await.unwrap_err();
+    assert_eq!(reason_of(&status).as_deref(), Some("COORDINATOR_REQUIRED"));
+    let status = DirectoryServiceClient::new(served.anonymous()).apply_directory(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
+    let status = DirectoryServiceClient::new(served.anonymous()).get_directory(GetDirectoryRequest {}).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
+}
