@@ -17,4 +17,8 @@ mod desk;
 pub mod directory;
 pub mod identity;
 mod intake;
+mod run;
 mod transport;
+
+pub use config::{Config, Section};
+pub use run::{Listeners, SERVICE, main, migrate, run};

@@ -1,2 +1,7 @@
 //! Thin entry point: everything lives in the library.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hilo_attention_state::main()
+}

@@ -3,8 +3,11 @@
 
 pub mod commands;
 pub mod domain;
-mod outbox;
+pub(crate) mod ended;
+pub(crate) mod outbox;
 pub(crate) mod published;
+mod reply;
+pub(crate) mod send;
 pub(crate) mod store;
 pub(crate) mod threads;
 pub mod work;

@@ -16,7 +16,7 @@ use super::work::Announcement;
 /// `ce-source`: who makes these events.
 const SOURCE: &str = "/hilo/attention-state";
 /// Full name of the data's message.
-const DATA: &str = "hilo.event.v1.AttentionEvent";
+pub(crate) const DATA: &str = "hilo.event.v1.AttentionEvent";
 
 /// Appends the events; key is the attention, number its sequence.
 pub(crate) async fn append_events(

@@ -4,4 +4,4 @@
 
 mod store;
 
-pub(crate) use store::{EmailIdentity, contact, contacts, is_known_in, resolve_emails, update};
+pub(crate) use store::{EmailIdentity, contact, is_known_in, resolve_emails, update};

@@ -68,7 +68,7 @@ pub(crate) async fn resolve_emails(
 }
 
 /// Contacts by their ids.
-pub(crate) async fn contacts(tx: &mut PgConnection, ids: &[Uuid]) -> Result<HashMap<Uuid, Contact>, Error> {
+async fn contacts(tx: &mut PgConnection, ids: &[Uuid]) -> Result<HashMap<Uuid, Contact>, Error> {
     let rows = sqlx::query!(
         r#"SELECT contact_id, name, company, vip, extra AS "extra: Json<BTreeMap<String, String>>", version
            FROM contact.contact WHERE contact_id = ANY($1)"#,

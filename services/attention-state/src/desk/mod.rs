@@ -1,1 +1,17 @@
-//! Being written.
+//! The agent's desk: what he sees (lists, conversations, live stream) and what he does to one item.
+//!
+//! Every function takes the caller's [`Access`](crate::directory::Access) and checks it with `rights`, in the transaction
+//! that reads or changes the item. Nothing here changes an interaction but through `attention`.
+
+pub(crate) mod act;
+mod drafts;
+pub(crate) mod events;
+pub(crate) mod hub;
+mod items;
+pub(crate) mod list;
+mod once;
+pub(crate) mod read;
+mod rights;
+pub(crate) mod watch;
+
+pub(crate) use drafts::{save_draft, save_form};

@@ -13,6 +13,7 @@ mod threading;
 pub(crate) use delivery::DeliveryHandler;
 pub(crate) use inbound::InboundHandler;
 pub(crate) use mail::normal;
+pub(crate) use plan::preview;
 
 /// Durable consumer of INBOUND; also the name in the inbox.
 pub(crate) const INBOUND_CONSUMER: &str = "attention-intake";

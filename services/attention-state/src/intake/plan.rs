@@ -25,6 +25,7 @@ use crate::attention::work::Work;
 use crate::contact;
 use crate::directory;
 
+pub(crate) use write::preview;
 use write::Written;
 
 /// What became of a mail.

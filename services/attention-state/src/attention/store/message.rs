@@ -1,8 +1,6 @@
 //! Tables of messages and of the keys by which later messages and statuses find them.
 
-use hilo_kit::clock::to_proto;
 use hilo_kit::error::Error;
-use hilo_proto::history::v1::ThreadMessage;
 use hilo_proto::inbound::v1::{Attachment, EmailAddress};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -11,8 +9,7 @@ use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::attention::domain::{AttentionId, DeliveryState, Direction, InteractionId, MessageId};
-use crate::attention::published;
+use crate::attention::domain::{AttentionId, DeliveryState, InteractionId, MessageId};
 
 /// An address as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -292,164 +289,3 @@ pub(crate) async fn set_delivery(
     Ok(())
 }
 
-/// What an answer needs of the mail it answers.
-#[derive(Clone, Debug)]
-pub(crate) struct Answered {
-    pub from: StoredAddress,
-    pub to: Vec<StoredAddress>,
-    pub cc: Vec<StoredAddress>,
-    /// Kept only of authenticated senders.
-    pub reply_to: Vec<StoredAddress>,
-    pub subject: String,
-    pub internet_message_id: String,
-    pub reference_ids: Vec<String>,
-}
-
-/// The newest inbound message of an attention, the interaction's own before others.
-pub(crate) async fn last_inbound(
-    tx: &mut PgConnection,
-    attention: AttentionId,
-    interaction: InteractionId,
-) -> Result<Option<Answered>, Error> {
-    let row = sqlx::query!(
-        r#"SELECT from_address, from_name, to_addresses AS "to: Json<Vec<StoredAddress>>",
-             cc_addresses AS "cc: Json<Vec<StoredAddress>>", reply_to_addresses AS "reply_to: Json<Vec<StoredAddress>>",
-             subject, internet_message_id, reference_ids
-           FROM attention.message WHERE attention_id = $1 AND direction = 'inbound'
-           ORDER BY (interaction_id = $2) DESC, position DESC LIMIT 1"#,
-        attention.uuid(),
-        interaction.uuid()
-    )
-    .fetch_optional(tx)
-    .await?;
-    Ok(row.map(|row| Answered {
-        from: StoredAddress { address: row.from_address, name: row.from_name },
-        to: row.to.0,
-        cc: row.cc.0,
-        reply_to: row.reply_to.0,
-        subject: row.subject,
-        internet_message_id: row.internet_message_id,
-        reference_ids: row.reference_ids,
-    }))
-}
-
-/// Content of one page at most, well below gRPC's message limit.
-const PAGE_BYTES: usize = 3 * 1024 * 1024;
-
-/// A page of messages in thread order: the newest before position `before`, at most `limit`, at most [`PAGE_BYTES`] of
-/// content (but at least one), each with its position.
-pub(crate) async fn page(
-    tx: &mut PgConnection,
-    attention: Uuid,
-    interaction: Option<Uuid>,
-    before: i64,
-    limit: i64,
-) -> Result<Vec<(i64, ThreadMessage)>, Error> {
-    let rows = sqlx::query!(
-        r#"SELECT message_id, position, direction, from_address, from_name,
-             to_addresses AS "to: Json<Vec<StoredAddress>>", cc_addresses AS "cc: Json<Vec<StoredAddress>>", subject,
-             text_body, html_body, attachments AS "attachments: Json<Vec<StoredAttachment>>", occurred_at,
-             delivery_state, delivery_detail, agent_key, mail_class, sender_verified, internet_message_id,
-             conversation_key, conversation_number
-           FROM attention.message
-           WHERE attention_id = $1 AND ($2::uuid IS NULL OR interaction_id = $2) AND position < $3
-           ORDER BY position DESC LIMIT $4"#,
-        attention,
-        interaction,
-        before,
-        limit
-    )
-    .fetch_all(tx)
-    .await?;
-    let mut bytes = 0;
-    let mut page: Vec<Placed> = rows
-        .into_iter()
-        .take_while(|row| {
-            let first = bytes == 0;
-            bytes += row.text_body.len() + row.html_body.len() + 1;
-            first || bytes <= PAGE_BYTES
-        })
-        .map(|row| {
-            let direction = Direction::of(&row.direction).unwrap_or(Direction::Inbound);
-            let message = ThreadMessage {
-                message_id: row.message_id.to_string(),
-                direction: published::direction(direction).into(),
-                from: Some(EmailAddress { address: row.from_address, name: row.from_name }),
-                to: row.to.0.into_iter().map(EmailAddress::from).collect(),
-                cc: row.cc.0.into_iter().map(EmailAddress::from).collect(),
-                subject: row.subject,
-                text: row.text_body,
-                html: row.html_body,
-                attachments: row.attachments.0.into_iter().map(Attachment::from).collect(),
-                occurred_at: Some(to_proto(row.occurred_at)),
-                delivery_state: row.delivery_state.unwrap_or_default(),
-                delivery_detail: row.delivery_detail,
-                agent_key: row.agent_key.unwrap_or_default(),
-                mail_class: row.mail_class,
-                sender_verified: row.sender_verified,
-                internet_message_id: row.internet_message_id,
-            };
-            let ledger = row.conversation_key.zip(row.conversation_number);
-            Placed { position: row.position, ledger, message }
-        })
-        .collect();
-    page.reverse();
-    in_ledger_order(&mut page);
-    Ok(page.into_iter().map(|placed| (placed.position, placed.message)).collect())
-}
-
-struct Placed {
-    position: i64,
-    ledger: Option<(Uuid, i64)>,
-    message: ThreadMessage,
-}
-
-/// Positions follow commits; the ledger's numbers follow the customer. Messages of one conversation change places among
-/// themselves until their numbers rise, everything else stays where it is.
-fn in_ledger_order(page: &mut [Placed]) {
-    let mut conversations: Vec<Uuid> = page.iter().filter_map(|p| p.ledger.map(|(key, _)| key)).collect();
-    conversations.sort_unstable();
-    conversations.dedup();
-    for conversation in conversations {
-        let places: Vec<usize> = (0..page.len())
-            .filter(|at| page.get(*at).and_then(|p| p.ledger).is_some_and(|(key, _)| key == conversation))
-            .collect();
-        let number = |page: &[Placed], at: usize| page.get(at).and_then(|p| p.ledger).map(|(_, number)| number);
-        // Almost always sorted already; an insertion sort over the few places costs nothing then.
-        for next in 1..places.len() {
-            let mut at = next;
-            while let (Some(&left), Some(&right)) = (at.checked_sub(1).and_then(|l| places.get(l)), places.get(at)) {
-                if number(page, left) <= number(page, right) {
-                    break;
-                }
-                page.swap(left, right);
-                at -= 1;
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_late_redelivery_takes_its_place_and_answers_stay() {
-        let (a, b) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        let placed = |position: i64, ledger: Option<(Uuid, i64)>| Placed {
-            position,
-            ledger,
-            message: ThreadMessage { text: position.to_string(), ..ThreadMessage::default() },
-        };
-        let mut page = vec![
-            placed(1, Some((a, 2))),
-            placed(2, None),
-            placed(3, Some((b, 1))),
-            placed(4, Some((a, 3))),
-            placed(5, Some((a, 1))),
-        ];
-        in_ledger_order(&mut page);
-        let texts: Vec<&str> = page.iter().map(|placed| placed.message.text.as_str()).collect();
-        assert_eq!(texts, ["5", "2", "3", "1", "4"]);
-    }
-}

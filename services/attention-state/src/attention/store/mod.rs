@@ -2,6 +2,7 @@
 
 pub(crate) mod message;
 mod row;
+pub(crate) mod thread;
 mod write;
 
 use std::collections::BTreeMap;

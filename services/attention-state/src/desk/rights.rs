@@ -1,0 +1,88 @@
+//! The one place that says who may do what to an item. Ids of foreign campaigns answer as if they did not exist.
+
+use hilo_kit::error::Error;
+
+use crate::attention::commands::not_found;
+use crate::directory::{Access, Role};
+
+/// What the caller wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Right {
+    /// To see it: members, and those who were given the campaign, and coordinators.
+    See,
+    /// To serve the customer: agents who are members.
+    Serve,
+}
+
+/// Checks the right to what belongs to a campaign.
+///
+/// # Errors
+/// `INTERACTION_NOT_FOUND` when the caller may not even know of it, `AGENT_REQUIRED` when he may only look.
+pub(crate) fn check(access: &Access, right: Right, campaign: &str) -> Result<(), Error> {
+    if !access.may_see(campaign) {
+        return Err(not_found());
+    }
+    match right {
+        Right::See => Ok(()),
+        Right::Serve if access.may_serve(campaign) => Ok(()),
+        Right::Serve => Err(Error::denied("AGENT_REQUIRED", "only an agent of the campaign may do this")),
+    }
+}
+
+/// Campaigns whose queue the caller works on: those of an active agent.
+pub(crate) fn served(access: &Access) -> Vec<String> {
+    if access.has(Role::Agent) { access.member_of.clone() } else { Vec::new() }
+}
+
+/// Checks that the caller works at a desk at all.
+///
+/// # Errors
+/// `AGENT_REQUIRED`.
+pub(crate) fn check_agent(access: &Access) -> Result<(), Error> {
+    if access.has(Role::Agent) {
+        return Ok(());
+    }
+    Err(Error::denied("AGENT_REQUIRED", "only an agent has a desk"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn access(roles: &[Role], member_of: &[&str], given: &[&str], active: bool) -> Access {
+        Access {
+            user_key: "u".into(),
+            name: "U".into(),
+            active,
+            roles: roles.iter().copied().collect::<BTreeSet<_>>(),
+            member_of: member_of.iter().map(|key| (*key).to_owned()).collect(),
+            campaigns: member_of.iter().chain(given).map(|key| (*key).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn rights_as_a_table() {
+        let agent = access(&[Role::Agent], &["ventas"], &[], true);
+        let supervisor = access(&[Role::Supervisor], &[], &["ventas"], true);
+        let coordinator = access(&[Role::Coordinator], &[], &[], true);
+        let gone = access(&[Role::Agent, Role::Coordinator], &["ventas"], &[], false);
+        let rows = [
+            (&agent, Right::See, "ventas", "ok"),
+            (&agent, Right::Serve, "ventas", "ok"),
+            (&agent, Right::See, "soporte", "INTERACTION_NOT_FOUND"),
+            (&agent, Right::Serve, "soporte", "INTERACTION_NOT_FOUND"),
+            (&supervisor, Right::See, "ventas", "ok"),
+            (&supervisor, Right::Serve, "ventas", "AGENT_REQUIRED"),
+            (&supervisor, Right::See, "soporte", "INTERACTION_NOT_FOUND"),
+            (&coordinator, Right::See, "soporte", "ok"),
+            (&coordinator, Right::Serve, "soporte", "AGENT_REQUIRED"),
+            (&gone, Right::See, "ventas", "INTERACTION_NOT_FOUND"),
+            (&gone, Right::Serve, "ventas", "INTERACTION_NOT_FOUND"),
+        ];
+        for (who, right, campaign, expected) in rows {
+            let answer = check(who, right, campaign).map_or_else(|error| error.reason().to_owned(), |()| "ok".into());
+            assert_eq!(answer, expected, "{:?} {right:?} {campaign}", who.roles);
+        }
+    }
+}

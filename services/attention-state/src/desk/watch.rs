@@ -1,0 +1,253 @@
+//! `WatchDesk`: a snapshot, then what changes for one agent, until his token expires or his rights end.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hilo_kit::db::Db;
+use hilo_kit::directory::{Directory, DirectoryCache, Role};
+use hilo_kit::error::Error;
+use hilo_kit::lifecycle::Shutdown;
+use hilo_kit::telemetry;
+use hilo_proto::attention::v1::watch_desk_response::Update as ProtoUpdate;
+use hilo_proto::attention::v1::{DeskAlive, DeskCounters, DeskRemoval, DeskSnapshot, WatchDeskResponse};
+use time::OffsetDateTime;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+use uuid::Uuid;
+
+use super::hub::{Hub, QueueLengths, Subscription, Update};
+use super::items::{Item, Place};
+use super::list;
+
+/// Sign of life while nothing changes.
+const ALIVE_EVERY: Duration = Duration::from_secs(15);
+/// Rights are looked at on every change of the directory, and this often in any case.
+const RECHECK_EVERY: Duration = Duration::from_secs(30);
+/// Answers that may wait for a slow client; behind them the hub's queue fills and a new snapshot follows.
+const OUTGOING: usize = 32;
+
+/// Who watches.
+#[derive(Clone, Debug)]
+pub(crate) struct Watcher {
+    pub user: String,
+    pub token_id: Uuid,
+    pub expires_at: OffsetDateTime,
+    pub channel: String,
+}
+
+/// What every stream needs.
+#[derive(Clone)]
+pub(crate) struct Watching {
+    pub db: Db,
+    pub hub: Hub,
+    pub directory: DirectoryCache,
+    pub shutdown: Shutdown,
+}
+
+/// The stream of answers.
+pub(crate) type Answers = ReceiverStream<Result<WatchDeskResponse, Status>>;
+
+/// Begins a stream.
+///
+/// # Errors
+/// `INVALID_REQUEST` for an unknown channel, `AGENT_REQUIRED`, `UNAUTHENTICATED`.
+pub(crate) fn start(watching: &Watching, watcher: Watcher) -> Result<Answers, Error> {
+    list::check_channel(&watcher.channel)?;
+    let campaigns = rights(&watching.directory.current(), &watcher)?;
+    let (answers, stream) = mpsc::channel(OUTGOING);
+    let session = Session {
+        subscription: watching.hub.join(&watcher.user, campaigns.iter().cloned().collect()),
+        lengths: watching.hub.lengths(),
+        campaigns,
+        watching: watching.clone(),
+        watcher,
+        answers,
+        shown: HashMap::new(),
+        counted: None,
+    };
+    watching.shutdown.spawn("desk stream", session.run());
+    Ok(ReceiverStream::new(stream))
+}
+
+/// Campaigns whose queue the watcher sees, as the directory says now.
+fn rights(directory: &Directory, watcher: &Watcher) -> Result<HashSet<String>, Error> {
+    if directory.is_revoked(&watcher.user, &watcher.token_id.to_string()) {
+        return Err(Error::unauthenticated("the token is not valid any more"));
+    }
+    if !directory.has_role(&watcher.user, Role::Agent) {
+        return Err(Error::denied("AGENT_REQUIRED", "only an agent has a desk"));
+    }
+    let member = |keys: &[String]| keys.contains(&watcher.user);
+    Ok(directory.campaigns().filter(|one| member(&one.member_keys)).map(|one| one.key.clone()).collect())
+}
+
+struct Shown {
+    version: i64,
+    open: bool,
+}
+
+struct Session {
+    watching: Watching,
+    watcher: Watcher,
+    campaigns: HashSet<String>,
+    subscription: Subscription,
+    lengths: watch::Receiver<Arc<QueueLengths>>,
+    answers: mpsc::Sender<Result<WatchDeskResponse, Status>>,
+    shown: HashMap<Uuid, Shown>,
+    counted: Option<DeskCounters>,
+}
+
+/// The client is gone, or the stream was ended with an answer.
+struct Ended;
+
+impl Session {
+    async fn run(mut self) {
+        let result = self.go().await;
+        if let Err(Some(status)) = result {
+            // A client that does not read its last answer is cut with the channel.
+            let _ = self.answers.try_send(Err(status));
+        }
+    }
+
+    async fn go(&mut self) -> Result<(), Option<Status>> {
+        let ended = |Ended| None;
+        self.snapshot().await?;
+        let mut directory = self.watching.directory.watch();
+        let expires = expiry(self.watcher.expires_at);
+        let mut recheck = tokio::time::interval(RECHECK_EVERY);
+        let mut alive = tokio::time::interval_at(Instant::now() + ALIVE_EVERY, ALIVE_EVERY);
+        let stop = self.watching.shutdown.clone();
+        let open = self.answers.clone();
+        loop {
+            tokio::select! {
+                update = self.subscription.next() => match update {
+                    Some(Update::Item(item)) => {
+                        if self.item(&item).await.map_err(ended)? {
+                            alive.reset();
+                        }
+                    }
+                    Some(Update::Resync) => self.snapshot().await?,
+                    None => return Ok(()),
+                },
+                changed = self.lengths.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    self.counters().await.map_err(ended)?;
+                }
+                changed = directory.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    self.recheck().await?;
+                }
+                _ = recheck.tick() => self.recheck().await?,
+                _ = alive.tick() => self.send(ProtoUpdate::Alive(DeskAlive {}), "").await.map_err(ended)?,
+                () = tokio::time::sleep_until(expires) => {
+                    return Err(Some(Error::unauthenticated("the token has expired").into()));
+                }
+                () = stop.cancelled() => {
+                    return Err(Some(Error::unavailable("STOPPING", "this replica stops; connect again").into()));
+                }
+                () = open.closed() => return Ok(()),
+            }
+        }
+    }
+
+    async fn send(&self, update: ProtoUpdate, traceparent: &str) -> Result<(), Ended> {
+        let answer = WatchDeskResponse { update: Some(update), traceparent: traceparent.to_owned() };
+        self.answers.send(Ok(answer)).await.map_err(|_| Ended)
+    }
+
+    /// Sends the whole list. What changes while it is read waits in the subscription and wins by its version.
+    async fn snapshot(&mut self) -> Result<(), Option<Status>> {
+        let user = self.watcher.user.clone();
+        let campaigns = self.campaigns.iter().cloned().collect();
+        let (list, counted) =
+            list::snapshot(&self.watching.db, user, campaigns, self.watcher.channel.clone()).await.map_err(|error| Some(error.into()))?;
+        self.shown = list
+            .iter()
+            .map(|item| (item.interaction, Shown { version: item.version, open: item.place != Place::Queued }))
+            .collect();
+        let counters = list::counters(counted);
+        self.counted = Some(counters);
+        let items = list.iter().map(|item| item.seen_by(&self.watcher.user)).collect();
+        let snapshot = DeskSnapshot { items, counters: Some(counters) };
+        self.send(ProtoUpdate::Snapshot(snapshot), "").await.map_err(|Ended| None)
+    }
+
+    /// Sends what the change means for this desk; false when it means nothing.
+    async fn item(&mut self, item: &Item) -> Result<bool, Ended> {
+        if item.channel != self.watcher.channel {
+            return Ok(false);
+        }
+        let user = &self.watcher.user;
+        let visible = match &item.place {
+            Place::Queued => self.campaigns.contains(&item.campaign),
+            Place::OpenBy(agent) => agent == user,
+            Place::Gone => false,
+        };
+        let known = self.shown.get(&item.interaction);
+        if known.is_some_and(|known| known.version >= item.version) || (!visible && known.is_none()) {
+            return Ok(false);
+        }
+        if visible {
+            let open = item.place != Place::Queued;
+            self.shown.insert(item.interaction, Shown { version: item.version, open });
+            let traceparent = self.trace(item);
+            self.send(ProtoUpdate::Item(item.seen_by(user)), &traceparent).await?;
+        } else {
+            self.shown.remove(&item.interaction);
+            let removal = DeskRemoval { interaction_id: item.interaction.to_string(), version: item.version };
+            self.send(ProtoUpdate::Removal(removal), &item.traceparent).await?;
+        }
+        Ok(true)
+    }
+
+    /// The trace of a change; what concerns this agent himself gets a span of its own, the end of the way of a message.
+    fn trace(&self, item: &Item) -> String {
+        let own = item.rings_at(&self.watcher.user) || matches!(item.place, Place::OpenBy(_));
+        if !own || item.traceparent.is_empty() {
+            return item.traceparent.clone();
+        }
+        let span = telemetry::span_with_parent(Some(&item.traceparent), tracing::info_span!("attention.desk.push"));
+        span.in_scope(telemetry::current_traceparent).unwrap_or_else(|| item.traceparent.clone())
+    }
+
+    async fn counters(&mut self) -> Result<(), Ended> {
+        let lengths = self.lengths.borrow_and_update().clone();
+        let queued = self
+            .campaigns
+            .iter()
+            .filter_map(|campaign| lengths.get(&(campaign.clone(), self.watcher.channel.clone())))
+            .sum();
+        let open = self.shown.values().filter(|shown| shown.open).count();
+        let counters = list::counters((i64::try_from(open).unwrap_or(i64::MAX), queued));
+        if self.counted == Some(counters) {
+            return Ok(());
+        }
+        self.counted = Some(counters);
+        self.send(ProtoUpdate::Counters(counters), "").await
+    }
+
+    /// Looks at the rights again: ends the stream, or begins anew with other campaigns.
+    async fn recheck(&mut self) -> Result<(), Option<Status>> {
+        let directory = self.watching.directory.current();
+        let campaigns = rights(&directory, &self.watcher).map_err(|error| Some(error.into()))?;
+        if campaigns == self.campaigns {
+            return Ok(());
+        }
+        self.subscription = self.watching.hub.join(&self.watcher.user, campaigns.iter().cloned().collect());
+        self.campaigns = campaigns;
+        self.snapshot().await
+    }
+}
+
+/// The monotonic instant of a token's end.
+fn expiry(at: OffsetDateTime) -> Instant {
+    let left = at - OffsetDateTime::now_utc();
+    Instant::now() + Duration::try_from(left).unwrap_or(Duration::ZERO)
+}

@@ -1,0 +1,170 @@
+//! `hilo.attention.v1.AttentionService`: the agent's desk. Every RPC begins with the caller's access from the directory.
+
+use std::sync::Arc;
+
+use hilo_kit::auth::{Principal, principal};
+use hilo_kit::error::Error;
+use hilo_kit::nats::Subjects;
+use hilo_proto::attention::v1::attention_service_server::AttentionService;
+use hilo_proto::attention::v1::{
+    DeclineOfferRequest, DeclineOfferResponse, EndInteractionRequest, EndInteractionResponse, GetAttentionRequest,
+    GetAttentionResponse, ListEventsRequest, ListEventsResponse, ListInteractionsRequest, ListInteractionsResponse,
+    ListMessagesRequest, ListMessagesResponse, OpenInteractionRequest, OpenInteractionResponse,
+    ReleaseInteractionRequest, ReleaseInteractionResponse, ReopenInteractionRequest, ReopenInteractionResponse,
+    SaveDraftRequest, SaveDraftResponse, SaveFormRequest, SaveFormResponse, SendMessageRequest, SendMessageResponse,
+    StartAttentionRequest, StartAttentionResponse, TransferInteractionRequest, TransferInteractionResponse,
+    WatchDeskRequest,
+};
+use tonic::{Request, Response, Status};
+
+use crate::desk::act::Actions;
+use crate::desk::watch::{self, Answers, Watcher, Watching};
+use crate::desk::{self, list, read};
+use crate::directory::Access;
+use crate::identity::caller;
+
+/// The service.
+pub(crate) struct AttentionRpc {
+    actions: Actions,
+    watching: Watching,
+    subjects: Arc<Subjects>,
+}
+
+impl AttentionRpc {
+    /// Acts by `actions`, watches by `watching`.
+    pub(crate) fn new(actions: Actions, watching: Watching, subjects: Subjects) -> Self {
+        Self { actions, watching, subjects: Arc::new(subjects) }
+    }
+
+    async fn caller<T>(&self, request: &Request<T>) -> Result<Access, Error> {
+        caller::user(&self.watching.db, request).await
+    }
+}
+
+/// Stands under "Not yet" in the README.
+fn not_yet() -> Error {
+    Error::internal("UNIMPLEMENTED", "not yet implemented")
+}
+
+#[tonic::async_trait]
+impl AttentionService for AttentionRpc {
+    type WatchDeskStream = Answers;
+
+    async fn watch_desk(&self, request: Request<WatchDeskRequest>) -> Result<Response<Answers>, Status> {
+        self.caller(&request).await?;
+        let Some(Principal::User { key, token_id, expires_at }) = principal(&request).cloned() else {
+            return Err(Error::unauthenticated("a token is required").into());
+        };
+        let channel = request.into_inner().channel;
+        let watcher = Watcher { user: key, token_id, expires_at, channel };
+        Ok(Response::new(watch::start(&self.watching, watcher)?))
+    }
+
+    async fn list_interactions(
+        &self,
+        request: Request<ListInteractionsRequest>,
+    ) -> Result<Response<ListInteractionsResponse>, Status> {
+        let access = self.caller(&request).await?;
+        Ok(Response::new(list::page(&self.watching.db, access, request.into_inner()).await?))
+    }
+
+    async fn get_attention(
+        &self,
+        request: Request<GetAttentionRequest>,
+    ) -> Result<Response<GetAttentionResponse>, Status> {
+        let access = self.caller(&request).await?;
+        Ok(Response::new(read::attention(&self.watching.db, access, request.into_inner()).await?))
+    }
+
+    async fn list_messages(
+        &self,
+        request: Request<ListMessagesRequest>,
+    ) -> Result<Response<ListMessagesResponse>, Status> {
+        let access = self.caller(&request).await?;
+        Ok(Response::new(read::messages(&self.watching.db, access, request.into_inner()).await?))
+    }
+
+    async fn list_events(&self, request: Request<ListEventsRequest>) -> Result<Response<ListEventsResponse>, Status> {
+        // Services heal their gaps by it too, without a user's rights.
+        let access = match principal(&request) {
+            Some(Principal::Service { .. }) => None,
+            Some(Principal::User { .. }) | None => Some(self.caller(&request).await?),
+        };
+        Ok(Response::new(desk::events::list(&self.watching.db, access, request.into_inner()).await?))
+    }
+
+    async fn open_interaction(
+        &self,
+        request: Request<OpenInteractionRequest>,
+    ) -> Result<Response<OpenInteractionResponse>, Status> {
+        let access = self.caller(&request).await?;
+        Ok(Response::new(self.actions.open(access, request.into_inner()).await?))
+    }
+
+    async fn decline_offer(
+        &self,
+        request: Request<DeclineOfferRequest>,
+    ) -> Result<Response<DeclineOfferResponse>, Status> {
+        let access = self.caller(&request).await?;
+        Ok(Response::new(self.actions.decline(access, request.into_inner()).await?))
+    }
+
+    async fn send_message(
+        &self,
+        request: Request<SendMessageRequest>,
+    ) -> Result<Response<SendMessageResponse>, Status> {
+        let access = self.caller(&request).await?;
+        Ok(Response::new(self.actions.send(access, request.into_inner()).await?))
+    }
+
+    async fn save_draft(&self, request: Request<SaveDraftRequest>) -> Result<Response<SaveDraftResponse>, Status> {
+        let access = self.caller(&request).await?;
+        Ok(Response::new(desk::save_draft(&self.watching.db, access, request.into_inner()).await?))
+    }
+
+    async fn save_form(&self, request: Request<SaveFormRequest>) -> Result<Response<SaveFormResponse>, Status> {
+        let access = self.caller(&request).await?;
+        let saved = desk::save_form(&self.watching.db, &self.subjects, access, request.into_inner()).await?;
+        Ok(Response::new(saved))
+    }
+
+    async fn end_interaction(
+        &self,
+        request: Request<EndInteractionRequest>,
+    ) -> Result<Response<EndInteractionResponse>, Status> {
+        let access = self.caller(&request).await?;
+        Ok(Response::new(self.actions.end(access, request.into_inner()).await?))
+    }
+
+    async fn release_interaction(
+        &self,
+        request: Request<ReleaseInteractionRequest>,
+    ) -> Result<Response<ReleaseInteractionResponse>, Status> {
+        let access = self.caller(&request).await?;
+        Ok(Response::new(self.actions.release(access, request.into_inner()).await?))
+    }
+
+    async fn reopen_interaction(
+        &self,
+        request: Request<ReopenInteractionRequest>,
+    ) -> Result<Response<ReopenInteractionResponse>, Status> {
+        self.caller(&request).await?;
+        Err(not_yet().into())
+    }
+
+    async fn start_attention(
+        &self,
+        request: Request<StartAttentionRequest>,
+    ) -> Result<Response<StartAttentionResponse>, Status> {
+        self.caller(&request).await?;
+        Err(not_yet().into())
+    }
+
+    async fn transfer_interaction(
+        &self,
+        request: Request<TransferInteractionRequest>,
+    ) -> Result<Response<TransferInteractionResponse>, Status> {
+        self.caller(&request).await?;
+        Err(not_yet().into())
+    }
+}
