@@ -1,6 +1,7 @@
 //! History on real parts: PostgreSQL, nats-server, gRPC over loopback; only attention-state is played by a small fake.
 #![expect(clippy::unwrap_used, reason = "a step that fails ends its test")]
 
+mod conforming;
 mod fake;
 mod keeping;
 mod rights;

@@ -12,7 +12,8 @@ use hilo_test_support::eventually;
 use crate::rights::{Running, running};
 use crate::sample;
 
-fn event(thread: &Thread) -> Vec<u8> {
+/// The event of its end.
+pub fn event(thread: &Thread) -> Vec<u8> {
     let interaction = InteractionSnapshot {
         interaction_id: thread.head.interaction_id.to_string(),
         version: thread.version,
