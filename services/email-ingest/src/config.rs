@@ -4,16 +4,19 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use hilo_kit::config::{DatabaseConfig, GrpcConfig, Problems, Secret, Section};
+use hilo_kit::config::{DatabaseConfig, GrpcConfig, Problems, Secret, ServiceConfig};
 use hilo_kit::thread_token::MIN_KEY_BYTES;
 use serde::Deserialize;
 
 use crate::domain::limits::MESSAGE_BYTES;
 
+/// The whole configuration of this service.
+pub type Config = ServiceConfig<Section>;
+
 /// Section `email-ingest`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub struct Section {
     /// gRPC port.
     pub grpc: GrpcConfig,
     /// Database.
@@ -162,7 +165,7 @@ fn default_idle_seconds() -> u64 {
     300
 }
 
-impl Section for Config {
+impl hilo_kit::config::Section for Section {
     fn validate(&self, problems: &mut Problems) {
         self.database.validate(problems, "database");
         let key = self.thread_key.expose().len() >= MIN_KEY_BYTES;

@@ -1,2 +1,5 @@
 //! Thin entry point: everything lives in the library.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    hilo_email_ingest::main()
+}

@@ -82,6 +82,12 @@ pub fn split(raw: &[u8]) -> Result<Part<'_>, OverLimit> {
     part(raw, 0, ("text", "plain"), &mut Budget::default())
 }
 
+/// The header block alone, for what must be known before the mail is parsed; `None` when there is none.
+pub fn head(raw: &[u8]) -> Option<Message<'static>> {
+    let (block, _) = header_block(raw.get(..HEADER_BYTES).unwrap_or(raw));
+    parse_headers(block)
+}
+
 fn part<'a>(
     raw: &'a [u8],
     depth: usize,

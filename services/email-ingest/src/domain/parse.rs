@@ -1,7 +1,9 @@
 //! Raw bytes to `hilo.inbound.v1.InboundEmail`: a repeatable derivation, without clock, network or randomness.
 
+use hilo_kit::ids::Uuid;
 use hilo_proto::inbound::v1::{Attachment, EmailAddress, InboundEmail, ThreadingEvidence};
 use mail_parser::{Address, HeaderName, HeaderValue, MimeHeaders};
+use prost::Message as _;
 use sha2::{Digest, Sha256};
 
 use super::body::{self, File};
@@ -69,6 +71,46 @@ pub fn parse(arrival: &Arrival<'_>) -> Result<Parsed, OverLimit> {
     Ok(Parsed { email, contents })
 }
 
+/// Largest encoded mail: below what the outbox takes, with room for the envelope around it.
+pub const ENCODED_BYTES: usize = 900 * 1024;
+
+/// Makes a mail fit a message: what is cut goes into a file beside it, so nothing is lost.
+pub fn fit(parsed: &mut Parsed) {
+    let email = &mut parsed.email;
+    if email.encoded_len() > ENCODED_BYTES && !email.html.is_empty() {
+        let html = std::mem::take(&mut email.html);
+        keep_aside(email, &mut parsed.contents, "message.html", "text/html", html);
+        email.anomalies.push("html-too-large".to_owned());
+    }
+    if email.encoded_len() > ENCODED_BYTES {
+        let whole = email.text.clone();
+        text::cut(&mut email.text, SHORT_TEXT_CHARS);
+        keep_aside(email, &mut parsed.contents, "message.txt", "text/plain", whole);
+        email.anomalies.push("text-truncated".to_owned());
+    }
+    if email.encoded_len() > ENCODED_BYTES {
+        for mailbox in email.to.iter_mut().chain(&mut email.cc).chain(&mut email.reply_to) {
+            mailbox.name.clear();
+        }
+        email.anomalies.push("names-removed".to_owned());
+    }
+}
+
+/// Text that always fits.
+const SHORT_TEXT_CHARS: usize = 20_000;
+
+fn keep_aside(email: &mut InboundEmail, contents: &mut Vec<(String, Vec<u8>)>, name: &str, kind: &str, content: String) {
+    let (attachment, content) = attachment(File {
+        name: name.to_owned(),
+        media_type: kind.to_owned(),
+        content_id: String::new(),
+        inline: false,
+        content: content.into_bytes(),
+    });
+    contents.push((attachment.sha256.clone(), content));
+    email.attachments.push(attachment);
+}
+
 fn addresses(root: &Part<'_>) -> Result<InboundEmail, OverLimit> {
     let mut email = InboundEmail::default();
     let mut invalid = false;
@@ -92,6 +134,27 @@ fn addresses(root: &Part<'_>) -> Result<InboundEmail, OverLimit> {
     email.anomalies = anomalies.iter().filter(|(holds, _)| *holds).map(|(_, word)| (*word).to_owned()).collect();
     email.from = Some(from.into_iter().next().unwrap_or_default());
     Ok(email)
+}
+
+/// Name space of the ordering keys.
+const CONVERSATION: Uuid = Uuid::from_u128(0x6869_6c6f_656d_5000_8000_696e_626f_756e);
+
+/// The ordering key of a mail, from its header alone: mails of one author to one account are handed over in the order
+/// of their arrival.
+pub fn conversation_key(account_key: &str, raw: &[u8]) -> Uuid {
+    let head = mime::head(raw);
+    let from = head.as_ref().and_then(|head| head.parts.first()).and_then(|part| {
+        let values = part.headers().iter().filter(|header| header.name == HeaderName::From);
+        values.flat_map(|header| mailboxes(&header.value, &mut false)).next()
+    });
+    let author = from.map(|from| from.address.to_lowercase()).unwrap_or_default();
+    Uuid::new_v5(&CONVERSATION, format!("{account_key}\n{author}").as_bytes())
+}
+
+/// True when the mail names itself.
+pub fn has_message_id(raw: &[u8]) -> bool {
+    let head = raw.get(..super::limits::HEADER_BYTES).unwrap_or(raw);
+    !Fields::read(head).message_ids("message-id").is_empty()
 }
 
 fn mailboxes(value: &HeaderValue<'_>, invalid: &mut bool) -> Vec<EmailAddress> {
@@ -130,8 +193,10 @@ fn envelope(arrival: &Arrival<'_>, fields: &Fields, email: &mut InboundEmail) {
     }
 }
 
+/// `Some("")` is the null sender; an unreadable one is unknown.
 fn return_path(fields: &Fields) -> Option<String> {
-    fields.first("return-path").map(|value| text::address(value).unwrap_or_default())
+    let value = fields.first("return-path")?.trim();
+    if value == "<>" { Some(String::new()) } else { text::address(value) }
 }
 
 /// True for the account's address and its plus-addresses (`ventas+x@example.com`), whatever their case.
@@ -215,3 +280,7 @@ fn attachment(file: File) -> (Attachment, Vec<u8>) {
     };
     (attachment, file.content)
 }
+
+#[cfg(test)]
+#[path = "parse_tests.rs"]
+mod tests;

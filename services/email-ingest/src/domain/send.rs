@@ -100,6 +100,8 @@ pub struct Attempted {
     pub attempts: u32,
     /// Time since the send was accepted.
     pub age: Duration,
+    /// Pause before the one repetition after an unknown outcome.
+    pub unknown_retry: Duration,
 }
 
 /// Where a recipient goes from here.
@@ -128,7 +130,7 @@ pub fn next(outcome: Outcome, attempted: Attempted, jitter: f64) -> Next {
             Next { state: if late { over } else { waiting }, retry_after: pause, reply }
         }
         (Outcome::Unknown(reply), maybe_sent) => {
-            let pause = (!maybe_sent && !late).then_some(UNKNOWN_RETRY_AFTER);
+            let pause = (!maybe_sent && !late).then_some(attempted.unknown_retry);
             Next { state: RecipientState::Unknown, retry_after: pause, reply }
         }
     }
@@ -163,7 +165,7 @@ mod tests {
     }
 
     fn at(maybe_sent: bool, hours: u64) -> Attempted {
-        Attempted { maybe_sent, attempts: 2, age: Duration::from_secs(hours * 3600) }
+        Attempted { maybe_sent, attempts: 2, age: Duration::from_secs(hours * 3600), unknown_retry: UNKNOWN_RETRY_AFTER }
     }
 
     #[test]

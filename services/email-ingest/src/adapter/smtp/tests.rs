@@ -1,0 +1,226 @@
+//! A server that misbehaves on purpose at one step, and what each recipient is then told.
+
+use std::sync::Arc;
+
+use super::*;
+use parking_lot::Mutex;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What the server does instead of answering as it should.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Odd {
+    Reply(&'static str),
+    Close,
+}
+
+/// The step at which it does it; RCPT by the recipient's first letter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Step {
+    Greeting,
+    Ehlo,
+    Mail,
+    Rcpt(char),
+    Data,
+    /// In the middle of the content.
+    Content,
+    /// After the final dot.
+    FinalDot,
+    Never,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Seen(Arc<Mutex<Vec<String>>>);
+
+async fn misbehaving(step: Step, odd: Odd) -> (Server, Seen) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let seen = Seen::default();
+    let mails = seen.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(session(stream, step, odd, mails.clone()));
+        }
+    });
+    let server = Server {
+        host: "127.0.0.1".into(),
+        port,
+        security: Security::Plain,
+        credentials: None,
+        helo: "hilo.example".into(),
+        reply_time: Duration::from_secs(2),
+    };
+    (server, seen)
+}
+
+async fn session(stream: TcpStream, step: Step, odd: Odd, seen: Seen) -> Option<()> {
+    let mut stream = BufReader::new(stream);
+    say(&mut stream, step == Step::Greeting, odd, "220 hi").await?;
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).await.ok()? == 0 {
+            return None;
+        }
+        let recipient = line.strip_prefix("RCPT TO:<").and_then(|rest| rest.chars().next());
+        match line.get(..4)? {
+            "EHLO" => say(&mut stream, step == Step::Ehlo, odd, "250-x\r\n250 8BITMIME").await?,
+            "MAIL" => say(&mut stream, step == Step::Mail, odd, "250 2.1.0 ok").await?,
+            "RCPT" => say(&mut stream, recipient.map(Step::Rcpt) == Some(step), odd, "250 2.1.5 ok").await?,
+            "QUIT" => return say(&mut stream, false, odd, "221 bye").await,
+            "DATA" => {
+                say(&mut stream, step == Step::Data, odd, "354 go").await?;
+                if step == Step::Content {
+                    let mut some = String::new();
+                    stream.read_line(&mut some).await.ok()?;
+                    return None;
+                }
+                let mail = content(&mut stream).await?;
+                seen.0.lock().push(mail);
+                say(&mut stream, step == Step::FinalDot, odd, "250 2.0.0 queued").await?;
+            }
+            _ => say(&mut stream, false, odd, "500 what").await?,
+        }
+    }
+}
+
+async fn content(stream: &mut BufReader<TcpStream>) -> Option<String> {
+    let mut content = String::new();
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).await.ok()? == 0 {
+            return None;
+        }
+        if line == ".\r\n" {
+            return Some(content);
+        }
+        content.push_str(&line);
+    }
+}
+
+async fn say(stream: &mut BufReader<TcpStream>, oddly: bool, odd: Odd, usual: &str) -> Option<()> {
+    let reply = match (oddly, odd) {
+        (true, Odd::Close) => return None,
+        (true, Odd::Reply(reply)) => reply,
+        (false, _) => usual,
+    };
+    stream.write_all(format!("{reply}\r\n").as_bytes()).await.ok()
+}
+
+fn ready() -> Ready {
+    ready_with(100)
+}
+
+fn ready_with(lines: usize) -> Ready {
+    let addresses = ["ana@x.example", "luis@x.example", "eva@x.example"];
+    let recipients = (0i16..).zip(addresses.iter().map(|address| address.parse().unwrap())).collect();
+    let mut mail = b"Subject: x\r\n\r\n".to_vec();
+    mail.extend(b"0123456789\r\n".repeat(lines));
+    Ready { sender: "ventas@hilo.example".parse().unwrap(), recipients, mail }
+}
+
+/// One letter per recipient: accepted, refused, not yet, unknown; with the reply codes.
+async fn told(step: Step, odd: Odd) -> (String, Vec<u16>, usize) {
+    let (server, seen) = misbehaving(step, odd).await;
+    // More than the system's buffers take: a smaller mail has left before the server is found closed.
+    let lines = if step == Step::Content { 2_000_000 } else { 100 };
+    let mut outcomes = deliver(&server, &ready_with(lines), || true).await;
+    outcomes.sort_by_key(|(position, _)| *position);
+    let letters = outcomes
+        .iter()
+        .map(|(_, outcome)| match outcome {
+            Outcome::Accepted(_) => 'a',
+            Outcome::Refused(_) => 'r',
+            Outcome::NotYet(_) => 'n',
+            Outcome::Unknown(_) => 'u',
+        })
+        .collect();
+    let codes = outcomes
+        .into_iter()
+        .map(|(_, outcome)| match outcome {
+            Outcome::Accepted(reply) | Outcome::Refused(reply) | Outcome::NotYet(reply) | Outcome::Unknown(reply) => reply.code,
+        })
+        .collect();
+    let mails = seen.0.lock().len();
+    (letters, codes, mails)
+}
+
+#[tokio::test]
+async fn every_recipient_is_told_the_truth_at_every_step() {
+    let busy = Odd::Reply("421 4.3.2 busy");
+    let no = Odd::Reply("550 5.1.1 no such user");
+    let later = Odd::Reply("451 4.7.1 greylisted");
+    let table = [
+        (Step::Never, Odd::Close, "aaa", [250; 3], 1),
+        (Step::Greeting, busy, "nnn", [0; 3], 0),
+        (Step::Greeting, Odd::Close, "nnn", [0; 3], 0),
+        (Step::Ehlo, busy, "nnn", [0; 3], 0),
+        (Step::Mail, busy, "nnn", [421; 3], 0),
+        (Step::Mail, no, "rrr", [550; 3], 0),
+        (Step::Mail, Odd::Close, "nnn", [0; 3], 0),
+        (Step::Rcpt('l'), no, "ara", [250, 550, 250], 1),
+        (Step::Rcpt('l'), later, "ana", [250, 451, 250], 1),
+        (Step::Rcpt('l'), busy, "nnn", [0, 421, 0], 0),
+        (Step::Rcpt('e'), Odd::Close, "nnn", [0; 3], 0),
+        (Step::Data, busy, "nnn", [421; 3], 0),
+        (Step::Data, no, "rrr", [550; 3], 0),
+        (Step::Content, Odd::Close, "nnn", [0; 3], 0),
+        (Step::FinalDot, no, "rrr", [550; 3], 1),
+        (Step::FinalDot, later, "nnn", [451; 3], 1),
+        (Step::FinalDot, busy, "nnn", [421; 3], 1),
+        (Step::FinalDot, Odd::Close, "uuu", [0; 3], 1),
+    ];
+    for (step, odd, letters, codes, mails) in table {
+        let (found, found_codes, seen) = told(step, odd).await;
+        assert_eq!((found.as_str(), seen), (letters, mails), "{step:?} {odd:?}");
+        assert_eq!(found_codes, codes, "{step:?} {odd:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_the_final_dot_leaves_doubt() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = BufReader::new(stream);
+        stream.write_all(b"220 hi\r\n").await.unwrap();
+        for reply in ["250 x", "250 ok", "250 ok", "250 ok", "250 ok", "354 go"] {
+            let mut line = String::new();
+            stream.read_line(&mut line).await.unwrap();
+            stream.write_all(format!("{reply}\r\n").as_bytes()).await.unwrap();
+        }
+        content(&mut stream).await;
+        std::future::pending::<()>().await;
+    });
+    let (usual, _) = misbehaving(Step::Never, Odd::Close).await;
+    let server = Server { port, reply_time: Duration::from_millis(300), ..usual };
+    let outcomes = deliver(&server, &ready(), || true).await;
+    assert!(outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::Unknown(_))), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn who_lost_the_account_stops_before_the_content() {
+    let (server, seen) = misbehaving(Step::Never, Odd::Close).await;
+    let outcomes = deliver(&server, &ready(), || false).await;
+    assert!(outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::NotYet(_))), "{outcomes:?}");
+    assert!(seen.0.lock().is_empty());
+}
+
+#[tokio::test]
+async fn without_tls_only_this_machine_is_spoken_to_and_starttls_is_required() {
+    let (usual, _) = misbehaving(Step::Never, Odd::Close).await;
+    let far = Server { host: "192.0.2.1".into(), ..usual.clone() };
+    let text = |outcomes: Vec<(i16, Outcome)>| match outcomes.into_iter().next() {
+        Some((_, Outcome::NotYet(reply))) => reply.text,
+        other => format!("{other:?}"),
+    };
+    assert!(text(deliver(&far, &ready(), || true).await).contains("without TLS"));
+    let stripped = Server { security: Security::StartTls, ..usual };
+    assert!(text(deliver(&stripped, &ready(), || true).await).contains("does not offer STARTTLS"));
+}
+
+#[test]
+fn enhanced_codes_are_recognised() {
+    assert!(is_enhanced("5.1.1") && is_enhanced("4.7.100"));
+    assert!(!is_enhanced("5.1") && !is_enhanced("3.1.1") && !is_enhanced("5.1.x") && !is_enhanced(""));
+}

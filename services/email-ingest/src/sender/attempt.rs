@@ -1,0 +1,171 @@
+//! One attempt of one send: build, speak SMTP, write down what each recipient's server said.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use hilo_kit::clock;
+use hilo_kit::error::Error;
+use hilo_kit::fault;
+use hilo_kit::lease::Keeper;
+use hilo_kit::lifecycle::Shutdown;
+use hilo_kit::objects::Digest256;
+use hilo_kit::telemetry;
+use hilo_proto::directory::v1::SmtpSettings;
+use hilo_proto::outbound::v1::{OutboundEmail, outbound_envelope};
+use tracing::Instrument;
+
+use super::Parts;
+use crate::adapter::smtp::{self, Ready, Security, Server};
+use crate::domain::compose::{self, Enclosure};
+use crate::domain::send::{Outcome, Reply};
+use crate::store::{AttemptResult, Picked, PickedRecipient};
+
+/// Largest mail with its attachments that is built.
+const MAX_CONTENT: i64 = 25 * 1024 * 1024;
+
+/// Runs; the end is written into the ledger before the task ends, unless the process ends first.
+pub(super) async fn run(parts: Arc<Parts>, picked: Picked, keeper: Keeper, stop: Shutdown) {
+    let span = tracing::info_span!(
+        "email.send",
+        otel.kind = "client",
+        send_id = %picked.send_id,
+        account = %picked.account_key,
+        attempt = picked.attempts,
+        accepted = tracing::field::Empty,
+    );
+    let span = telemetry::span_with_parent(picked.traceparent.as_deref(), span);
+    async {
+        fault::point("email.send.before_dialogue").await;
+        let outcomes = outcomes(&parts, &picked, &keeper).await;
+        fault::point("email.send.after_final_dot").await;
+        let accepted = outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Accepted(_))).count();
+        tracing::Span::current().record("accepted", accepted);
+        let result = AttemptResult {
+            outcomes,
+            unknown_retry: Duration::from_secs(parts.config.unknown_retry_seconds),
+            jitter: rand::random(),
+        };
+        fault::point("email.send.before_sent_commit").await;
+        settle(&parts, &picked, result, &stop).await;
+        fault::point("email.send.after_sent_commit").await;
+    }
+    .instrument(span)
+    .await;
+}
+
+/// The truth must get into the ledger: tried for as long as the process lives.
+async fn settle(parts: &Parts, picked: &Picked, result: AttemptResult, stop: &Shutdown) {
+    let mut tries = 0;
+    loop {
+        match parts.store.settle(picked, result.clone()).await {
+            Ok(true) => {
+                tracing::info!("attempt settled");
+                // A later mail of the conversation may have waited for this first attempt.
+                parts.store.unsent().notify_waiters();
+                return;
+            }
+            Ok(false) => {
+                tracing::warn!("a new owner has settled this attempt as unknown");
+                return;
+            }
+            Err(error) => {
+                error.log("settling an attempt");
+                let pause = clock::backoff(tries, Duration::from_millis(100), Duration::from_secs(3));
+                tries = tries.saturating_add(1);
+                if !stop.sleep(pause).await && tries > 5 {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+type Outcomes = Vec<(i16, Outcome)>;
+
+async fn outcomes(parts: &Parts, picked: &Picked, keeper: &Keeper) -> Outcomes {
+    let all = |outcome: Outcome| picked.recipients.iter().map(|one| (one.position, outcome.clone())).collect();
+    let not_yet = |text: &str| all(Outcome::NotYet(Reply::local(text)));
+    let Some(outbound_envelope::Content::Email(email)) = &picked.envelope.content else {
+        return all(Outcome::Refused(Reply::local("the send holds no mail")));
+    };
+    let server = match server(parts, &picked.account_key).await {
+        Ok(server) => server,
+        Err(error) => return not_yet(error.message()),
+    };
+    let files = match files(parts, email).await {
+        Ok(files) => files,
+        Err(error) => {
+            error.log("reading attachments");
+            return not_yet(error.message());
+        }
+    };
+    let at = picked.envelope.created_at.as_ref().and_then(clock::from_proto).map_or_else(SystemTime::now, SystemTime::from);
+    let mail = match compose::compose(email, files, at, &picked.send_id.to_string()) {
+        Ok(mail) => mail,
+        Err(unbuildable) => return all(Outcome::Refused(Reply::local(unbuildable.text()))),
+    };
+    let Some(sender) = email.from.as_ref().and_then(|from| compose::envelope_address(&from.address)) else {
+        return all(Outcome::Refused(Reply::local("the sender's address is not valid")));
+    };
+    let (recipients, mut outcomes) = sort(&picked.recipients);
+    if !recipients.is_empty() {
+        let epoch = picked.epoch;
+        let mine = || keeper.current().is_some_and(|lease| lease.epoch == epoch);
+        outcomes.extend(smtp::deliver(&server, &Ready { sender, recipients, mail }, mine).await);
+    }
+    outcomes
+}
+
+/// Addresses that SMTP can carry, and the outcome of the others.
+fn sort(recipients: &[PickedRecipient]) -> (Vec<(i16, lettre::Address)>, Outcomes) {
+    let mut fit = Vec::new();
+    let mut outcomes = Vec::new();
+    for recipient in recipients {
+        match compose::envelope_address(&recipient.address) {
+            Some(address) => fit.push((recipient.position, address)),
+            None => {
+                let text = "the address is not valid".to_owned();
+                let reply = Reply { code: 0, enhanced: "5.1.3".to_owned(), text };
+                outcomes.push((recipient.position, Outcome::Refused(reply)));
+            }
+        }
+    }
+    (fit, outcomes)
+}
+
+async fn server(parts: &Parts, account_key: &str) -> Result<Server, Error> {
+    let none = || Error::unavailable("NO_SMTP_SERVER", "the account has no outgoing server");
+    let accounts = parts.accounts.current().ok_or_else(none)?;
+    let settings: &SmtpSettings = accounts.get(account_key).and_then(|account| account.smtp.as_ref()).ok_or_else(none)?;
+    let security = Security::parse(&settings.security)
+        .ok_or_else(|| Error::invalid("NO_SMTP_SERVER", "the account's outgoing server has no known security"))?;
+    let port = u16::try_from(settings.port)
+        .map_err(|_| Error::invalid("NO_SMTP_SERVER", "the account's outgoing server has no valid port"))?;
+    let credentials = match settings.user.as_str() {
+        "" => None,
+        user => Some((user.to_owned(), parts.secrets.get(&settings.password_secret).await?)),
+    };
+    Ok(Server {
+        host: settings.host.clone(),
+        port,
+        security,
+        credentials,
+        helo: parts.helo.clone(),
+        reply_time: Duration::from_secs(parts.config.reply_seconds),
+    })
+}
+
+async fn files(parts: &Parts, email: &OutboundEmail) -> Result<Vec<Enclosure>, Error> {
+    let total: i64 = email.attachments.iter().map(|attachment| attachment.size_bytes.max(0)).sum();
+    if total > MAX_CONTENT {
+        return Err(Error::exhausted("ATTACHMENTS_TOO_LARGE", "the attachments are too large for a mail"));
+    }
+    let mut files = Vec::with_capacity(email.attachments.len());
+    for attachment in &email.attachments {
+        let digest: Digest256 = attachment.sha256.parse()?;
+        let content = parts.objects.get(digest).await?;
+        let content = content.ok_or_else(|| Error::unavailable("OBJECT_MISSING", "an attachment is not in the object store"))?;
+        files.push(Enclosure { attachment: attachment.clone(), content: content.to_vec() });
+    }
+    Ok(files)
+}

@@ -1,0 +1,467 @@
+//! The life of sends in the ledger: taken once, begun under the account's epoch, settled per recipient with a report.
+
+use std::time::Duration;
+
+use hilo_kit::error::Error;
+use hilo_kit::ids::Uuid;
+use hilo_kit::inbox;
+use hilo_kit::lease::{self, Lease};
+use hilo_kit::nats::StreamKind;
+use hilo_kit::outbox::{self, OutboxRow};
+use hilo_kit::telemetry::TRACEPARENT;
+use hilo_proto::delivery::v1::{DeliveryEnvelope, RecipientState as ReportedRecipient};
+use hilo_proto::outbound::v1::{OutboundEnvelope, outbound_envelope};
+use prost::Message as _;
+use sqlx::PgConnection;
+
+use super::{Store, next_sequence};
+use crate::domain::compose;
+use crate::domain::send::{self, Attempted, Next, Outcome, RecipientState, Reply};
+
+/// Durable consumer of OUTBOUND, and its name in the inbox.
+pub const SENDER: &str = "email-sender";
+
+/// A recipient that takes part in an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PickedRecipient {
+    /// Place in the envelope.
+    pub position: i16,
+    /// Address as written.
+    pub address: String,
+    /// An earlier attempt may have reached it.
+    pub maybe_sent: bool,
+}
+
+/// A send whose attempt is committed and may begin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Picked {
+    /// Send.
+    pub send_id: Uuid,
+    /// Its ordering key.
+    pub conversation_key: Uuid,
+    /// Account that sends.
+    pub account_key: String,
+    /// What was asked for.
+    pub envelope: OutboundEnvelope,
+    /// Trace context stored with the interaction.
+    pub traceparent: Option<String>,
+    /// Attempts begun, this one included.
+    pub attempts: i32,
+    /// Epoch it was begun under.
+    pub epoch: i64,
+    /// Time since it was taken.
+    pub age: Duration,
+    /// Who takes part.
+    pub recipients: Vec<PickedRecipient>,
+}
+
+/// How an attempt ended: one outcome per recipient that took part.
+#[derive(Clone, Debug)]
+pub struct AttemptResult {
+    /// By place in the envelope.
+    pub outcomes: Vec<(i16, Outcome)>,
+    /// Pause before the one repetition after an unknown outcome.
+    pub unknown_retry: Duration,
+    /// Spreads retries, 0 to 1.
+    pub jitter: f64,
+}
+
+impl Store {
+    /// Takes sends into the ledger, each once for ever, all or none.
+    ///
+    /// # Errors
+    /// `SEND_INVALID` or `SEND_PLACE_TAKEN` (corrupt) for a send that contradicts itself or the ledger; database errors.
+    pub async fn take(&self, sends: Vec<(Uuid, OutboundEnvelope)>) -> Result<(), Error> {
+        self.db
+            .transaction(move |tx| {
+                let sends = sends.clone();
+                Box::pin(async move {
+                    let ids: Vec<Uuid> = sends.iter().map(|(id, _)| *id).collect();
+                    let fresh = inbox::take(tx, SENDER, &ids).await?;
+                    for (_, envelope) in sends.iter().filter(|(id, _)| fresh.contains(id)) {
+                        take_one(tx, envelope).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await?;
+        self.unsent.notify_waiters();
+        Ok(())
+    }
+
+    /// Accounts that have something to send.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn accounts_with_open_sends(&self) -> Result<Vec<String>, Error> {
+        self.db
+            .read(|conn| {
+                Box::pin(async move {
+                    Ok(sqlx::query_scalar!(
+                        "SELECT DISTINCT account_key FROM mail.send WHERE next_at IS NOT NULL OR state = 'attempting'"
+                    )
+                    .fetch_all(conn)
+                    .await?)
+                })
+            })
+            .await
+    }
+
+    /// Begins attempts of due sends: committed before anything goes out. A send waits for its predecessor in the
+    /// conversation to be in the ledger (or among the dead letters) and to have had its first attempt.
+    ///
+    /// # Errors
+    /// `STALE_EPOCH` when another replica owns the account; database errors.
+    pub async fn begin(&self, account: &str, lease: &Lease, limit: usize) -> Result<Vec<Picked>, Error> {
+        let (account, lease) = (account.to_owned(), lease.clone());
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.db
+            .transaction(move |tx| {
+                let (account, lease) = (account.clone(), lease.clone());
+                Box::pin(async move {
+                    lease::guard(tx, &lease).await?;
+                    begin(tx, &account, lease.epoch, limit).await
+                })
+            })
+            .await
+    }
+
+    /// Seconds until the next send of the account is due; `None` when nothing waits.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn next_due(&self, account: &str) -> Result<Option<Duration>, Error> {
+        let account = account.to_owned();
+        let seconds = self
+            .db
+            .read(move |conn| {
+                Box::pin(async move {
+                    Ok(sqlx::query_scalar!(
+                        "SELECT extract(epoch FROM min(next_at) - now())::float8 FROM mail.send
+                         WHERE account_key = $1 AND next_at > now()",
+                        account,
+                    )
+                    .fetch_one(conn)
+                    .await?)
+                })
+            })
+            .await?;
+        Ok(seconds.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))))
+    }
+
+    /// Writes how an attempt ended, with its report. `false` when a new owner settled it meanwhile as unknown.
+    ///
+    /// # Errors
+    /// Database errors: then it stays `attempting` and the next owner calls it unknown.
+    pub async fn settle(&self, picked: &Picked, result: AttemptResult) -> Result<bool, Error> {
+        let subject = self.subjects.handover(StreamKind::Delivery, "email", &picked.account_key)?;
+        let picked = picked.clone();
+        self.db
+            .transaction(move |tx| {
+                let (picked, result, subject) = (picked.clone(), result.clone(), subject.clone());
+                Box::pin(async move {
+                    // The row itself is the fence: whoever changed it since has another epoch or state there.
+                    let mine = sqlx::query!(
+                        "SELECT send_id FROM mail.send
+                         WHERE send_id = $1 AND state = 'attempting' AND epoch = $2 AND attempts = $3 FOR UPDATE",
+                        picked.send_id,
+                        picked.epoch,
+                        picked.attempts,
+                    )
+                    .fetch_optional(&mut *tx)
+                    .await?;
+                    if mine.is_none() {
+                        return Ok(false);
+                    }
+                    settle(tx, &picked, &result, subject).await?;
+                    Ok(true)
+                })
+            })
+            .await
+    }
+
+    /// What an earlier owner left `attempting` may have been sent: `unknown`, each with its report. Answers how many.
+    ///
+    /// # Errors
+    /// `STALE_EPOCH`; database errors.
+    pub async fn recover(&self, account: &str, lease: &Lease, unknown_retry: Duration) -> Result<usize, Error> {
+        let subject = self.subjects.handover(StreamKind::Delivery, "email", account)?;
+        let (account, lease) = (account.to_owned(), lease.clone());
+        self.db
+            .transaction(move |tx| {
+                let (account, lease, subject) = (account.clone(), lease.clone(), subject.clone());
+                Box::pin(async move {
+                    lease::guard(tx, &lease).await?;
+                    let left = left_behind(tx, &account, lease.epoch).await?;
+                    for picked in &left {
+                        let reply = || Reply::local("the attempt was cut off; it may have been sent");
+                        let outcomes =
+                            picked.recipients.iter().map(|one| (one.position, Outcome::Unknown(reply()))).collect();
+                        let result = AttemptResult { outcomes, unknown_retry, jitter: 0.0 };
+                        settle(tx, picked, &result, subject.clone()).await?;
+                    }
+                    Ok(left.len())
+                })
+            })
+            .await
+    }
+}
+
+async fn take_one(tx: &mut PgConnection, envelope: &OutboundEnvelope) -> Result<(), Error> {
+    let invalid = || Error::corrupt("SEND_INVALID", "a send has no mail, no recipient or no valid ids");
+    let (Ok(send_id), Ok(key)) = (Uuid::try_parse(&envelope.send_id), Uuid::try_parse(&envelope.conversation_key))
+    else {
+        return Err(invalid());
+    };
+    let Some(outbound_envelope::Content::Email(email)) = &envelope.content else { return Err(invalid()) };
+    let recipients = compose::recipients(email);
+    if recipients.is_empty() || envelope.sequence < 1 || !hilo_kit::nats::is_token(&envelope.account_key) {
+        return Err(invalid());
+    }
+    let traceparent = (!envelope.traceparent.is_empty()).then_some(envelope.traceparent.as_str());
+    let inserted = sqlx::query!(
+        "INSERT INTO mail.send (send_id, account_key, conversation_key, sequence, envelope, traceparent)
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        send_id,
+        envelope.account_key,
+        key,
+        envelope.sequence,
+        envelope.encode_to_vec(),
+        traceparent,
+    )
+    .execute(&mut *tx)
+    .await?;
+    if inserted.rows_affected() == 0 {
+        return Err(Error::corrupt("SEND_PLACE_TAKEN", "another send has this id or place in its conversation"));
+    }
+    let positions: Vec<i16> = (0i16..).take(recipients.len()).collect();
+    sqlx::query!(
+        "INSERT INTO mail.recipient (send_id, position, address)
+         SELECT $1, r.position, r.address FROM unnest($2::smallint[], $3::text[]) AS r (position, address)",
+        send_id,
+        &positions,
+        &recipients,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn begin(tx: &mut PgConnection, account: &str, epoch: i64, limit: i64) -> Result<Vec<Picked>, Error> {
+    let rows = sqlx::query!(
+        r#"WITH due AS (
+               SELECT s.send_id FROM mail.send s
+               WHERE s.account_key = $1 AND s.next_at <= now()
+                 AND (s.sequence = 1 OR s.attempts > 0
+                      OR EXISTS (SELECT 1 FROM mail.send b
+                                 WHERE b.conversation_key = s.conversation_key AND b.sequence = s.sequence - 1)
+                      OR EXISTS (SELECT 1 FROM kit.dead_letter d
+                                 WHERE d.consumer = 'email-sender' AND d.headers::jsonb @> jsonb_build_array(
+                                     jsonb_build_array('Hilo-Key', s.conversation_key::text),
+                                     jsonb_build_array('Hilo-Sequence', (s.sequence - 1)::text))))
+                 AND NOT EXISTS (SELECT 1 FROM mail.send e
+                                 WHERE e.conversation_key = s.conversation_key AND e.sequence < s.sequence
+                                   AND (e.attempts = 0 OR (e.attempts = 1 AND e.state = 'attempting')))
+               ORDER BY s.next_at, s.sequence LIMIT $3 FOR UPDATE OF s SKIP LOCKED)
+           UPDATE mail.send s
+           SET state = 'attempting', epoch = $2, attempts = attempts + 1, next_at = NULL, changed_at = now()
+           FROM due WHERE s.send_id = due.send_id
+           RETURNING s.send_id, s.conversation_key, s.envelope, s.traceparent, s.attempts,
+                     extract(epoch FROM now() - s.taken_at)::float8 AS "age!""#,
+        account,
+        epoch,
+        limit,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let mut begun = Vec::with_capacity(rows.len());
+    for row in rows {
+        let recipients = sqlx::query_as!(
+            PickedRecipient,
+            "UPDATE mail.recipient SET state = 'attempting' WHERE send_id = $1 AND retry
+             RETURNING position, address, maybe_sent",
+            row.send_id,
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        begun.push(Picked {
+            send_id: row.send_id,
+            conversation_key: row.conversation_key,
+            account_key: account.to_owned(),
+            envelope: decode(&row.envelope)?,
+            traceparent: row.traceparent,
+            attempts: row.attempts,
+            epoch,
+            age: Duration::from_secs_f64(row.age.max(0.0)),
+            recipients,
+        });
+    }
+    Ok(begun)
+}
+
+async fn left_behind(tx: &mut PgConnection, account: &str, epoch: i64) -> Result<Vec<Picked>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT send_id, conversation_key, envelope, traceparent, attempts, epoch AS "epoch!",
+                  extract(epoch FROM now() - taken_at)::float8 AS "age!"
+           FROM mail.send WHERE account_key = $1 AND state = 'attempting' AND epoch < $2
+           ORDER BY conversation_key, sequence FOR UPDATE"#,
+        account,
+        epoch,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let mut left = Vec::with_capacity(rows.len());
+    for row in rows {
+        let recipients = sqlx::query_as!(
+            PickedRecipient,
+            "SELECT position, address, maybe_sent FROM mail.recipient WHERE send_id = $1 AND state = 'attempting'",
+            row.send_id,
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        left.push(Picked {
+            send_id: row.send_id,
+            conversation_key: row.conversation_key,
+            account_key: account.to_owned(),
+            envelope: decode(&row.envelope)?,
+            traceparent: row.traceparent,
+            attempts: row.attempts,
+            epoch: row.epoch,
+            age: Duration::from_secs_f64(row.age.max(0.0)),
+            recipients,
+        });
+    }
+    Ok(left)
+}
+
+fn decode(bytes: &[u8]) -> Result<OutboundEnvelope, Error> {
+    OutboundEnvelope::decode(bytes)
+        .map_err(|error| Error::corrupt("SEND_UNREADABLE", "a stored send cannot be read").with_source(error))
+}
+
+/// Decides and writes every recipient that took part, then the whole, then the report.
+async fn settle(
+    tx: &mut PgConnection,
+    picked: &Picked,
+    result: &AttemptResult,
+    subject: String,
+) -> Result<(), Error> {
+    let mut pause: Option<Duration> = None;
+    for recipient in &picked.recipients {
+        let outcome = result.outcomes.iter().find(|(position, _)| *position == recipient.position);
+        // A recipient without an outcome was not reached: the attempt ended before its turn.
+        let outcome = outcome.map_or_else(|| Outcome::NotYet(Reply::local("not tried")), |(_, outcome)| outcome.clone());
+        let next = send::next(
+            outcome,
+            Attempted {
+                maybe_sent: recipient.maybe_sent,
+                attempts: picked.attempts.unsigned_abs(),
+                age: picked.age,
+                unknown_retry: result.unknown_retry,
+            },
+            result.jitter,
+        );
+        write_recipient(tx, picked.send_id, recipient.position, &next).await?;
+        pause = match (pause, next.retry_after) {
+            (Some(known), Some(new)) => Some(known.min(new)),
+            (known, new) => known.or(new),
+        };
+    }
+    let recipients = recipients(tx, picked.send_id).await?;
+    let states: Vec<RecipientState> = recipients.iter().map(|(_, state, _)| *state).collect();
+    let whole = send::whole(&states);
+    sqlx::query!(
+        "UPDATE mail.send SET state = $2, epoch = NULL, changed_at = now(),
+             next_at = CASE WHEN $3::float8 IS NULL THEN NULL ELSE now() + make_interval(secs => $3::float8) END
+         WHERE send_id = $1",
+        picked.send_id,
+        whole.as_str(),
+        pause.map(|pause| pause.as_secs_f64()),
+    )
+    .execute(&mut *tx)
+    .await?;
+    report(tx, picked, whole, recipients, subject).await
+}
+
+async fn write_recipient(tx: &mut PgConnection, send_id: Uuid, position: i16, next: &Next) -> Result<(), Error> {
+    let mut text = crate::domain::text::line(&next.reply.text, send::REPLY_CHARS);
+    crate::domain::text::cut(&mut text, send::REPLY_CHARS);
+    sqlx::query!(
+        "UPDATE mail.recipient SET state = $3, maybe_sent = maybe_sent OR $3 = 'unknown', retry = $4, reply_code = $5,
+             enhanced_code = $6, reply_text = $7
+         WHERE send_id = $1 AND position = $2",
+        send_id,
+        position,
+        next.state.as_str(),
+        next.retry_after.is_some(),
+        i32::from(next.reply.code),
+        next.reply.enhanced,
+        text,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+type Recipient = (String, RecipientState, Reply);
+
+async fn recipients(tx: &mut PgConnection, send_id: Uuid) -> Result<Vec<Recipient>, Error> {
+    let rows = sqlx::query!(
+        "SELECT address, state, reply_code, enhanced_code, reply_text FROM mail.recipient
+         WHERE send_id = $1 ORDER BY position",
+        send_id,
+    )
+    .fetch_all(tx)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let state = RecipientState::parse(&row.state)
+                .ok_or_else(|| Error::corrupt("UNKNOWN_STATE", "a recipient has an unknown state"))?;
+            let code = u16::try_from(row.reply_code).unwrap_or(0);
+            Ok((row.address, state, Reply { code, enhanced: row.enhanced_code, text: row.reply_text }))
+        })
+        .collect()
+}
+
+async fn report(
+    tx: &mut PgConnection,
+    picked: &Picked,
+    whole: RecipientState,
+    recipients: Vec<Recipient>,
+    subject: String,
+) -> Result<(), Error> {
+    let sequence = next_sequence(tx, "delivery", picked.conversation_key).await?;
+    let id = Uuid::now_v7();
+    let traceparent = hilo_kit::telemetry::current_traceparent().or_else(|| picked.traceparent.clone());
+    let envelope = DeliveryEnvelope {
+        report_id: id.to_string(),
+        send_id: picked.send_id.to_string(),
+        account_key: picked.account_key.clone(),
+        conversation_key: picked.conversation_key.to_string(),
+        sequence,
+        state: whole.reported().into(),
+        recipients: recipients
+            .into_iter()
+            .map(|(address, state, reply)| ReportedRecipient {
+                address,
+                state: state.reported().into(),
+                reply_code: i32::from(reply.code),
+                enhanced_code: reply.enhanced,
+                reply_text: reply.text,
+            })
+            .collect(),
+        occurred_at: Some(hilo_kit::clock::to_proto(hilo_kit::db::db_now(tx).await?)),
+        traceparent: traceparent.clone().unwrap_or_default(),
+        attempts: picked.attempts,
+    };
+    let row = OutboxRow {
+        id,
+        stream: StreamKind::Delivery,
+        subject,
+        key: picked.conversation_key,
+        sequence,
+        headers: traceparent.map(|value| (TRACEPARENT.to_owned(), value)).into_iter().collect(),
+        payload: envelope.encode_to_vec(),
+    };
+    outbox::append(tx, &[row]).await
+}
