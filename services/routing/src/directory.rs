@@ -32,7 +32,11 @@ pub async fn follow(
     let (mut known, mut whole_at, mut failing) = (0, Instant::now(), false);
     loop {
         let whole = Instant::now() >= whole_at;
-        let pause = match attention.config(if whole { 0 } else { known }).await {
+        let answer = tokio::select! {
+            answer = attention.config(if whole { 0 } else { known }) => answer,
+            () = stop.cancelled() => return,
+        };
+        let pause = match answer {
             Ok(answer) => {
                 failing = false;
                 if whole {
@@ -56,14 +60,9 @@ pub async fn follow(
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = wanted.notified() => {}
-            changed = changes.changed() => if changed.is_err() {
-                // A fixed directory: nothing more to hear.
-                tokio::time::sleep(pause).await;
-            },
+            // The cache lives as long as its task, which ends with the shutdown.
+            _ = changes.changed() => {}
             () = stop.cancelled() => return,
-        }
-        if stop.is_cancelled() {
-            return;
         }
     }
 }

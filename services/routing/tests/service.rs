@@ -116,6 +116,29 @@ async fn an_unreadable_event_and_a_gap_make_the_attention_be_read_again() -> Res
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn events_that_come_again_change_nothing() -> Result<()> {
+    let rig = Rig::start(truth(&[("ana", 1)])).await?;
+    let replica = rig.replica(RoutingSection::default()).await?;
+    rig.arrives(replica.address, "ana").await?;
+    let first = rig.truth.queue("soporte").await;
+    let queued = rig.truth.state.lock().live[&first].clone();
+    rings(&rig, &first, "ana").await?;
+    rig.truth.open(&first, "ana").await;
+    let opened = rig.truth.state.lock().live[&first].clone();
+    rig.truth.end(&first).await;
+    let attempts = rig.truth.state.lock().attempts;
+    for _ in 0..3 {
+        rig.truth.publish(&opened, EventType::InteractionOpened).await;
+        rig.truth.publish(&queued, EventType::InteractionQueued).await;
+    }
+    // Ana is neither held by a ghost nor offered one.
+    let second = rig.truth.queue("soporte").await;
+    rings(&rig, &second, "ana").await?;
+    assert_eq!(rig.truth.state.lock().attempts, attempts + 1);
+    replica.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn accept_timeout_and_overflow_run_by_stored_instants() -> Result<()> {
     let truth = truth(&[("ana", 5), ("beto", 5)]);
     {

@@ -65,6 +65,8 @@ pub struct Partition {
     reporting: HashSet<Arc<str>>,
     /// Some report failed or was ignored: look at everybody again then.
     recheck_at: Option<Instant>,
+    /// True during that second look.
+    insisting: bool,
     attentions: attentions::Attentions,
     /// Trace contexts of queued items.
     traces: HashMap<InteractionId, String>,
@@ -90,6 +92,7 @@ impl Partition {
             agents: HashMap::new(),
             reporting: HashSet::new(),
             recheck_at: None,
+            insisting: false,
             attentions: attentions::Attentions::default(),
             traces: HashMap::new(),
             sync: sync::SyncState::default(),
@@ -110,7 +113,7 @@ impl Partition {
         self.offers.wake(now);
         if self.recheck_at.is_some_and(|at| at <= now) {
             self.recheck_at = None;
-            self.look_at_everybody(now);
+            self.look_again(now);
         }
         self.sync_if_due(now);
         let deadlines =

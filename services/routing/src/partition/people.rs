@@ -72,6 +72,13 @@ impl Partition {
         }
     }
 
+    /// The second look at those whose report was ignored or lost.
+    pub(super) fn look_again(&mut self, now: Instant) {
+        self.insisting = true;
+        self.look_at_everybody(now);
+        self.insisting = false;
+    }
+
     pub(super) fn look_at_everybody(&mut self, now: Instant) {
         let everybody: Vec<Arc<str>> = self.agents.keys().cloned().collect();
         self.look_at(&everybody, now);
@@ -95,7 +102,10 @@ impl Partition {
                 Presence::Unknown => true,
             };
             if !agrees && self.reporting.insert(key.clone()) {
-                let seen = self.around.board.last_seen(key).unwrap_or(now);
+                // attention-state ignores a report that is older than what it knows. Who is still gone at the second look
+                // is gone as of now, whatever newer sign of life a re-created bucket has forgotten.
+                let insists = self.insisting && presence == Presence::Absent;
+                let seen = self.around.board.last_seen(key).filter(|_| !insists).unwrap_or(now);
                 reports.push(PresenceReport {
                     agent_key: key.to_string(),
                     present: presence == Presence::Present,

@@ -58,6 +58,8 @@ pub struct State {
     pub offered: Vec<Offered>,
     pub refused_epochs: u32,
     pub refused_configs: u32,
+    /// Changes asked for.
+    pub attempts: u32,
     /// Answers BUSY this many times more.
     pub busy: u32,
     pub reports: Vec<(String, bool)>,
@@ -209,6 +211,7 @@ impl Truth {
         epoch: i64,
     ) -> (AssignmentOutcome, Option<(LiveInteraction, EventType)>) {
         let mut state = self.state.lock();
+        state.attempts += 1;
         if state.busy > 0 {
             state.busy -= 1;
             return (AssignmentOutcome::Busy, None);
