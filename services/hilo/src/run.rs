@@ -193,7 +193,8 @@ fn too_new(data: &std::path::Path, error: Error) -> Error {
         return error;
     }
     let data = data.display();
-    let text = format!("{data} was written by a newer Hilo: run that one, or start over with `make clean-data`");
+    let text =
+        format!("{data} was written by a newer Hilo: run that one, or start over with `make clean-data`");
     Error::rejected("SCHEMA_TOO_NEW", text).with_source(error)
 }
 

@@ -91,9 +91,9 @@ impl Service {
         let Some(database) = common.section.database else { return Ok(false) };
         let url = database.url.expose();
         match self {
-            Service::AttentionState => return Err(missing()),
+            Service::AttentionState => hilo_attention_state::migrate(url).await?,
             Service::History => hilo_history::migrate(url).await?,
-            Service::EmailIngest => return Err(missing()),
+            Service::EmailIngest => hilo_email_ingest::migrate(url).await?,
             Service::WhatsappIngest => hilo_whatsapp_ingest::migrate(url).await?,
             Service::Routing => return Ok(false),
         }
@@ -106,10 +106,10 @@ impl Service {
     /// `INVALID_CONFIG` with every problem.
     pub fn check_config(self, file: &Path) -> Result<(), Error> {
         match self {
-            Service::AttentionState => Err(missing()),
+            Service::AttentionState => read(self, file).map(|_: hilo_attention_state::Config| ()),
             Service::Routing => read(self, file).map(|_: hilo_routing::Config| ()),
             Service::History => read(self, file).map(|_: hilo_history::Config| ()),
-            Service::EmailIngest => Err(missing()),
+            Service::EmailIngest => read(self, file).map(|_: hilo_email_ingest::Config| ()),
             Service::WhatsappIngest => read(self, file).map(|_: hilo_whatsapp_ingest::Config| ()),
         }
     }
@@ -121,14 +121,26 @@ impl Service {
     pub async fn run(self, file: &Path, sockets: Sockets, shutdown: Shutdown) -> Result<(), Error> {
         let Sockets { grpc, smtp } = sockets;
         match self {
-            Service::AttentionState => Err(missing()),
+            Service::AttentionState => {
+                let listeners = hilo_attention_state::Listeners { grpc };
+                hilo_attention_state::run(read(self, file)?, listeners, shutdown).await
+            }
             Service::Routing => {
                 hilo_routing::run(read(self, file)?, hilo_routing::Listeners { grpc }, shutdown).await
             }
             Service::History => {
                 hilo_history::run(read(self, file)?, hilo_history::Listeners { grpc }, shutdown).await
             }
-            Service::EmailIngest => { drop(smtp); Err(missing()) }
+            Service::EmailIngest => {
+                let smtp =
+                    smtp.ok_or_else(|| Error::internal("NO_SOCKET", "email-ingest needs a socket for SMTP"))?;
+                hilo_email_ingest::run(
+                    read(self, file)?,
+                    hilo_email_ingest::Listeners { grpc, smtp },
+                    shutdown,
+                )
+                .await
+            }
             Service::WhatsappIngest => {
                 hilo_whatsapp_ingest::run(
                     read(self, file)?,
@@ -221,8 +233,4 @@ async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, Error> {
     bound.map_err(|error| {
         Error::unavailable("PORT_IN_USE", format!("{address} cannot be listened on: {error}"))
     })
-}
-
-fn missing() -> Error {
-    Error::internal("UNIMPLEMENTED", "this service is not there yet")
 }

@@ -51,6 +51,7 @@ fn services(folder: &DataFolder, ports: &Ports, secrets: &Secrets) -> Value {
             "thread_key": secrets.thread_key,
             // The demo's customers live under .example, where nothing can be looked up.
             "resolver": "none",
+            "secrets": folder.mail_secrets(),
             // Passwords of mailboxes that a directory names (`password_secret`), one file each.
             "secrets": folder.root().join("secrets"),
         },

@@ -9,7 +9,9 @@ use hilo_kit::config::{AuthConfig, Secret};
 use hilo_kit::error::Error;
 use hilo_kit::grpc;
 use hilo_proto::directory::v1::directory_service_client::DirectoryServiceClient;
-use hilo_proto::directory::v1::{ApplyDirectoryRequest, GetDirectoryRequest};
+use hilo_proto::directory::v1::ApplyDirectoryRequest;
+use hilo_proto::internal::v1::GetDirectoryRequest;
+use hilo_proto::internal::v1::directory_feed_service_client::DirectoryFeedServiceClient;
 
 use super::folder::{self, DataFolder, unusable};
 use super::ports::Ports;
@@ -40,13 +42,15 @@ pub async fn load_if_empty(folder: &DataFolder, ports: &Ports, secrets: &Secrets
         service_secret: Secret::new(secrets.service_secret.clone()),
     };
     let url = format!("http://127.0.0.1:{}", ports.attention_state());
-    let mut client = DirectoryServiceClient::new(grpc::internal(&url, &ServiceTokens::new(&auth, "hilo"))?);
-    let present = client.get_directory(grpc::with_deadline(GetDirectoryRequest {}, DEADLINE)).await?;
+    let channel = grpc::internal(&url, &ServiceTokens::new(&auth, "hilo"))?;
+    let question = grpc::with_deadline(GetDirectoryRequest { known_version: 0 }, DEADLINE);
+    let present = DirectoryFeedServiceClient::new(channel.clone()).get_directory(question).await?;
     if present.into_inner().directory.is_some_and(|directory| !directory.campaigns.is_empty()) {
         return Ok(false);
     }
     let logins = logins(folder)?;
     let request = ApplyDirectoryRequest { yaml: fill(TEMPLATE, ports, &logins), dry_run: false };
+    let mut client = DirectoryServiceClient::new(channel);
     let answer = client.apply_directory(grpc::with_deadline(request, DEADLINE)).await?.into_inner();
     if answer.errors.is_empty() {
         return Ok(true);

@@ -27,7 +27,9 @@ impl DataFolder {
         let root = fs::canonicalize(path).map_err(|error| unusable(path, error))?;
         let lock = lock(&root)?;
         let folder = Self { root, _lock: lock };
-        for directory in [folder.logs(), folder.run(), folder.objects(), folder.outbox()] {
+        for directory in
+            [folder.logs(), folder.run(), folder.objects(), folder.outbox(), folder.mail_secrets()]
+        {
             make_private_directory(&directory)?;
         }
         Ok(folder)
@@ -56,6 +58,11 @@ impl DataFolder {
     /// Mail that the stack's own mailbox server received.
     pub fn outbox(&self) -> PathBuf {
         self.root.join("outbox")
+    }
+
+    /// One file per secret that the directory names (`password_secret`), put there by its owner.
+    pub fn mail_secrets(&self) -> PathBuf {
+        self.root.join("secrets")
     }
 
     /// Logs of this process, of PostgreSQL and of nats-server.
