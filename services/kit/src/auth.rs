@@ -15,6 +15,7 @@ use tonic::{Request, Status};
 use uuid::Uuid;
 
 use crate::config::{AuthConfig, Secret};
+use crate::directory::DirectoryCache;
 use crate::error::Error;
 
 /// `aud` of users' tokens.
@@ -61,6 +62,7 @@ struct Claims {
 #[derive(Clone)]
 pub struct Verifier {
     shared: Arc<VerifierKeys>,
+    directory: Option<DirectoryCache>,
 }
 
 struct VerifierKeys {
@@ -104,7 +106,14 @@ impl Verifier {
             service_key: DecodingKey::from_secret(config.service_secret.expose().as_bytes()),
             service_rules: rules(Algorithm::HS256, &config.issuer, SERVICE_AUDIENCE),
         };
-        Ok(Self { shared: Arc::new(keys) })
+        Ok(Self { shared: Arc::new(keys), directory: None })
+    }
+
+    /// Refuses revoked tokens and those of deactivated users as well, once a directory was read.
+    #[must_use]
+    pub fn with_directory(mut self, directory: DirectoryCache) -> Self {
+        self.directory = Some(directory);
+        self
     }
 
     /// Verifies a bearer token.
@@ -130,6 +139,16 @@ impl Verifier {
         }
     }
 
+    fn refuse_revoked(&self, principal: &Principal) -> Result<(), Error> {
+        let (Principal::User { key, token_id, .. }, Some(directory)) = (principal, &self.directory) else {
+            return Ok(());
+        };
+        match directory.current().is_revoked(key, &token_id.to_string()) {
+            true => Err(Error::unauthenticated("the token was revoked")),
+            false => Ok(()),
+        }
+    }
+
     /// Reads `authorization: Bearer …`; no header is an anonymous caller, a bad one is refused.
     ///
     /// # Errors
@@ -139,6 +158,7 @@ impl Verifier {
             let token = header.to_str().ok().and_then(|text| text.strip_prefix("Bearer "));
             let token = token.ok_or_else(|| Error::unauthenticated("authorization must be a bearer token"))?;
             let principal = self.verify(token)?;
+            self.refuse_revoked(&principal)?;
             request.extensions_mut().insert(principal);
         }
         Ok(request)
@@ -446,6 +466,23 @@ mod tests {
         request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
         let request = setup.verifier.check(request).unwrap();
         assert_eq!(require_user(&request).unwrap(), "ana");
+        let revoked = [match principal(&request) {
+            Some(Principal::User { token_id, .. }) => token_id.to_string(),
+            _ => panic!("a user"),
+        }];
+        let ana = crate::directory::User { key: "ana".into(), active: true, ..Default::default() };
+        let literal = hilo_proto::directory::v1::Directory { users: vec![ana], ..Default::default() };
+        let with = |revoked: &[String]| {
+            let directory = crate::directory::Directory::new(1, literal.clone(), revoked.iter().cloned());
+            setup.verifier.clone().with_directory(DirectoryCache::fixed(directory))
+        };
+        let again = || {
+            let mut again = Request::new(());
+            again.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+            again
+        };
+        assert!(with(&[]).check(again()).is_ok());
+        assert_eq!(with(&revoked).check(again()).unwrap_err().code(), tonic::Code::Unauthenticated);
         assert_eq!(require_service(&request).unwrap_err().reason(), "SERVICE_REQUIRED");
     }
 }

@@ -18,6 +18,13 @@ pub async fn point(name: &str) {
     }
 }
 
+/// The point `<owner>.<step>`, for code that works on behalf of several owners; the name is only built in fault tests.
+pub async fn point_of(owner: &str, step: &str) {
+    if let Some(directory) = DIRECTORY.as_deref() {
+        stop_if_armed(directory, &format!("{owner}.{step}")).await;
+    }
+}
+
 async fn stop_if_armed(directory: &Path, name: &str) {
     let armed = directory.join(format!("{name}.armed"));
     let reached = directory.join(format!("{name}.reached"));

@@ -10,7 +10,7 @@ use super::ConsumerSpec;
 use crate::clock;
 use crate::error::Error;
 use crate::lifecycle::Shutdown;
-use crate::nats::Nats;
+use crate::nats::{Nats, StreamKind};
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
 const EXPIRES: Duration = Duration::from_secs(20);
@@ -66,7 +66,7 @@ impl Puller {
     async fn pull(&self, failures: &mut u32) -> Result<(), Error> {
         let mut connections = self.nats.connections();
         connections.mark_unchanged();
-        self.nats.ensure_streams(&[self.spec.stream]).await?;
+        self.nats.ensure_streams(&[self.spec.stream, StreamKind::Dead]).await?;
         let consumer = self.nats.ensure_consumer(&self.spec.settings()).await?;
         let broken = |error| Error::unavailable("PULL_FAILED", "the pull could not be started").with_source(error);
         let mut pulling = consumer

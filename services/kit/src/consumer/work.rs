@@ -139,7 +139,7 @@ impl Worker {
             fates.extend(self.judge(&fresh, outcomes));
             all.extend(fresh);
         }
-        fault::point("consumer.before_ack").await;
+        fault::point_of(&self.spec.durable, "before_ack").await;
         self.settle(all, fates).await;
     }
 

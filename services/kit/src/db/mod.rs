@@ -179,6 +179,21 @@ impl Db {
         }
     }
 
+    /// Keeps a readiness condition: on while the database answers.
+    pub fn watch_readiness(&self, condition: crate::health::Condition, shutdown: &crate::lifecycle::Shutdown) {
+        let (db, stop) = (self.clone(), shutdown.clone());
+        shutdown.spawn("database readiness", async move {
+            loop {
+                let answer = db.read(|conn| Box::pin(async move { Ok(sqlx::query("SELECT 1").execute(conn).await.map(drop)?) }));
+                let answers = tokio::time::timeout(Duration::from_secs(3), answer).await;
+                condition.set(matches!(answers, Ok(Ok(()))));
+                if !stop.sleep(Duration::from_secs(2)).await {
+                    return;
+                }
+            }
+        });
+    }
+
     /// A session of its own outside of the pool, with the same settings, for long-lived work.
     ///
     /// # Errors

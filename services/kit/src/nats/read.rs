@@ -27,6 +27,9 @@ impl Nats {
     /// # Errors
     /// `NATS_UNAVAILABLE`.
     pub async fn id_at(&self, kind: StreamKind, sequence: u64) -> Result<Option<Uuid>, Error> {
+        if sequence == 0 {
+            return Ok(None);
+        }
         let name = self.subjects().stream(kind);
         let away = |text: &'static str| move |error: Box<dyn std::error::Error + Send + Sync>| {
             Error::unavailable("NATS_UNAVAILABLE", text).with_source(error)

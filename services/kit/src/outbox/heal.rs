@@ -159,13 +159,13 @@ async fn restore(nats: &Nats, config: &RelayConfig) -> Result<(), Error> {
 }
 
 #[derive(FromRow)]
-struct Logged {
-    id: Uuid,
-    day: Date,
-    position: i64,
-    key: Uuid,
-    sequence: i64,
-    pending: bool,
+pub(super) struct Logged {
+    pub id: Uuid,
+    pub day: Date,
+    pub position: i64,
+    pub key: Uuid,
+    pub sequence: i64,
+    pub pending: bool,
 }
 
 /// Puts back every event row of the partition that the stream lost. Nothing of the partition may be publishing.
@@ -258,7 +258,7 @@ async fn page(db: &Db, partition: i16, after: i64) -> Result<Vec<Logged>, Error>
     .await
 }
 
-async fn requeue(db: &Db, lease: &Lease, partition: i16, rows: Vec<Logged>) -> Result<(), Error> {
+pub(super) async fn requeue(db: &Db, lease: &Lease, partition: i16, rows: Vec<Logged>) -> Result<(), Error> {
     if rows.is_empty() {
         return Ok(());
     }

@@ -6,7 +6,10 @@
 //! when the stream lost them; hand-over rows stay until their reader's commit is known.
 
 mod append;
+#[cfg(test)]
+mod fence_tests;
 mod heal;
+mod lag;
 mod partitions;
 mod peer;
 mod reconcile;

@@ -167,25 +167,29 @@ impl Reconciler<'_> {
             return Ok(());
         }
         tracing::warn!(stream = %self.stream, rows = rows.len(), "neither reader nor stream has them; publishing again");
-        let (lease, ids) = (self.lease.clone(), rows.iter().map(|row| row.id).collect::<Vec<_>>());
-        self.db
-            .transaction(move |tx| {
-                let (lease, ids) = (lease.clone(), ids.clone());
-                Box::pin(async move {
-                    lease::guard(tx, &lease).await?;
-                    sqlx::query(
-                        "WITH gone AS (DELETE FROM kit.outbox_unconfirmed WHERE id = ANY($1) RETURNING *)
-                         INSERT INTO kit.outbox_pending (id, day, position, partition, stream, key, sequence, round)
-                         SELECT id, day, position, partition, stream, key, sequence, round + 1 FROM gone
-                         ON CONFLICT (id) DO NOTHING",
-                    )
-                    .bind(ids)
-                    .execute(tx)
-                    .await?;
-                    crate::db::mark_appended();
-                    Ok(())
-                })
-            })
-            .await
+        put_back(self.db, self.lease, rows.iter().map(|row| row.id).collect()).await
     }
+}
+
+/// Makes acknowledged rows pending again, to be published under a fresh Msg-Id.
+pub(super) async fn put_back(db: &Db, lease: &Lease, ids: Vec<Uuid>) -> Result<(), Error> {
+    let lease = lease.clone();
+    db.transaction(move |tx| {
+        let (lease, ids) = (lease.clone(), ids.clone());
+        Box::pin(async move {
+            lease::guard(tx, &lease).await?;
+            sqlx::query(
+                "WITH gone AS (DELETE FROM kit.outbox_unconfirmed WHERE id = ANY($1) RETURNING *)
+                 INSERT INTO kit.outbox_pending (id, day, position, partition, stream, key, sequence, round)
+                 SELECT id, day, position, partition, stream, key, sequence, round + 1 FROM gone
+                 ON CONFLICT (id) DO NOTHING",
+            )
+            .bind(ids)
+            .execute(tx)
+            .await?;
+            crate::db::mark_appended();
+            Ok(())
+        })
+    })
+    .await
 }

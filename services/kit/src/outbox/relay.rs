@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::rows::{self, Acked, Pending};
-use super::{PARTITIONS, RelayConfig, heal, partitions, reconcile};
+use super::{PARTITIONS, RelayConfig, heal, lag, partitions, reconcile};
 use crate::clock;
 use crate::db::Db;
 use crate::error::Error;
@@ -48,6 +48,7 @@ impl Relay {
         }
         spawn_wakes(&db, &nats, &config, &wakes, shutdown);
         spawn_upkeep(db.clone(), shutdown);
+        lag::spawn(db.clone(), config.service.clone(), shutdown);
         reconcile::spawn(db, nats, config, holder, shutdown);
     }
 }
@@ -232,7 +233,7 @@ impl Worker {
                 let full = self.fetch(&mut held).await?;
                 next_fetch = Instant::now() + if full { Duration::ZERO } else { self.config.poll };
             }
-            held.start_settling(&self.db, self.partition);
+            held.start_settling(&self.db, &self.config, self.partition);
             let may_fetch = held.ids.len() < MAX_HELD;
             tokio::select! {
                 biased;
@@ -288,7 +289,7 @@ impl Worker {
     fn publish_first(&self, held: &mut Held, key: LaneKey, delay: Duration) {
         let Some(row) = held.lanes.get(&key).and_then(|lane| lane.rows.front()).cloned() else { return };
         let nats = self.nats.clone();
-        let gate = held.events.gate(row.stream);
+        let (gate, config) = (held.events.gate(row.stream), self.config.clone());
         held.publishing.push(Box::pin(async move {
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
@@ -297,9 +298,9 @@ impl Worker {
                 // The sender lives as long as this future's owner.
                 let _ = gate.wait_for(|open| *open).await;
             }
-            fault::point("outbox.before_publish").await;
+            fault::point_of(&config.service, "outbox.before_publish").await;
             let ack = nats.publish(row.subject.clone(), row.header_map(), row.payload.clone()).await;
-            fault::point("outbox.after_publish").await;
+            fault::point_of(&config.service, "outbox.after_publish").await;
             (key, ack.map(|ack| Ack { sequence: ack.sequence, duplicate: ack.duplicate }))
         }));
     }
@@ -355,15 +356,15 @@ impl Worker {
 }
 
 impl Held {
-    fn start_settling(&mut self, db: &Db, partition: i16) {
+    fn start_settling(&mut self, db: &Db, config: &Arc<RelayConfig>, partition: i16) {
         if self.settling.is_some() || self.acked.is_empty() {
             return;
         }
         let acked = std::mem::take(&mut self.acked);
-        let (db, lease) = (db.clone(), self.lease.clone());
+        let (db, lease, config) = (db.clone(), self.lease.clone(), config.clone());
         self.settling = Some(Box::pin(async move {
             let ids = acked.iter().map(|one| one.id).collect();
-            fault::point("outbox.before_settle").await;
+            fault::point_of(&config.service, "outbox.before_settle").await;
             (ids, rows::settle(&db, lease, partition, acked).await)
         }));
     }

@@ -1,5 +1,6 @@
 //! Kit on real parts: a private PostgreSQL (fsync on) and a private nats-server per test.
 
+mod conforming;
 mod consuming;
 mod database;
 mod healing;

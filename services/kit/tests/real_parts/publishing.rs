@@ -136,7 +136,7 @@ async fn a_relay_killed_between_ack_and_delete_loses_nothing() {
     let keys: Vec<Uuid> = (0..8).map(|_| Uuid::now_v7()).collect();
     let mut sequence = 0;
     let mut landed = 0;
-    for point in ["outbox.before_publish", "outbox.after_publish", "outbox.before_settle"] {
+    for point in ["test.outbox.before_publish", "test.outbox.after_publish", "test.outbox.before_settle"] {
         let faults = tempfile::tempdir().unwrap();
         std::fs::write(faults.path().join(format!("{point}.armed")), "").unwrap();
         let mut relay = child(&parts, faults.path());

@@ -1,12 +1,16 @@
 //! gRPC as every service speaks it: server with health, reflection, gRPC-web, keepalive and a bounded stop; client
 //! channels with deadlines, keepalive, a service token and the trace context.
 
+mod cut;
+
 use std::time::Duration;
 
 use http::HeaderValue;
 use rand::Rng;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataValue;
 use tonic::service::{Interceptor, InterceptorLayer, Routes, interceptor::InterceptedService};
 use tonic::transport::{Channel, Endpoint};
@@ -39,12 +43,13 @@ pub struct Server {
     routes: Routes,
     verifier: Option<Verifier>,
     linger: Duration,
+    stop_cap: Duration,
 }
 
 impl Server {
     /// Serves on the listener; health follows `readiness`.
     pub fn new(listener: TcpListener, readiness: Readiness) -> Self {
-        Self { listener, readiness, routes: Routes::default(), verifier: None, linger: Duration::ZERO }
+        Self { listener, readiness, routes: Routes::default(), verifier: None, linger: Duration::ZERO, stop_cap: STOP_CAP }
     }
 
     /// Adds the services; health and reflection come by themselves. Build them with
@@ -66,6 +71,13 @@ impl Server {
     #[must_use]
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
+        self
+    }
+
+    /// How long a stopping server waits for running calls before it cuts them.
+    #[must_use]
+    pub fn stop_cap(mut self, stop_cap: Duration) -> Self {
+        self.stop_cap = stop_cap;
         self
     }
 
@@ -92,13 +104,19 @@ impl Server {
             readiness.stopping();
             tokio::time::sleep(linger).await;
         };
+        let stop_cap = self.stop_cap;
         let cap = async {
             shutdown.cancelled().await;
-            tokio::time::sleep(linger + STOP_CAP).await;
+            tokio::time::sleep(linger + stop_cap).await;
         };
+        // Cancelled when this function returns, whatever the reason.
+        let cutter = CancellationToken::new();
+        let token = cutter.clone();
+        let _cut_at_the_end = cutter.drop_guard();
+        let incoming = TcpListenerStream::new(self.listener).map(move |stream| stream.and_then(|stream| accept(stream, &token)));
         let serving = builder(self.verifier)
             .add_routes(routes)
-            .serve_with_incoming_shutdown(TcpListenerStream::new(self.listener), graceful);
+            .serve_with_incoming_shutdown(incoming, graceful);
         tokio::select! {
             served = serving => served.map_err(|error| {
                 Error::unavailable("GRPC_SERVER", "the gRPC server failed").with_source(error)
@@ -109,6 +127,12 @@ impl Server {
             }
         }
     }
+}
+
+/// tonic's own TCP settings apply only to listeners it binds itself.
+fn accept(stream: TcpStream, token: &CancellationToken) -> std::io::Result<cut::Cuttable> {
+    stream.set_nodelay(true)?;
+    Ok(cut::Cuttable::new(stream, token))
 }
 
 type Layers = tower::layer::util::Stack<
