@@ -114,7 +114,7 @@ impl CloudEvent {
     pub fn line(&self) -> String {
         let mut line = format!(
             "{}  #{}  {:>3}  {:<26}  {}",
-            clean(&self.time),
+            milliseconds(&self.time),
             self.text("/attentionNumber"),
             self.sequence,
             clean(self.name()),
@@ -152,6 +152,15 @@ impl CloudEvent {
             "data": self.data,
         })
     }
+}
+
+/// An instant cut, or filled up, to milliseconds, so that lines stand below each other.
+fn milliseconds(instant: &str) -> String {
+    let text = clean(instant);
+    let (seconds, fraction) =
+        text.trim_end_matches('Z').split_once('.').unwrap_or((text.trim_end_matches('Z'), ""));
+    let fraction: String = fraction.chars().chain("000".chars()).take(3).collect();
+    format!("{seconds}.{fraction}Z")
 }
 
 /// What a sequence says beside the one before it.
@@ -297,7 +306,7 @@ mod tests {
     fn event(sequence: u64) -> CloudEvent {
         CloudEvent {
             kind: "hilo.attention.v1.interaction_offered".to_owned(),
-            time: "2026-11-21T21:14:03.123Z".to_owned(),
+            time: "2026-11-21T21:14:03.12345Z".to_owned(),
             subject: "att".to_owned(),
             sequence,
             data: serde_json::json!({
@@ -314,6 +323,8 @@ mod tests {
             event(3).line(),
             "2026-11-21T21:14:03.123Z  #5804    3  interaction_offered         soporte  interaction queued  offered to ana"
         );
+        assert_eq!(milliseconds("2026-11-21T21:14:03Z"), "2026-11-21T21:14:03.000Z");
+        assert_eq!(milliseconds("2026-11-21T21:14:03.5Z"), "2026-11-21T21:14:03.500Z");
         assert_eq!(event(3).structured()["sequence"], "00000000000000000003");
     }
 

@@ -263,6 +263,7 @@ impl<C: DeskCalls> Driver<C> {
     async fn reply(&mut self, text: &str, all: bool) -> Result<(), Failure> {
         let interaction_id = self.current_id()?;
         let message = self.calls.reply(&interaction_id, text, all).await?;
+        self.list.replied(&interaction_id);
         let to: Vec<String> = message.to.iter().map(|to| clean(&to.address)).collect();
         self.output.line(format!("replied to {}: <{}>", to.join(", "), clean(&message.internet_message_id)))
     }

@@ -30,6 +30,8 @@ pub struct DeskList {
     items: BTreeMap<String, DeskItem>,
     removed: BTreeMap<String, i64>,
     numbers: BTreeMap<String, u32>,
+    /// Own replies whose item has not come back yet, by interaction.
+    own_replies: BTreeMap<String, i32>,
     counters: DeskCounters,
     complete: bool,
 }
@@ -113,8 +115,17 @@ impl DeskList {
         let Some(before) = before else {
             return is_queued(item).then_some(Notice::Queued(number));
         };
-        let wrote = !is_queued(item) && item.message_count > before.message_count;
-        wrote.then_some(Notice::Message(number))
+        let more = item.message_count.saturating_sub(before.message_count).max(0);
+        let own = self.own_replies.remove(&item.interaction_id).unwrap_or_default();
+        if own > more {
+            self.own_replies.insert(item.interaction_id.clone(), own - more);
+        }
+        (!is_queued(item) && more > own).then_some(Notice::Message(number))
+    }
+
+    /// The agent has replied: one message more in this item is no news.
+    pub fn replied(&mut self, interaction_id: &str) {
+        *self.own_replies.entry(interaction_id.to_owned()).or_default() += 1;
     }
 
     /// The number of an item in this session; it never changes and is never used again.
@@ -233,6 +244,13 @@ mod tests {
         assert_eq!(list.apply(Update::Item(item("a", 4, Open, false))), vec![]);
         let wrote = DeskItem { message_count: 2, ..item("a", 5, Open, false) };
         assert_eq!(list.apply(Update::Item(wrote)), vec![Notice::Message(1)]);
+        list.replied("a");
+        let status_only = DeskItem { message_count: 2, ..item("a", 6, Open, false) };
+        assert_eq!(list.apply(Update::Item(status_only)), vec![]);
+        let own = DeskItem { message_count: 3, ..item("a", 7, Open, false) };
+        assert_eq!(list.apply(Update::Item(own)), vec![]);
+        let hers = DeskItem { message_count: 4, ..item("a", 8, Open, false) };
+        assert_eq!(list.apply(Update::Item(hers)), vec![Notice::Message(1)]);
         assert_eq!(list.apply(Update::Item(item("b", 1, Queued, true))), vec![Notice::Ringing(2)]);
         assert_eq!(list.apply(removal("b", 2)), vec![Notice::Left(2)]);
     }

@@ -5,7 +5,7 @@ use hilo_proto::attention::v1::ListMessagesRequest;
 use super::super::clock::{Clock, demand, until};
 use super::super::customers::answer;
 use super::super::overlay::BY_IMAP;
-use super::evidence::{Case, SOON};
+use super::evidence::{Case, SOON, short};
 use super::stage::Play;
 use crate::cli::Failure;
 use crate::cli::desk::remote::DeskCalls as _;
@@ -35,7 +35,7 @@ pub async fn reply_and_answer(
             let thread = thread(maria).await?;
             let newest = thread.last();
             let same = newest.is_some_and(|message| {
-                message.text.contains(ANSWER) && message.internet_message_id == mail.message_id
+                message.text.contains(ANSWER) && message.internet_message_id == short(&mail.message_id)
             });
             demand(same, "the thread's newest message is another")?;
             demand(item.attention_id == maria.item.attention_id, "it is another attention")?;
@@ -63,7 +63,7 @@ async fn reply(play: &Play<'_>, maria: &Case<'_>) -> Result<(Received, String), 
     demand(mail.from == super::super::overlay::address(BY_IMAP), format!("From {}", mail.from))?;
     let evidence = format!(
         "aiosmtpd received <{}>, In-Reply-To and References name María's mail, body as written",
-        mail.message_id
+        short(&mail.message_id)
     );
     Ok((mail, evidence))
 }

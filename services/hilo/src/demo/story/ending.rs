@@ -8,7 +8,7 @@ use lettre::address::Envelope;
 use super::super::clock::{Clock, demand};
 use super::super::customers::answer;
 use super::super::overlay::REQUIRED_FIELD;
-use super::evidence::{Case, Cases, SOON, of_customer, open, ringing, state_of};
+use super::evidence::{Case, Cases, SOON, of_customer, open, ringing, short, state_of};
 use super::stage::Play;
 use crate::cli::Failure;
 use crate::cli::desk::remote::DeskCalls as _;
@@ -118,7 +118,10 @@ pub async fn serve_the_others(
                 demand(mail.text.contains(&text), "the text arrived otherwise than the agent wrote it")?;
                 demand(mail.in_reply_to == [case.message_id.clone()], "In-Reply-To names another mail")?;
                 let closed = close(case).await?;
-                Ok(((), format!("aiosmtpd received <{}>; attention #{closed} is closed", mail.message_id)))
+                Ok((
+                    (),
+                    format!("aiosmtpd received <{}>; attention #{closed} is closed", short(&mail.message_id)),
+                ))
             })
             .await?;
     }

@@ -81,3 +81,10 @@ pub async fn state_of(
         .ok_or_else(|| Failure::new(Exit::Failed, "NOT_AS_PROMISED", "the interaction is not listed"))?;
     Ok(InteractionState::try_from(interaction.state).unwrap_or(InteractionState::Unspecified))
 }
+
+/// A Message-ID of ours short enough for a line: its beginning and its domain; the keyed token is in between.
+pub fn short(message_id: &str) -> String {
+    let (local, domain) = message_id.rsplit_once('@').unwrap_or((message_id, ""));
+    let begin: String = local.chars().take(13).collect();
+    format!("{begin}…@{domain}")
+}
