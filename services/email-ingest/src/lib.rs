@@ -23,3 +23,11 @@ pub mod transport;
 
 pub use config::{Config, Section};
 pub use run::{Listeners, main, migrate, run};
+
+/// The handler behind the consumer `email-sender`, for the conformance suite.
+pub fn sending_consumer(
+    db: hilo_kit::db::Db,
+    subjects: hilo_kit::nats::Subjects,
+) -> std::sync::Arc<dyn hilo_kit::consumer::BatchHandler> {
+    consumer::SendIntake::new(store::Store::new(db, subjects))
+}

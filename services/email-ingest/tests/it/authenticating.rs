@@ -1,0 +1,80 @@
+//! What becomes of senders: real, forged, and those whose domain cannot be asked.
+
+use hilo_email_ingest::config::ResolverChoice;
+use hilo_proto::directory::v1::Account;
+use hilo_proto::inbound::v1::{DmarcResult, ThreadingEvidence};
+
+use crate::dns::{Known, NameServer};
+use crate::rig::{Rig, Setup, VENTAS, account};
+
+fn text(text: &str) -> Known {
+    Known::Txt(text.to_owned())
+}
+
+async fn rig(table: &[(&str, Known)]) -> (Rig, NameServer) {
+    let names = NameServer::start(table).await;
+    let trusting = Account { accept_unauthenticated_replies: true, ..account("soporte") };
+    let setup = Setup {
+        accounts: vec![account("ventas"), trusting],
+        resolver: ResolverChoice::Servers(vec![names.at]),
+        ..Setup::default()
+    };
+    (Rig::start(setup).await, names)
+}
+
+async fn evidence(rig: &mut Rig, from: &str, id: &str) -> ThreadingEvidence {
+    let raw = format!(
+        "From: {from}\r\nTo: {VENTAS}\r\nCc: evil@attacker.example\r\nMessage-ID: <{id}@x.example>\r\n\
+         In-Reply-To: <known@hilo.example>\r\nReferences: <known@hilo.example>\r\n\r\nHola\r\n"
+    );
+    assert!(rig.mail(&[VENTAS], &raw).await.starts_with("250"));
+    rig.inbound().await.1.evidence.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_sender_fails_an_honest_one_passes_and_silence_is_not_no_policy() {
+    let (mut rig, _names) = rig(&[
+        ("cliente.example", text("v=spf1 ip4:127.0.0.1 -all")),
+        ("_dmarc.cliente.example", text("v=DMARC1; p=none")),
+        ("banco.example", text("v=spf1 -all")),
+        ("_dmarc.banco.example", text("v=DMARC1; p=reject")),
+        ("_dmarc.roto.example", Known::Fails),
+    ])
+    .await;
+    // The envelope sender of every mail here is ana@cliente.example.
+    let honest = evidence(&mut rig, "Ana <ana@cliente.example>", "honest").await;
+    assert_eq!((honest.dmarc(), honest.spf.as_str(), honest.dkim.as_str()), (DmarcResult::Pass, "pass", "none"));
+    assert_eq!(honest.references, vec!["known@hilo.example"]);
+    let forged = evidence(&mut rig, "Banco <soporte@banco.example>", "forged").await;
+    assert_eq!(forged.dmarc(), DmarcResult::Fail);
+    let two = evidence(&mut rig, "ana@cliente.example, soporte@banco.example", "two").await;
+    assert_eq!(two.dmarc(), DmarcResult::Fail);
+    let silent = evidence(&mut rig, "eva@sin-politica.example", "silent").await;
+    assert_eq!(silent.dmarc(), DmarcResult::NoPolicy);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_up_that_fails_for_now_is_tried_again() {
+    let (mut rig, names) = rig(&[
+        ("cliente.example", text("v=spf1 ip4:127.0.0.1 -all")),
+        ("_dmarc.cliente.example", Known::Fails),
+    ])
+    .await;
+    let raw = "From: ana@cliente.example\r\nMessage-ID: <retry@x.example>\r\n\r\nHola\r\n";
+    assert!(rig.mail(&[VENTAS], raw).await.starts_with("250"));
+    assert!(rig.nothing_inbound().await);
+    names.set("_dmarc.cliente.example", text("v=DMARC1; p=reject"));
+    assert_eq!(rig.inbound().await.1.evidence.unwrap().dmarc(), DmarcResult::Pass);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_switch_of_an_account_travels_with_its_mails_only() {
+    let (mut rig, _names) = rig(&[]).await;
+    let raw = "From: ana@cliente.example\r\nMessage-ID: <switch@x.example>\r\n\r\nHola\r\n";
+    assert!(rig.mail(&[VENTAS, "soporte@hilo.example"], raw).await.starts_with("250"));
+    for _ in 0..2 {
+        let (envelope, email) = rig.inbound().await;
+        let accepted = email.evidence.unwrap().unauthenticated_replies_accepted;
+        assert_eq!(accepted, envelope.account_key == "soporte");
+    }
+}

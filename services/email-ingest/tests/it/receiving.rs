@@ -1,0 +1,130 @@
+//! From SMTP to INBOUND.
+
+use hilo_kit::grpc;
+use hilo_kit::ids::Uuid;
+use hilo_kit::thread_token;
+use hilo_proto::inbound::v1::{DmarcResult, MailClass};
+use hilo_proto::internal::v1::dead_letter_service_client::DeadLetterServiceClient;
+use hilo_proto::internal::v1::{DeadLetterState, ListDeadLettersRequest, ReplayDeadLetterRequest};
+use hilo_test_support::eventually;
+use std::time::Duration;
+
+use crate::rig::{Rig, Setup, THREAD_KEY, VENTAS};
+
+fn mail(id: &str, subject: &str) -> String {
+    format!(
+        "From: Ana <Ana@cliente.example>\r\nTo: {VENTAS}\r\nSubject: {subject}\r\nMessage-ID: <{id}@cliente.example>\r\n\r\nHola\r\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_is_handed_over_once_with_its_evidence_in_the_order_of_its_author() {
+    let mut rig = Rig::start(Setup::default()).await;
+    let attention = Uuid::now_v7();
+    let to = thread_token::plus_address(VENTAS, &thread_token::make(THREAD_KEY.as_bytes(), attention)).unwrap();
+    assert!(rig.mail(&[&to], &mail("m1", "¿uno?")).await.starts_with("250"));
+    // The sender did not hear the answer and sends the same bytes again.
+    assert!(rig.mail(&[&to], &mail("m1", "¿uno?")).await.starts_with("250"));
+    for number in 2..=6 {
+        assert!(rig.mail(&[VENTAS], &mail(&format!("m{number}"), "más")).await.starts_with("250"));
+    }
+    let (first, email) = rig.inbound().await;
+    assert_eq!((first.account_key.as_str(), first.sequence), ("ventas", 1));
+    assert_eq!((email.subject.as_str(), email.text.as_str()), ("¿uno?", "Hola"));
+    assert_eq!(email.envelope_recipients, vec![to]);
+    assert_eq!(email.mail_class(), MailClass::Human);
+    let evidence = email.evidence.unwrap();
+    assert_eq!(evidence.token_attention_ids, vec![attention.to_string()]);
+    // Without a resolver nothing is known, and that is not "no policy".
+    assert_eq!(evidence.dmarc(), DmarcResult::Unspecified);
+    assert!(!evidence.unauthenticated_replies_accepted);
+    for number in 2..=6 {
+        let (envelope, email) = rig.inbound().await;
+        assert_eq!(envelope.conversation_key, first.conversation_key);
+        assert_eq!((envelope.sequence, email.message_id), (number, format!("m{number}@cliente.example")));
+    }
+    assert!(rig.nothing_inbound().await);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_for_two_accounts_is_two_and_large_files_go_by_content() {
+    let mut rig = Rig::start(Setup::default()).await;
+    let file = "QUJD".repeat(150_000);
+    let raw = format!(
+        "From: ana@cliente.example\r\nMessage-ID: <big@cliente.example>\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n\
+         --b\r\n\r\nver adjunto\r\n--b\r\nContent-Type: application/pdf; name=\"a.pdf\"\r\n\
+         Content-Transfer-Encoding: base64\r\n\r\n{file}\r\n--b--\r\n"
+    );
+    let reply = rig.mail(&[VENTAS, "soporte@hilo.example", "nadie@hilo.example"], &raw).await;
+    assert!(reply.starts_with("250"), "{reply}");
+    let mut accounts = Vec::new();
+    for _ in 0..2 {
+        let (envelope, email) = rig.inbound().await;
+        let attachment = email.attachments.first().unwrap();
+        assert_eq!((attachment.file_name.as_str(), attachment.size_bytes), ("a.pdf", 450_000));
+        accounts.push(envelope.account_key);
+    }
+    accounts.sort();
+    assert_eq!(accounts, vec!["soporte", "ventas"]);
+    assert!(rig.nothing_inbound().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn poison_is_quarantined_visible_and_holds_nobody_up() {
+    let mut rig = Rig::start(Setup::default()).await;
+    let nested: String =
+        (0..80).map(|n| format!("Content-Type: multipart/mixed; boundary=b{n}\r\n\r\n--b{n}\r\n")).collect();
+    let poison = format!("From: Ana <ana@cliente.example>\r\nMessage-ID: <poison@cliente.example>\r\n{nested}");
+    assert!(rig.mail(&[VENTAS], &poison).await.starts_with("250"));
+    assert!(rig.mail(&[VENTAS], &mail("after", "sigue")).await.starts_with("250"));
+    let (envelope, email) = rig.inbound().await;
+    assert_eq!((email.message_id.as_str(), envelope.sequence), ("after@cliente.example", 1));
+    let mut client = DeadLetterServiceClient::new(grpc::internal(&rig.grpc, &rig.tokens).unwrap());
+    let listed = client.list_dead_letters(ListDeadLettersRequest::default()).await.unwrap().into_inner();
+    let letter = listed.dead_letters.first().unwrap().clone();
+    assert_eq!((letter.consumer.as_str(), letter.reason.as_str()), ("email-parser", "MAIL_NESTED_TOO_DEEPLY"));
+    // A replay tries again and, the mail being what it is, makes a new dead letter.
+    let id = letter.dead_letter_id.clone();
+    client.replay_dead_letter(ReplayDeadLetterRequest { dead_letter_id: id.clone() }).await.unwrap();
+    eventually("the replayed mail is quarantined again", Duration::from_secs(10), || {
+        let (mut client, id) = (client.clone(), id.clone());
+        async move {
+            let all = client.list_dead_letters(ListDeadLettersRequest::default()).await.unwrap().into_inner();
+            all.dead_letters.iter().any(|one| one.dead_letter_id != id && one.state() == DeadLetterState::Dead)
+        }
+    })
+    .await
+    .unwrap();
+    assert!(rig.nothing_inbound().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_accepted_before_a_stop_is_handed_over_after_it() {
+    let mut rig = Rig::start(Setup::default()).await;
+    for number in 0..20 {
+        assert!(rig.mail(&[VENTAS], &mail(&format!("s{number}"), "x")).await.starts_with("250"));
+    }
+    rig.stop().await;
+    rig.run().await;
+    for number in 0..20 {
+        let (envelope, email) = rig.inbound().await;
+        assert_eq!((envelope.sequence, email.message_id), (number + 1, format!("s{number}@cliente.example")));
+    }
+    assert!(rig.nothing_inbound().await);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_broker_stream_is_filled_again_without_doubles_in_the_ledger() {
+    let mut rig = Rig::start(Setup::default()).await;
+    assert!(rig.mail(&[VENTAS], &mail("before", "x")).await.starts_with("250"));
+    let (first, _) = rig.inbound().await;
+    rig.nats.kill_9().unwrap();
+    // Mail is taken while the broker is away.
+    assert!(rig.mail(&[VENTAS], &mail("during", "x")).await.starts_with("250"));
+    rig.nats.restart().await.unwrap();
+    let (second, email) = rig.inbound().await;
+    assert_eq!(email.message_id, "during@cliente.example");
+    assert_eq!((second.conversation_key, second.sequence), (first.conversation_key, 2));
+}

@@ -1,0 +1,374 @@
+//! A running service with everything around it: its own database and broker, and a stand-in for attention-state.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::consumer::{PullConsumer, pull};
+use futures::StreamExt;
+use hilo_email_ingest::config::{ImapConfig, ParserConfig, ResolverChoice, SenderConfig, SmtpConfig};
+use hilo_email_ingest::{Config, Listeners, Section};
+use hilo_kit::auth::{Keys, ServiceTokens, Verifier, generate_keys};
+use hilo_kit::config::{
+    DatabaseConfig, Endpoints, GrpcConfig, NatsConfig, ObjectsConfig, Profile, Secret, TelemetryConfig,
+};
+use hilo_kit::db::Db;
+use hilo_kit::error::Error;
+use hilo_kit::health::Readiness;
+use hilo_kit::ids::Uuid;
+use hilo_kit::lifecycle::Shutdown;
+use hilo_kit::nats::{Nats as Broker, StreamKind};
+use hilo_kit::outbox::{HEADER_ID, HEADER_KEY, HEADER_SEQUENCE};
+use hilo_proto::delivery::v1::DeliveryEnvelope;
+use hilo_proto::directory::v1::{Account, Directory, ImapSettings, SmtpSettings};
+use hilo_proto::inbound::v1::{EmailAddress, InboundEmail, InboundEnvelope, inbound_envelope};
+use hilo_proto::internal::v1::directory_feed_service_server::{DirectoryFeedService, DirectoryFeedServiceServer};
+use hilo_proto::internal::v1::{GetDirectoryRequest, GetDirectoryResponse};
+use hilo_proto::outbound::v1::{OutboundEmail, OutboundEnvelope, outbound_envelope};
+use hilo_test_support::{Nats, Postgres};
+use parking_lot::Mutex;
+use prost::Message as _;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tonic::{Request, Response, Status};
+
+pub const THREAD_KEY: &str = "0123456789abcdef0123456789abcdef";
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Address of the account that most tests use.
+pub const VENTAS: &str = "ventas@hilo.example";
+
+/// What a test wants to be different.
+pub struct Setup {
+    pub accounts: Vec<Account>,
+    pub resolver: ResolverChoice,
+    pub unknown_retry_seconds: u64,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            accounts: vec![account("ventas"), account("soporte")],
+            resolver: ResolverChoice::None,
+            unknown_retry_seconds: 1,
+        }
+    }
+}
+
+pub fn account(key: &str) -> Account {
+    Account {
+        key: key.into(),
+        channel: "email".into(),
+        address: format!("{key}@hilo.example"),
+        active: true,
+        ..Account::default()
+    }
+}
+
+pub fn sending_to(port: u16) -> Account {
+    let smtp = SmtpSettings {
+        host: "127.0.0.1".into(),
+        port: port.into(),
+        security: "plain".into(),
+        ..SmtpSettings::default()
+    };
+    Account { smtp: Some(smtp), ..account("ventas") }
+}
+
+pub fn fetching_from(port: u16) -> Account {
+    let imap = ImapSettings {
+        host: "127.0.0.1".into(),
+        port: port.into(),
+        security: "plain".into(),
+        user: "ventas".into(),
+        password_secret: "ventas-imap".into(),
+        mailbox: String::new(),
+    };
+    Account { imap: Some(imap), ..account("ventas") }
+}
+
+#[derive(Clone)]
+struct Feed(Arc<Mutex<(i64, Vec<Account>)>>);
+
+#[tonic::async_trait]
+impl DirectoryFeedService for Feed {
+    async fn get_directory(
+        &self,
+        request: Request<GetDirectoryRequest>,
+    ) -> Result<Response<GetDirectoryResponse>, Status> {
+        let (version, accounts) = self.0.lock().clone();
+        let changed = request.into_inner().known_version != version;
+        let directory = changed.then(|| Directory { accounts, ..Directory::default() });
+        Ok(Response::new(GetDirectoryResponse { version, changed, directory, revoked_token_ids: vec![] }))
+    }
+}
+
+/// Everything around the service, and the service while it runs.
+pub struct Rig {
+    pub nats: Nats,
+    pub broker: Broker,
+    pub db: Db,
+    pub smtp: SocketAddr,
+    pub grpc: String,
+    pub tokens: ServiceTokens,
+    config: Config,
+    secrets: tempfile::TempDir,
+    _objects: tempfile::TempDir,
+    around: Shutdown,
+    running: Option<(Shutdown, tokio::task::JoinHandle<Result<(), Error>>)>,
+    inbound: Option<PullConsumer>,
+    delivery: Option<PullConsumer>,
+}
+
+impl Rig {
+    pub async fn start(setup: Setup) -> Self {
+        hilo_kit::install_crypto();
+        let url = Postgres::shared().await.unwrap().fresh_database().await.unwrap();
+        hilo_email_ingest::migrate(&url).await.unwrap();
+        let nats = Nats::start().await.unwrap();
+        let keys = generate_keys().unwrap();
+        let around = Shutdown::new();
+        let attention_state = feed(&keys, setup.accounts, &around).await;
+        let objects = tempfile::tempdir().unwrap();
+        let secrets = tempfile::tempdir().unwrap();
+        std::fs::write(secrets.path().join("ventas-imap"), "secret").unwrap();
+        let config = config(&url, &nats, &keys, attention_state, objects.path().to_owned(), secrets.path().to_owned(), setup.resolver, setup.unknown_retry_seconds);
+        let broker = Broker::connect(&config.nats).await.unwrap();
+        let streams = [StreamKind::Inbound, StreamKind::Outbound, StreamKind::Delivery];
+        broker.ensure_streams(&streams).await.unwrap();
+        let mut rig = Self {
+            db: Db::connect(&DatabaseConfig::new(url)).await.unwrap(),
+            tokens: ServiceTokens::new(&config.auth, "test"),
+            nats,
+            broker,
+            smtp: SocketAddr::from(([127, 0, 0, 1], 0)),
+            grpc: String::new(),
+            config,
+            secrets,
+            _objects: objects,
+            around,
+            running: None,
+            inbound: None,
+            delivery: None,
+        };
+        rig.run().await;
+        rig
+    }
+
+    /// Starts the service on new ports and waits until it is ready for mail.
+    pub async fn run(&mut self) {
+        let grpc = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let smtp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.smtp = smtp.local_addr().unwrap();
+        self.grpc = format!("http://{}", grpc.local_addr().unwrap());
+        let shutdown = Shutdown::new();
+        let service = hilo_email_ingest::run(self.config.clone(), Listeners { grpc, smtp }, shutdown.clone());
+        self.running = Some((shutdown, tokio::spawn(service)));
+        let started = std::time::Instant::now();
+        loop {
+            let mut client = Client::connect(self.smtp).await;
+            client.say("EHLO rig").await;
+            client.say("MAIL FROM:<>").await;
+            if client.say(&format!("RCPT TO:<{VENTAS}>")).await.starts_with("250") {
+                return;
+            }
+            assert!(started.elapsed() < DEADLINE, "the service did not become ready");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Stops the service; it must end cleanly.
+    pub async fn stop(&mut self) {
+        if let Some((shutdown, running)) = self.running.take() {
+            shutdown.begin();
+            tokio::time::timeout(DEADLINE, running).await.expect("stopped in time").unwrap().unwrap();
+        }
+    }
+
+    pub fn secrets(&self) -> &std::path::Path {
+        self.secrets.path()
+    }
+
+    /// The next mail handed over.
+    pub async fn inbound(&mut self) -> (InboundEnvelope, InboundEmail) {
+        let reader = reader(&self.broker, &mut self.inbound, StreamKind::Inbound).await;
+        let payload = next(&reader, DEADLINE).await.expect("a mail is handed over");
+        let envelope = InboundEnvelope::decode(payload).unwrap();
+        let Some(inbound_envelope::Content::Email(email)) = envelope.content.clone() else { panic!("no mail") };
+        (envelope, email)
+    }
+
+    /// True when no further mail comes within a second.
+    pub async fn nothing_inbound(&mut self) -> bool {
+        let reader = reader(&self.broker, &mut self.inbound, StreamKind::Inbound).await;
+        next(&reader, Duration::from_secs(1)).await.is_none()
+    }
+
+    /// The next report.
+    pub async fn report(&mut self) -> DeliveryEnvelope {
+        let reader = reader(&self.broker, &mut self.delivery, StreamKind::Delivery).await;
+        DeliveryEnvelope::decode(next(&reader, DEADLINE).await.expect("a report")).unwrap()
+    }
+
+    /// True when no further report comes within a second.
+    pub async fn nothing_reported(&mut self) -> bool {
+        let reader = reader(&self.broker, &mut self.delivery, StreamKind::Delivery).await;
+        next(&reader, Duration::from_secs(1)).await.is_none()
+    }
+
+    /// Publishes a send as attention-state's relay does; the message's id is not the send's.
+    pub async fn publish(&self, send: &OutboundEnvelope) {
+        let mut headers = HeaderMap::new();
+        headers.insert(HEADER_ID, Uuid::now_v7().to_string());
+        headers.insert(HEADER_KEY, send.conversation_key.as_str());
+        headers.insert(HEADER_SEQUENCE, send.sequence.to_string());
+        let subject = self.broker.subjects().handover(StreamKind::Outbound, "email", &send.account_key).unwrap();
+        self.broker.publish(subject, headers, send.encode_to_vec().into()).await.unwrap();
+    }
+
+    /// Sends a mail by SMTP; the reply to its content.
+    pub async fn mail(&self, recipients: &[&str], raw: &str) -> String {
+        let mut client = Client::connect(self.smtp).await;
+        client.say("EHLO cliente.example").await;
+        client.say("MAIL FROM:<ana@cliente.example>").await;
+        for recipient in recipients {
+            client.say(&format!("RCPT TO:<{recipient}>")).await;
+        }
+        client.say("DATA").await;
+        let reply = client.say(&format!("{}\r\n.", raw.replace("\r\n.", "\r\n.."))).await;
+        client.say("QUIT").await;
+        reply
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if let Some((shutdown, running)) = self.running.take() {
+            shutdown.begin();
+            running.abort();
+        }
+        self.around.begin();
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "one place puts the configuration together")]
+fn config(
+    url: &str,
+    nats: &Nats,
+    keys: &Keys,
+    attention_state: String,
+    objects: PathBuf,
+    secrets: PathBuf,
+    resolver: ResolverChoice,
+    unknown_retry_seconds: u64,
+) -> Config {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    Config {
+        nats: NatsConfig { url: nats.url(), ..NatsConfig::default() },
+        telemetry: TelemetryConfig::default(),
+        auth: keys.auth_config("hilo"),
+        objects: ObjectsConfig { path: objects, ..ObjectsConfig::default() },
+        endpoints: Endpoints { attention_state, ..Endpoints::default() },
+        profile: Profile::Embedded,
+        section: Section {
+            grpc: GrpcConfig { listen: any },
+            database: DatabaseConfig::new(url),
+            smtp: SmtpConfig {
+                listen: any,
+                hostname: "mx.hilo.example".into(),
+                max_message_bytes: 26_214_400,
+                max_connections: 50,
+                idle_seconds: 30,
+            },
+            thread_key: Secret::new(THREAD_KEY),
+            resolver,
+            secrets: Some(secrets),
+            parser: ParserConfig::default(),
+            sender: SenderConfig { concurrency: 4, reply_seconds: 2, unknown_retry_seconds },
+            imap: ImapConfig { idle_seconds: 60, poll_seconds: 30 },
+        },
+    }
+}
+
+async fn feed(keys: &Keys, accounts: Vec<Account>, around: &Shutdown) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut routes = tonic::service::Routes::builder();
+    routes.add_service(DirectoryFeedServiceServer::new(Feed(Arc::new(Mutex::new((1, accounts))))));
+    let server = hilo_kit::grpc::Server::new(listener, Readiness::new())
+        .add_routes(routes.routes())
+        .authenticate(Verifier::new(&keys.auth_config("hilo")).unwrap());
+    tokio::spawn(server.serve(around.clone()));
+    url
+}
+
+async fn reader(broker: &Broker, known: &mut Option<PullConsumer>, kind: StreamKind) -> PullConsumer {
+    if known.is_none() {
+        let stream = broker.jetstream().get_stream(broker.subjects().stream(kind)).await.unwrap();
+        let settings = pull::Config { durable_name: Some("test".into()), ..pull::Config::default() };
+        *known = Some(stream.create_consumer(settings).await.unwrap());
+    }
+    known.clone().unwrap()
+}
+
+async fn next(reader: &PullConsumer, wait: Duration) -> Option<bytes::Bytes> {
+    let mut batch = reader.fetch().max_messages(1).expires(wait).messages().await.unwrap();
+    let message = batch.next().await?.ok()?;
+    message.ack().await.unwrap();
+    Some(message.payload.clone())
+}
+
+/// A plain SMTP client.
+pub struct Client(BufReader<TcpStream>);
+
+impl Client {
+    pub async fn connect(at: SocketAddr) -> Self {
+        let mut client = Self(BufReader::new(TcpStream::connect(at).await.unwrap()));
+        client.reply().await;
+        client
+    }
+
+    pub async fn say(&mut self, line: &str) -> String {
+        self.0.write_all(format!("{line}\r\n").as_bytes()).await.unwrap();
+        self.reply().await
+    }
+
+    async fn reply(&mut self) -> String {
+        let mut reply = String::new();
+        loop {
+            let mut line = String::new();
+            if self.0.read_line(&mut line).await.unwrap() == 0 {
+                return reply;
+            }
+            reply.push_str(&line);
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return reply;
+            }
+        }
+    }
+}
+
+/// A send from `ventas` to these addresses.
+pub fn send(conversation: Uuid, sequence: i64, to: &[&str]) -> OutboundEnvelope {
+    let send_id = Uuid::now_v7();
+    let address = |address: &str| EmailAddress { address: address.into(), name: String::new() };
+    OutboundEnvelope {
+        send_id: send_id.to_string(),
+        account_key: "ventas".into(),
+        conversation_key: conversation.to_string(),
+        sequence,
+        created_at: Some(hilo_kit::clock::to_proto(hilo_kit::clock::wall())),
+        traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
+        content: Some(outbound_envelope::Content::Email(OutboundEmail {
+            message_id: format!("{send_id}@hilo.example"),
+            from: Some(address(VENTAS)),
+            to: to.iter().map(|one| address(one)).collect(),
+            subject: format!("Respuesta {sequence}"),
+            text: format!("Texto {sequence}\n.\nfin"),
+            in_reply_to: "m1@cliente.example".into(),
+            ..OutboundEmail::default()
+        })),
+    }
+}
