@@ -288,7 +288,6 @@ impl Engine {
 
     fn settle_timers(&mut self) {
         while let Some(slot) = self.touched.pop() {
-            let generation = self.items.generation(slot);
             let Some(item) = self.items.get_mut(slot) else { continue };
             let campaign = self.campaigns.get(item.campaign.0 as usize);
             let wake = campaign.and_then(|campaign| item.wake_at(campaign));
@@ -299,7 +298,7 @@ impl Engine {
                 self.timers.forget(at);
             }
             if let Some(at) = wake {
-                self.timers.push(Timer { at, kind: TimerKind::Item { slot, generation } });
+                self.timers.push(Timer { at, kind: TimerKind::Item { slot } });
             }
         }
         let (items, agents) = (&self.items, &self.agents);
@@ -314,7 +313,7 @@ impl Engine {
             };
             match timer.kind {
                 TimerKind::Hold { agent, channel } => self.release_hold(agent, channel),
-                TimerKind::Item { slot, .. } => self.wake(slot, decisions),
+                TimerKind::Item { slot } => self.wake(slot, decisions),
             }
             self.settle_timers();
         }
@@ -351,10 +350,7 @@ impl Engine {
 /// True while a timer in the heap still means something.
 fn counts(items: &Items, agents: &Agents, timer: &Timer) -> bool {
     match timer.kind {
-        TimerKind::Item { slot, generation } => {
-            items.generation(slot) == generation
-                && items.get(slot).is_some_and(|item| item.timer == Some(timer.at))
-        }
+        TimerKind::Item { slot } => items.get(slot).is_some_and(|item| item.timer == Some(timer.at)),
         TimerKind::Hold { agent, channel } => {
             agents.get(agent).is_some_and(|agent| agent.lane(channel).held_until == Some(timer.at))
         }

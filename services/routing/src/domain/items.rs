@@ -4,17 +4,10 @@ use super::ids::InteractionId;
 use super::index::Index;
 use super::item::Item;
 
-#[derive(Debug, Default)]
-struct Slot {
-    /// Tells the tenants of a slot apart.
-    generation: u32,
-    item: Option<Item>,
-}
-
 /// The items.
 #[derive(Debug, Default)]
 pub(super) struct Items {
-    slots: Vec<Slot>,
+    slots: Vec<Option<Item>>,
     free: Vec<u32>,
     index: Index,
 }
@@ -31,42 +24,36 @@ impl Items {
     }
 
     pub(super) fn get(&self, slot: u32) -> Option<&Item> {
-        self.slots.get(slot as usize)?.item.as_ref()
+        self.slots.get(slot as usize)?.as_ref()
     }
 
     pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Item> {
-        self.slots.get_mut(slot as usize)?.item.as_mut()
-    }
-
-    pub(super) fn generation(&self, slot: u32) -> u32 {
-        self.slots.get(slot as usize).map_or(0, |slot| slot.generation)
+        self.slots.get_mut(slot as usize)?.as_mut()
     }
 
     /// Stores a new item and answers its slot.
     pub(super) fn insert(&mut self, item: Item) -> u32 {
         let Self { slots, free, index } = self;
         let slot = free.pop().unwrap_or_else(|| {
-            slots.push(Slot::default());
+            slots.push(None);
             (slots.len() - 1) as u32
         });
         index.insert(item.interaction.mixed(), slot);
         if let Some(place) = slots.get_mut(slot as usize) {
-            place.item = Some(item);
+            *place = Some(item);
         }
         slot
     }
 
     pub(super) fn remove(&mut self, slot: u32) -> Option<Item> {
         let Self { slots, free, index } = self;
-        let hash = slots.get(slot as usize)?.item.as_ref()?.interaction.mixed();
+        let hash = slots.get(slot as usize)?.as_ref()?.interaction.mixed();
         index.remove(hash, slot);
-        let place = slots.get_mut(slot as usize)?;
-        place.generation = place.generation.wrapping_add(1);
         free.push(slot);
-        place.item.take()
+        slots.get_mut(slot as usize)?.take()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Item)> {
-        self.slots.iter().enumerate().filter_map(|(slot, place)| Some((slot as u32, place.item.as_ref()?)))
+        self.slots.iter().enumerate().filter_map(|(slot, place)| Some((slot as u32, place.as_ref()?)))
     }
 }

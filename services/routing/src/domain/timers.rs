@@ -14,8 +14,9 @@ use super::time::Instant;
 /// What a timer is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum TimerKind {
-    /// An item in a slot; the generation tells its later tenants apart.
-    Item { slot: u32, generation: u32 },
+    /// The item in this slot, if its timer is still set to this instant (a later tenant with a timer for the very same
+    /// instant is woken once too often, which changes nothing).
+    Item { slot: u32 },
     /// The end of an agent's hold.
     Hold { agent: AgentId, channel: Channel },
 }
