@@ -46,13 +46,15 @@ pub struct NatsConfig {
     pub prefix: String,
     /// Path of a `.creds` file, when the server wants one.
     pub credentials: Option<PathBuf>,
+    /// `http://` address of the server's monitoring port, so that its sync setting can be checked in production.
+    pub monitor_url: Option<String>,
     /// Replicas of each stream: 3 in production, 1 on one machine.
     pub replicas: usize,
 }
 
 impl Default for NatsConfig {
     fn default() -> Self {
-        Self { url: "nats://127.0.0.1:8422".into(), prefix: "hilo".into(), credentials: None, replicas: 1 }
+        Self { url: "nats://127.0.0.1:8422".into(), prefix: "hilo".into(), credentials: None, monitor_url: None, replicas: 1 }
     }
 }
 

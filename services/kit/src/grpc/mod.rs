@@ -33,6 +33,8 @@ pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const MAX_CONCURRENT_STREAMS: u32 = 1_000;
+/// Longer than it takes endpoints to propagate, short enough to leave room below the hard cap of the process.
+const PRODUCTION_LINGER: Duration = Duration::from_secs(6);
 /// A stopping server waits this long for running calls, then cuts them: hyper may wait for an hour otherwise.
 const STOP_CAP: Duration = Duration::from_secs(10);
 
@@ -72,6 +74,15 @@ impl Server {
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
         self
+    }
+
+    /// The settings of the profile: in production the server lingers until load balancers have noticed.
+    #[must_use]
+    pub fn profile(self, profile: crate::config::Profile) -> Self {
+        match profile {
+            crate::config::Profile::Embedded => self,
+            crate::config::Profile::Production => self.linger(PRODUCTION_LINGER),
+        }
     }
 
     /// How long a stopping server waits for running calls before it cuts them.

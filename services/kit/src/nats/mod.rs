@@ -3,6 +3,7 @@
 //!
 //! An acknowledgement of JetStream is never durability here; PostgreSQL holds what must not be lost.
 
+mod durability;
 mod read;
 mod streams;
 mod subjects;
@@ -16,6 +17,7 @@ use async_nats::{Client, ConnectOptions, Event, HeaderMap};
 use bytes::Bytes;
 use tokio::sync::watch;
 
+pub use durability::watch_durability;
 pub use streams::{Bucket, ConsumerSettings, Deliver, StreamReport};
 pub use subjects::{StreamKind, Subjects, is_event_name, is_token};
 
@@ -77,9 +79,12 @@ impl Nats {
     /// Refuses a server older than [`MINIMUM_VERSION`].
     ///
     /// # Errors
-    /// `NATS_TOO_OLD`.
+    /// `NATS_TOO_OLD`; `NATS_UNAVAILABLE` before the first connection.
     pub fn check_version(&self) -> Result<(), Error> {
         let version = self.client.server_info().version;
+        if version.is_empty() {
+            return Err(Error::unavailable("NATS_UNAVAILABLE", "the broker was never reached"));
+        }
         if version_at_least(&version, MINIMUM_VERSION) {
             return Ok(());
         }

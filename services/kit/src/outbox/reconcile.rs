@@ -1,7 +1,7 @@
 //! Confirms hand-over rows end to end: what the reader knows is done; what neither the reader knows nor the stream
 //! still holds is published again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,9 +29,10 @@ pub(super) fn spawn(db: Db, nats: Nats, config: Arc<RelayConfig>, holder: String
     let stop = shutdown.clone();
     shutdown.spawn("outbox reconciler", async move {
         let mut failing = false;
+        let mut seen = Seen::default();
         while stop.sleep(config.reconcile_every).await {
             let Some(lease) = keeper.current() else { continue };
-            match round(&db, &nats, &config, &lease).await {
+            match round(&db, &nats, &config, &lease, &mut seen).await {
                 Ok(()) => failing = false,
                 Err(error) => {
                     // The reader or the broker is away; said once.
@@ -52,13 +53,23 @@ struct Unconfirmed {
     published_at: OffsetDateTime,
 }
 
-async fn round(db: &Db, nats: &Nats, config: &RelayConfig, lease: &Lease) -> Result<(), Error> {
+/// The streams as they were when every row was last asked about, whatever its age.
+type Seen = HashMap<StreamKind, Option<String>>;
+
+async fn round(db: &Db, nats: &Nats, config: &RelayConfig, lease: &Lease, seen: &mut Seen) -> Result<(), Error> {
     let mut result = Ok(());
     for (stream, peer) in &config.peers {
+        let incarnation = nats.stream_report(*stream).await?.map(|report| report.incarnation);
+        // A stream made anew has lost what was waiting in it, so nobody waits out the usual time.
+        let fresh = seen.get(stream) != Some(&incarnation);
+        let age = if fresh { Duration::ZERO } else { config.confirm_after };
         let reconciler = Reconciler { db, nats, peer: peer.as_ref(), stream: *stream, lease };
-        // One reader that is away must not keep the others' rows unconfirmed.
-        if let Err(error) = reconciler.run(config.confirm_after).await {
-            result = Err(error);
+        match reconciler.run(age).await {
+            Ok(()) => {
+                seen.insert(*stream, incarnation);
+            }
+            // One reader that is away must not keep the others' rows unconfirmed.
+            Err(error) => result = Err(error),
         }
     }
     result

@@ -253,6 +253,8 @@ impl Worker {
                 () = tokio::time::sleep_until(next_verify) => {}
                 _ = leases.changed() => {}
                 _ = connections.changed() => {
+                    // Another server, or the same one without its data.
+                    held.events.doubt();
                     held.events.close_gate();
                     next_verify = Instant::now();
                 }

@@ -215,3 +215,47 @@ async fn handover_rows_stay_until_the_reader_knows_them_and_go_again_when_nobody
     eventually("all are confirmed", DEADLINE, || async { unconfirmed().await == 0 }).await.unwrap();
     parts.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement: prints rows per second of the relay and of a consumer"]
+async fn how_fast() {
+    let parts = parts().await;
+    let rows = 20_000;
+    let started = std::time::Instant::now();
+    for batch in 0..rows / 200 {
+        append(&parts.db, (0..200).map(|n| inbound(Uuid::now_v7(), i64::from(batch * 200 + n))).collect()).await;
+    }
+    println!("append: {:.0} rows/s, 200 each", f64::from(rows) / started.elapsed().as_secs_f64());
+    let started = std::time::Instant::now();
+    let config = RelayConfig::new("test", [StreamKind::Inbound]);
+    Relay::spawn(parts.db.clone(), parts.nats.clone(), config, &parts.shutdown);
+    all_published(&parts.db).await;
+    println!("relay: {:.0} rows/s", f64::from(rows) / started.elapsed().as_secs_f64());
+    parts.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handover_rows_of_a_wiped_broker_go_again_without_waiting() {
+    let mut parts = parts().await;
+    let peer = Arc::new(Peer::default());
+    let config = RelayConfig {
+        confirm_after: Duration::from_secs(3600),
+        reconcile_every: Duration::from_millis(100),
+        ..RelayConfig::new("test", [StreamKind::Inbound]).peer(StreamKind::Inbound, peer.clone())
+    };
+    Relay::spawn(parts.db.clone(), parts.nats.clone(), config, &parts.shutdown);
+    let rows: Vec<OutboxRow> = (1..=50i64).map(|n| inbound(Uuid::from_u128(u128::from(n.unsigned_abs()) % 7), n)).collect();
+    peer.known.lock().insert(rows[0].id);
+    append(&parts.db, rows).await;
+    all_published(&parts.db).await;
+    parts.server.wipe().unwrap();
+    parts.server.restart().await.unwrap();
+    eventually("all but the known one are in the new stream, in order", DEADLINE, || async {
+        let all = published(&parts.nats, StreamKind::Inbound).await;
+        let mut last = std::collections::HashMap::new();
+        all.len() == 49 && all.iter().all(|(key, sequence, _)| last.insert(*key, *sequence).is_none_or(|before| before < *sequence))
+    })
+    .await
+    .unwrap();
+    parts.stop().await;
+}
