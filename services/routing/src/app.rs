@@ -57,12 +57,12 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
     let (sender, messages) = mpsc::channel(WAITING);
     let readiness = Readiness::new();
     let (rpc, parts) = prepare(&config, sender, &readiness, &inner).await?;
+    let directory = parts.directory.clone();
     parts.start(messages, &inner);
     let mut routes = Routes::builder();
     routes.add_service(RoutingServiceServer::new(rpc));
-    let server = Server::new(listeners.grpc, readiness)
-        .add_routes(routes.routes())
-        .authenticate(Verifier::new(&config.auth)?);
+    let verifier = Verifier::new(&config.auth)?.with_directory(directory);
+    let server = Server::new(listeners.grpc, readiness).add_routes(routes.routes()).authenticate(verifier);
     let served = server.serve(inner.clone()).await;
     inner.drain(HARD_CAP).await;
     if inner.failed() {
