@@ -20,5 +20,8 @@ mod intake;
 mod run;
 mod transport;
 
+#[cfg(test)]
+mod tests;
+
 pub use config::{Config, Section};
 pub use run::{Listeners, SERVICE, main, migrate, run};

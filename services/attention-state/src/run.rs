@@ -113,6 +113,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
     let parts = assemble(&config, &shutdown).await?;
     spawn_outbox(&config, &parts, &shutdown)?;
     spawn_consumers(&parts, &shutdown);
+    crate::assignment::release::spawn(&parts.db, parts.nats.subjects().clone(), &parts.announcer, &shutdown);
     let linger = match config.profile {
         Profile::Embedded => Duration::ZERO,
         Profile::Production => LINGER,

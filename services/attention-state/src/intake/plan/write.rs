@@ -69,8 +69,9 @@ pub(super) struct Written {
 }
 
 impl Written {
-    /// `numbers` are human numbers, enough for every mail.
-    pub(super) fn new(numbers: Vec<i64>) -> Self {
+    /// `numbers` are human numbers, enough for every mail; the earliest mail gets the least.
+    pub(super) fn new(mut numbers: Vec<i64>) -> Self {
+        numbers.sort_unstable_by_key(|number| std::cmp::Reverse(*number));
         Self { numbers, ..Self::default() }
     }
 
