@@ -71,11 +71,11 @@ async fn one_trace_from_the_mail_in_to_the_desk_and_the_mail_out() {
         let has = |service: &str, word: &str| {
             spans.iter().any(|span| span.starts_with(service) && span.to_lowercase().contains(word))
         };
-        let whole = has("email-ingest", "smtp accept")
-            && has("attention-state", "intake")
-            && has("routing", "offer")
-            && has("attention-state", "desk")
-            && has("email-ingest", "smtp send");
+        let whole = has("hilo-email-ingest", "email.accept")
+            && has("hilo-attention-state", "attention.intake")
+            && has("hilo-routing", "routing.offer")
+            && has("hilo-attention-state", "attention.desk")
+            && has("hilo-email-ingest", "email.send");
         async move { whole }
     });
     complete.await.unwrap_or_else(|error| panic!("{error}; spans of {trace}: {:#?}", seen()));

@@ -45,18 +45,21 @@ async fn matrix() -> Result<()> {
     let witness = Witness { desk: Arc::new(agent.watch()), agent, installation };
     let mut rounds = Vec::new();
     let mut landed: BTreeMap<&str, u32> = BTreeMap::new();
+    let mut beside: BTreeMap<&str, u32> = BTreeMap::new();
     for step in STEPS {
         for part in PARTS {
             let round = Instant::now();
             rounds.push(play(&witness, step, part).await.with_context(|| format!("{} × {part:?}", step.point))?);
-            *landed.entry(step.point).or_default() += 1;
+            let own = part == Part::Service(step.service);
+            *if own { &mut landed } else { &mut beside }.entry(step.point).or_default() += 1;
             println!("{:>6.1} s  {} × {part:?}: landed, {MAILS} mails whole", round.elapsed().as_secs_f64(), step.point);
         }
     }
     for step in STEPS {
-        let count = landed.get(step.point).copied().unwrap_or(0);
-        println!("{}: {count} kills between \"{}\" and \"{}\"", step.point, step.between.0, step.between.1);
-        anyhow::ensure!(count > 0, "no kill landed at {}", step.point);
+        let (own, others) = (landed.get(step.point).copied(), beside.get(step.point).copied().unwrap_or(0));
+        let (own, (from, to)) = (own.unwrap_or(0), step.between);
+        println!("{}: {own} kill between \"{from}\" and \"{to}\", {others} of other parts while it stood there", step.point);
+        anyhow::ensure!(own > 0 && others > 0, "no kill landed at {}", step.point);
     }
     let mails: usize = rounds.iter().map(|round| round.journeys.len()).sum();
     judge(&witness, &subscriber, &rounds, mails).await?;
@@ -79,6 +82,10 @@ async fn play(witness: &Witness, step: &Step, part: Part) -> Result<Round> {
     let process = process.with_context(|| format!("no process came to {}", step.point))?;
     let stopped = installation.service_of(process);
     anyhow::ensure!(stopped == Some(step.service), "{stopped:?} stopped at {} instead of {:?}", step.point, step.service);
+    if part == Part::Service(step.service) {
+        // The process that stands between the two points is the one that is killed.
+        anyhow::ensure!(installation.process_id(step.service) == Some(process), "another process than {process}");
+    }
     installation.kill(part).await?;
     installation.faults().release(step.point)?;
     installation.start_part(part).await?;

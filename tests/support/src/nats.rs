@@ -114,7 +114,7 @@ fn binary() -> Result<PathBuf> {
     let tools = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../.hilo/tools/venv/bin/nats-server");
     [PathBuf::from("nats-server"), tools]
         .into_iter()
-        .find(|path| is_new_enough(path))
+        .find(is_new_enough)
         .context("no nats-server of version 2.12 or newer; `make tools` installs one")
 }
 
