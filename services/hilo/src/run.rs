@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use hilo_kit::config::{self, NoSection};
+use hilo_kit::config;
 use hilo_kit::error::Error;
 use hilo_kit::lifecycle::{Shutdown, run_main};
 use hilo_kit::telemetry;
@@ -18,7 +18,7 @@ use crate::services::Service;
 use crate::stack::folder::DataFolder;
 use crate::stack::ports::loopback;
 use crate::stack::progress::{Progress, say};
-use crate::stack::terminal::RedirectedErrors;
+use crate::stack::terminal::{self, RedirectedErrors};
 use crate::stack::{Ended, Options, Stack, config as files, directory, mailbox, welcome};
 
 /// The services get this long to drain before the broker and the database are stopped under them.
@@ -78,8 +78,11 @@ pub fn execute(args: RunArgs) -> ExitCode {
 async fn embedded(args: RunArgs, shutdown: Shutdown) -> Result<(), Error> {
     let mut progress = Progress::new(false);
     let folder = DataFolder::open(&args.data)?;
-    let log = folder.log_file("hilo.log")?;
-    let errors = if args.verbose { None } else { Some(RedirectedErrors::to(&log)?) };
+    let errors = if args.verbose { None } else { Some(RedirectedErrors::to_log(&folder)?) };
+    if errors.is_some() {
+        let log = folder.logs().join(terminal::LOG);
+        shutdown.spawn("log size", terminal::keep_bounded(log, shutdown.clone()));
+    }
     say(&format!("== start: data in {}", folder.root().display()));
     let options =
         Options { port_base: args.port_base, nats_sync: args.nats_sync.clone(), fsync: !args.no_fsync };
@@ -124,11 +127,15 @@ async fn whole(mut stack: Stack, progress: Progress, shutdown: &Shutdown) -> Res
     outcome
 }
 
+/// The section `front`; where it listens is decided by the stack, so nothing of it is read back.
+#[derive(Debug, serde::Deserialize)]
+struct Front {}
+
+impl config::Section for Front {}
+
 fn telemetry_of(stack: &Stack) -> Result<telemetry::Guard, Error> {
-    let common = config::load::<NoSection>("front", Some(&stack.folder.config()));
-    // Only the common parts matter here; `front` has settings of its own, which are no service's.
-    let settings = common.map(|config| config.telemetry).unwrap_or_default();
-    telemetry::init("hilo", &settings)
+    let common = config::load::<Front>("front", Some(&stack.folder.config()))?;
+    telemetry::init("hilo", &common.telemetry)
 }
 
 /// Which service ended, and how.

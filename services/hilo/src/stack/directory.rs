@@ -8,8 +8,8 @@ use hilo_kit::auth::ServiceTokens;
 use hilo_kit::config::{AuthConfig, Secret};
 use hilo_kit::error::Error;
 use hilo_kit::grpc;
-use hilo_proto::directory::v1::directory_service_client::DirectoryServiceClient;
 use hilo_proto::directory::v1::ApplyDirectoryRequest;
+use hilo_proto::directory::v1::directory_service_client::DirectoryServiceClient;
 use hilo_proto::internal::v1::GetDirectoryRequest;
 use hilo_proto::internal::v1::directory_feed_service_client::DirectoryFeedServiceClient;
 
