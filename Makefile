@@ -22,6 +22,7 @@ demo: ## Three customers, two agents, real mail in and out, printed from what ar
 
 test: ## Every test, on real PostgreSQL, nats-server, Dovecot and SMTP
 	@$(scripts)/phase install -- $(scripts)/install test
+	@$(scripts)/phase contracts -- .hilo/tools/venv/bin/buf lint proto
 	@$(scripts)/phase deploy -- deploy/check
 	@$(scripts)/phase tests -- cargo test --workspace --locked
 
