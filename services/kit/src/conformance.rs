@@ -205,7 +205,12 @@ pub async fn crash_between_commit_and_publish(candidate: &dyn Candidate, parts: 
     let written: HashSet<Uuid> = written(&bench.db).await?.into_iter().collect();
     // The restart: only now a relay runs.
     let others: Vec<StreamKind> = StreamKind::ALL.into_iter().collect();
-    Relay::spawn(bench.db.clone(), bench.nats.clone(), RelayConfig::new("conformance", others.clone()), &bench.shutdown);
+    Relay::spawn(
+        bench.db.clone(),
+        bench.nats.clone(),
+        RelayConfig::new("conformance", others.clone()),
+        &bench.shutdown,
+    );
     let published = bench
         .until(|| {
             let (nats, written) = (bench.nats.clone(), written.clone());
@@ -289,16 +294,23 @@ impl<'a> Bench<'a> {
         self.until(|| async { Ok(self.candidate.effects(&self.db).await?.len() >= wanted.len()) }).await?;
         self.drained().await?;
         let effects = self.candidate.effects(&self.db).await?;
-        let numbers: HashMap<Uuid, (Uuid, i64)> = wanted.iter().map(|row| (row.id, (row.key, row.sequence))).collect();
+        let numbers: HashMap<Uuid, (Uuid, i64)> =
+            wanted.iter().map(|row| (row.id, (row.key, row.sequence))).collect();
         let mut seen = HashSet::new();
         let mut last: HashMap<Uuid, i64> = HashMap::new();
         for id in &effects {
             let Some((key, sequence)) = numbers.get(id) else { continue };
             expect(seen.insert(*id), &format!("{check}: message {sequence} of a key had two effects"))?;
             let before = last.insert(*key, *sequence).unwrap_or(0);
-            expect(before < *sequence, &format!("{check}: {sequence} of a key had its effect after {before}"))?;
+            expect(
+                before < *sequence,
+                &format!("{check}: {sequence} of a key had its effect after {before}"),
+            )?;
         }
-        expect(seen.len() == wanted.len(), &format!("{check}: {} of {} had an effect", seen.len(), wanted.len()))
+        expect(
+            seen.len() == wanted.len(),
+            &format!("{check}: {} of {} had an effect", seen.len(), wanted.len()),
+        )
     }
 
     /// Waits until the broker has nothing for the consumer any more.
@@ -356,8 +368,12 @@ async fn dead_letters(db: &Db, consumer: &str) -> Result<Vec<Uuid>, Error> {
 }
 
 async fn written(db: &Db) -> Result<Vec<Uuid>, Error> {
-    db.read(|conn| Box::pin(async move { Ok(sqlx::query_scalar("SELECT id FROM kit.outbox_log").fetch_all(conn).await?) }))
-        .await
+    db.read(|conn| {
+        Box::pin(
+            async move { Ok(sqlx::query_scalar("SELECT id FROM kit.outbox_log").fetch_all(conn).await?) },
+        )
+    })
+    .await
 }
 
 /// Read one by one, because a work queue allows no second reader.

@@ -92,13 +92,15 @@ pub async fn finish(
     request_id: &str,
     answer: &[u8],
 ) -> Result<(), Error> {
-    sqlx::query("UPDATE kit.idempotency SET answer = $4 WHERE principal = $1 AND rpc = $2 AND request_id = $3")
-        .bind(principal)
-        .bind(rpc)
-        .bind(request_id)
-        .bind(answer)
-        .execute(tx)
-        .await?;
+    sqlx::query(
+        "UPDATE kit.idempotency SET answer = $4 WHERE principal = $1 AND rpc = $2 AND request_id = $3",
+    )
+    .bind(principal)
+    .bind(rpc)
+    .bind(request_id)
+    .bind(answer)
+    .execute(tx)
+    .await?;
     Ok(())
 }
 

@@ -102,7 +102,12 @@ async fn acquire_in(
     .bind(name)
     .fetch_one(&mut *tx)
     .await?;
-    let lease = |epoch| Lease { name: name.to_owned(), epoch, holder: holder.to_owned(), until: before + term * 2 / 3 };
+    let lease = |epoch| Lease {
+        name: name.to_owned(),
+        epoch,
+        holder: holder.to_owned(),
+        until: before + term * 2 / 3,
+    };
     if left > 0.0 && current != holder {
         return Ok(Acquired::Other { holder: current, expires_in: Duration::from_secs_f64(left) });
     }
@@ -205,14 +210,22 @@ pub struct Keeper {
 
 impl Keeper {
     /// Starts keeping. `holder` must be unique per process start.
-    pub fn spawn(db: Db, name: impl Into<String>, holder: impl Into<String>, term: Duration, shutdown: &Shutdown) -> Self {
+    pub fn spawn(
+        db: Db,
+        name: impl Into<String>,
+        holder: impl Into<String>,
+        term: Duration,
+        shutdown: &Shutdown,
+    ) -> Self {
         let (sender, held) = watch::channel(None);
         let (name, holder) = (name.into(), holder.into());
         let stop = shutdown.clone();
         shutdown.spawn(format!("lease {name}"), async move {
             keep(&db, &name, &holder, term, &sender, &stop).await;
             let last = sender.send_replace(None);
-            if let Some(lease) = last && let Err(error) = release(&db, &lease).await {
+            if let Some(lease) = last
+                && let Err(error) = release(&db, &lease).await
+            {
                 error.log("releasing a lease");
             }
         });

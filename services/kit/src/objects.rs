@@ -68,7 +68,10 @@ impl Objects {
     /// `OBJECT_TOO_LARGE`, `OBJECT_STORE_UNAVAILABLE`.
     pub async fn put(&self, bytes: Bytes) -> Result<Digest256, Error> {
         if bytes.len() as u64 > self.max_bytes {
-            return Err(Error::exhausted("OBJECT_TOO_LARGE", format!("an object has at most {} bytes", self.max_bytes)));
+            return Err(Error::exhausted(
+                "OBJECT_TOO_LARGE",
+                format!("an object has at most {} bytes", self.max_bytes),
+            ));
         }
         let root = self.root.clone();
         blocking(move || {
@@ -146,12 +149,17 @@ fn sync_folder(folder: &Path) -> std::io::Result<()> {
     std::fs::File::open(folder)?.sync_all()
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> Result<T, Error> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, Error> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|error| Error::internal("OBJECT_STORE_PANICKED", "the object store panicked").with_source(error))?
         .map_err(|error| {
-            Error::unavailable("OBJECT_STORE_UNAVAILABLE", "the object store does not work").with_source(error)
+            Error::internal("OBJECT_STORE_PANICKED", "the object store panicked").with_source(error)
+        })?
+        .map_err(|error| {
+            Error::unavailable("OBJECT_STORE_UNAVAILABLE", "the object store does not work")
+                .with_source(error)
         })
 }
 

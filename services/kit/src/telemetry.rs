@@ -71,7 +71,9 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Guard, Er
     };
     let spans = guard.traces.as_ref().map(|provider| {
         // Spans are made by our own code at `info`; libraries' internals stay out of the traces.
-        let filter = EnvFilter::new("info,h2=off,hyper=off,hyper_util=off,tonic=off,tower=off,sqlx=off,async_nats=off");
+        let filter = EnvFilter::new(
+            "info,h2=off,hyper=off,hyper_util=off,tonic=off,tower=off,sqlx=off,async_nats=off",
+        );
         tracing_opentelemetry::layer().with_tracer(provider.tracer("hilo")).with_filter(filter)
     });
     let subscriber = Registry::default().with(spans).with(logs(config)?);
@@ -86,14 +88,28 @@ fn logs(config: &TelemetryConfig) -> Result<Box<dyn Layer<LogsBase> + Send + Syn
     let filter = EnvFilter::try_new(&config.log).map_err(|error| {
         Error::invalid("INVALID_CONFIG", "the log filter is wrong").field("telemetry.log", error.to_string())
     })?;
-    let quiet = ["h2=off", "hyper=off", "hyper_util=off", "tonic=off", "tower=off", "opentelemetry=warn", "rustls=warn"];
+    let quiet = [
+        "h2=off",
+        "hyper=off",
+        "hyper_util=off",
+        "tonic=off",
+        "tower=off",
+        "opentelemetry=warn",
+        "rustls=warn",
+    ];
     let filter = quiet.iter().fold(filter, |filter, directive| match directive.parse() {
         Ok(directive) => filter.add_directive(directive),
         Err(_) => filter,
     });
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     Ok(if config.json {
-        layer.json().flatten_event(true).with_current_span(true).with_span_list(false).with_filter(filter).boxed()
+        layer
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .with_filter(filter)
+            .boxed()
     } else {
         layer.with_target(false).compact().with_filter(filter).boxed()
     })
@@ -116,11 +132,18 @@ fn exporters(service: &'static str, endpoint: &str) -> Result<Guard, Error> {
             .field("telemetry.otlp_endpoint", error.to_string())
     };
     let resource = Resource::builder().with_service_name(service).build();
-    let spans =
-        opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(endpoint).build().map_err(refuse)?;
-    let metrics =
-        opentelemetry_otlp::MetricExporter::builder().with_tonic().with_endpoint(endpoint).build().map_err(refuse)?;
-    let traces = SdkTracerProvider::builder().with_batch_exporter(spans).with_resource(resource.clone()).build();
+    let spans = opentelemetry_otlp::SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint)
+        .build()
+        .map_err(refuse)?;
+    let metrics = opentelemetry_otlp::MetricExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint)
+        .build()
+        .map_err(refuse)?;
+    let traces =
+        SdkTracerProvider::builder().with_batch_exporter(spans).with_resource(resource.clone()).build();
     let metrics = SdkMeterProvider::builder().with_periodic_exporter(metrics).with_resource(resource).build();
     opentelemetry::global::set_tracer_provider(traces.clone());
     opentelemetry::global::set_meter_provider(metrics.clone());

@@ -6,10 +6,18 @@ use std::time::Duration;
 
 use hilo_kit::config::TelemetryConfig;
 use hilo_kit::telemetry;
-use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{MetricsService, MetricsServiceServer};
-use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use parking_lot::Mutex;
 use tonic::{Request, Response, Status};
@@ -83,6 +91,11 @@ async fn spans_and_metrics_arrive_as_one_trace() {
     assert_eq!(second.trace_id, first.trace_id);
     assert_eq!(second.parent_span_id, first.span_id);
     assert_ne!(orphan.trace_id, first.trace_id);
-    assert_eq!(spans.len(), 3, "nothing of the exporter's own: {:?}", spans.iter().map(|span| &span.name).collect::<Vec<_>>());
+    assert_eq!(
+        spans.len(),
+        3,
+        "nothing of the exporter's own: {:?}",
+        spans.iter().map(|span| &span.name).collect::<Vec<_>>()
+    );
     assert!(collector.metrics.lock().iter().any(|name| name == "hilo.test"));
 }

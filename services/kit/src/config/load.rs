@@ -66,9 +66,15 @@ pub fn load_from<S: Section>(
     validate(&mut problems, "endpoints", &endpoints, super::Endpoints::validate);
     validate(&mut problems, section_name, &section, S::validate);
     match (nats, telemetry, auth, objects, endpoints, profile, section) {
-        (Some(nats), Some(telemetry), Some(auth), Some(objects), Some(endpoints), Some(profile), Some(section))
-            if problems.is_empty() =>
-        {
+        (
+            Some(nats),
+            Some(telemetry),
+            Some(auth),
+            Some(objects),
+            Some(endpoints),
+            Some(profile),
+            Some(section),
+        ) if problems.is_empty() => {
             Ok(ServiceConfig { nats, telemetry, auth, objects, endpoints, profile, section })
         }
         _ => Err(refuse(problems)),
@@ -95,7 +101,8 @@ fn parse_yaml(text: &str) -> Result<Dict, Error> {
         return Ok(Dict::new());
     }
     Figment::from(Yaml::string(text)).select(FigmentProfile::Default).extract::<Dict>().map_err(|error| {
-        Error::invalid("INVALID_CONFIG", "the configuration is not a YAML mapping").field("", error.to_string())
+        Error::invalid("INVALID_CONFIG", "the configuration is not a YAML mapping")
+            .field("", error.to_string())
     })
 }
 
@@ -165,12 +172,15 @@ fn extract<T: DeserializeOwned>(value: Value, name: &str, problems: &mut Problem
             Kind::UnknownField(field, _) => Some(field.clone()),
             _ => None,
         };
-        if let Some(field) = missing.clone().or(unknown) && path.last() != Some(&field) {
+        if let Some(field) = missing.clone().or(unknown)
+            && path.last() != Some(&field)
+        {
             path.push(field);
         }
         let tried = guesses.get(&path).copied();
         if tried.is_none() {
-            let at = std::iter::once(name.to_owned()).chain(path.iter().cloned()).collect::<Vec<_>>().join(".");
+            let at =
+                std::iter::once(name.to_owned()).chain(path.iter().cloned()).collect::<Vec<_>>().join(".");
             problems.add(at, describe(&error.kind));
         }
         let next = tried.map_or(0, |tried| tried + 1);
@@ -253,7 +263,8 @@ mod tests {
         format!("auth: {{ verify_key: \"{pem}\", service_secret: {} }}\n", keys.service_secret.expose())
     }
 
-    const SECTION: &str = "history: { grpc: { listen: 127.0.0.1:8473 }, database: { url: postgres://x/h } }\n";
+    const SECTION: &str =
+        "history: { grpc: { listen: 127.0.0.1:8473 }, database: { url: postgres://x/h } }\n";
 
     fn read(yaml: &str, environment: &[(&str, &str)]) -> Result<ServiceConfig<Own>, Error> {
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -266,7 +277,10 @@ mod tests {
 
     #[test]
     fn defaults_file_and_environment_in_this_order() {
-        let yaml = format!("{}{SECTION}nats: {{ prefix: ours }}\nprofile: production\nrouting: {{ anything: 1 }}\n", keys());
+        let yaml = format!(
+            "{}{SECTION}nats: {{ prefix: ours }}\nprofile: production\nrouting: {{ anything: 1 }}\n",
+            keys()
+        );
         let config = read(&yaml, &[]).unwrap();
         assert_eq!(config.nats.url, "nats://127.0.0.1:8422", "default");
         assert_eq!(config.nats.prefix, "ours", "file");
@@ -329,7 +343,8 @@ history: { grpc: { listen: here, extra: 1 }, days: 1000, dayz: 2 }
         assert_eq!(read("- 1\n- 2\n", &[]).unwrap_err().reason(), "INVALID_CONFIG");
         let missing = load::<Own>("history", Some(Path::new("/nowhere/hilo.yaml"))).unwrap_err();
         assert!(missing.message().contains("/nowhere/hilo.yaml"));
-        let error = read(&format!("{}{SECTION}", keys()), &[("HILO__AUTH__SERVICE_SECRET_FILE", "/nowhere")]).unwrap_err();
+        let error = read(&format!("{}{SECTION}", keys()), &[("HILO__AUTH__SERVICE_SECRET_FILE", "/nowhere")])
+            .unwrap_err();
         assert_eq!(problems(&error), ["HILO__AUTH__SERVICE_SECRET_FILE"]);
     }
 }

@@ -8,11 +8,13 @@ mod parts;
 
 pub use load::{load, load_from};
 pub use parts::{
-    AuthConfig, DatabaseConfig, Endpoints, GrpcConfig, NatsConfig, ObjectsConfig, Profile, Secret, TelemetryConfig,
+    AuthConfig, DatabaseConfig, Endpoints, GrpcConfig, NatsConfig, ObjectsConfig, Profile, Secret,
+    TelemetryConfig,
 };
 
 /// Names of the sections (`front` is the embedded stack's public port); a file may hold all of them, each reads its own.
-pub const SECTIONS: &[&str] = &["email-ingest", "whatsapp-ingest", "routing", "attention-state", "history", "front"];
+pub const SECTIONS: &[&str] =
+    &["email-ingest", "whatsapp-ingest", "routing", "attention-state", "history", "front"];
 
 /// A service's own section.
 pub trait Section: serde::de::DeserializeOwned {

@@ -54,7 +54,13 @@ pub struct NatsConfig {
 
 impl Default for NatsConfig {
     fn default() -> Self {
-        Self { url: "nats://127.0.0.1:8422".into(), prefix: "hilo".into(), credentials: None, monitor_url: None, replicas: 1 }
+        Self {
+            url: "nats://127.0.0.1:8422".into(),
+            prefix: "hilo".into(),
+            credentials: None,
+            monitor_url: None,
+            replicas: 1,
+        }
     }
 }
 
@@ -172,7 +178,8 @@ impl Endpoints {
             ("whatsapp_ingest", &self.whatsapp_ingest),
         ];
         for (name, url) in all {
-            let valid = url.parse::<http::Uri>().is_ok_and(|uri| uri.scheme().is_some() && uri.host().is_some());
+            let valid =
+                url.parse::<http::Uri>().is_ok_and(|uri| uri.scheme().is_some() && uri.host().is_some());
             problems.require(valid, name, "must be an http:// or https:// URL");
         }
     }
@@ -212,7 +219,8 @@ impl DatabaseConfig {
 
     /// To be called by the section that holds it; `at` is its path there.
     pub fn validate(&self, problems: &mut Problems, at: &str) {
-        let valid = self.url.expose().starts_with("postgres://") || self.url.expose().starts_with("postgresql://");
+        let valid =
+            self.url.expose().starts_with("postgres://") || self.url.expose().starts_with("postgresql://");
         problems.require(valid, &format!("{at}.url"), "must be a postgres:// URL");
         let size = (2..=200).contains(&self.max_connections);
         problems.require(size, &format!("{at}.max_connections"), "must be between 2 and 200");

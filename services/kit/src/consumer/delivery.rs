@@ -30,7 +30,11 @@ struct Inner {
 
 impl Delivery {
     /// From its parts; for tests and replays.
-    pub fn new(subject: impl Into<String>, headers: Vec<(String, String)>, payload: impl Into<Bytes>) -> Self {
+    pub fn new(
+        subject: impl Into<String>,
+        headers: Vec<(String, String)>,
+        payload: impl Into<Bytes>,
+    ) -> Self {
         Self::with_broker(subject.into(), headers, payload.into(), 1, 0)
     }
 
@@ -51,11 +55,15 @@ impl Delivery {
         stream_sequence: u64,
     ) -> Self {
         let find = |wanted: &str| {
-            headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.as_str())
+            headers
+                .iter()
+                .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+                .map(|(_, value)| value.as_str())
         };
         let uuid = |wanted: &str| find(wanted).and_then(|text| Uuid::try_parse(text).ok());
         let id = uuid(HEADER_ID).or_else(|| uuid("ce-id")).unwrap_or_else(|| {
-            let named = find("Nats-Msg-Id").map_or_else(|| format!("{subject}#{stream_sequence}"), str::to_owned);
+            let named =
+                find("Nats-Msg-Id").map_or_else(|| format!("{subject}#{stream_sequence}"), str::to_owned);
             Uuid::new_v5(&NAMELESS, named.as_bytes())
         });
         let key = uuid(HEADER_KEY);
@@ -85,7 +93,11 @@ impl Delivery {
 
     /// A header, by name in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.0.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.0
+            .headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     /// All headers.
@@ -117,7 +129,9 @@ impl Delivery {
 fn pairs(headers: &HeaderMap) -> Vec<(String, String)> {
     headers
         .iter()
-        .flat_map(|(name, values)| values.iter().map(|value| (name.to_string(), value.to_string())).collect::<Vec<_>>())
+        .flat_map(|(name, values)| {
+            values.iter().map(|value| (name.to_string(), value.to_string())).collect::<Vec<_>>()
+        })
         .collect()
 }
 

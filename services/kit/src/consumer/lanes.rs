@@ -53,7 +53,10 @@ impl Lanes {
     pub fn push(&mut self, mut entry: Entry) {
         let (id, lane) = (entry.delivery.id(), lane_of(&entry.delivery));
         if !self.ids.insert(id) {
-            let held = self.lanes.get_mut(&lane).and_then(|lane| lane.iter_mut().find(|held| held.delivery.id() == id));
+            let held = self
+                .lanes
+                .get_mut(&lane)
+                .and_then(|lane| lane.iter_mut().find(|held| held.delivery.id() == id));
             let ackers = match held {
                 Some(held) => &mut held.ackers,
                 None => self.late.entry(id).or_default(),

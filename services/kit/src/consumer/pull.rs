@@ -68,7 +68,8 @@ impl Puller {
         connections.mark_unchanged();
         self.nats.ensure_streams(&[self.spec.stream, StreamKind::Dead]).await?;
         let consumer = self.nats.ensure_consumer(&self.spec.settings()).await?;
-        let broken = |error| Error::unavailable("PULL_FAILED", "the pull could not be started").with_source(error);
+        let broken =
+            |error| Error::unavailable("PULL_FAILED", "the pull could not be started").with_source(error);
         let mut pulling = consumer
             .stream()
             .max_messages_per_batch(self.spec.max_batch.max(1))

@@ -46,7 +46,12 @@ enum Fate {
 }
 
 impl Worker {
-    pub fn new(nats: Nats, spec: ConsumerSpec, handler: Arc<dyn BatchHandler>, sink: Arc<dyn DeadLetterSink>) -> Self {
+    pub fn new(
+        nats: Nats,
+        spec: ConsumerSpec,
+        handler: Arc<dyn BatchHandler>,
+        sink: Arc<dyn DeadLetterSink>,
+    ) -> Self {
         let handled = crate::telemetry::meter().u64_counter("hilo.consumer.messages").build();
         Self { nats, spec, handler, sink, lanes: Lanes::default(), handled }
     }
@@ -58,7 +63,9 @@ impl Worker {
         loop {
             self.lanes.wake(Instant::now());
             let due = self.lanes.has_ready()
-                && (self.lanes.ready_len() >= self.spec.max_batch || Instant::now() >= full_at || incoming.is_empty());
+                && (self.lanes.ready_len() >= self.spec.max_batch
+                    || Instant::now() >= full_at
+                    || incoming.is_empty());
             if due && !stop.is_cancelled() {
                 self.run_batch(&mut incoming, &mut alive).await;
                 full_at = Instant::now() + self.spec.linger;
@@ -122,7 +129,11 @@ impl Worker {
         }
     }
 
-    async fn run_batch(&mut self, incoming: &mut mpsc::Receiver<jetstream::Message>, alive: &mut tokio::time::Interval) {
+    async fn run_batch(
+        &mut self,
+        incoming: &mut mpsc::Receiver<jetstream::Message>,
+        alive: &mut tokio::time::Interval,
+    ) {
         let alone = |entry: &Entry| entry.attempts >= ALONE_FROM || entry.replay_of.is_some();
         let mut batch = self.lanes.take(self.spec.max_batch, self.spec.one_per_key, alone);
         if let Err(error) = self.count_attempts(&mut batch).await {
@@ -152,7 +163,8 @@ impl Worker {
     ) -> Result<Vec<Outcome>, ()> {
         let deliveries: Vec<Delivery> = batch.iter().map(|entry| entry.delivery.clone()).collect();
         let handler = self.handler.clone();
-        let mut task: JoinHandle<Vec<Outcome>> = tokio::spawn(async move { handler.handle(&deliveries).await });
+        let mut task: JoinHandle<Vec<Outcome>> =
+            tokio::spawn(async move { handler.handle(&deliveries).await });
         let mut open = true;
         loop {
             tokio::select! {
@@ -174,7 +186,8 @@ impl Worker {
 
     /// Counts the tries that must be counted, before they begin.
     async fn count_attempts(&self, batch: &mut [Entry]) -> Result<(), Error> {
-        let ids: Vec<Uuid> = batch.iter().filter(|entry| entry.count_next).map(|entry| entry.delivery.id()).collect();
+        let ids: Vec<Uuid> =
+            batch.iter().filter(|entry| entry.count_next).map(|entry| entry.delivery.id()).collect();
         let mut counted = if ids.is_empty() {
             Vec::new()
         } else {
@@ -258,14 +271,18 @@ impl Worker {
         }
         self.lanes.put_back(kept);
         self.lanes.finish_batch();
-        if !forget.is_empty() && let Err(error) = self.sink.forget_attempts(&self.spec.durable, &forget).await {
+        if !forget.is_empty()
+            && let Err(error) = self.sink.forget_attempts(&self.spec.durable, &forget).await
+        {
             error.log("forgetting attempts");
         }
     }
 
     async fn finish(&mut self, entry: Entry) {
         self.count("handled");
-        if let Some(dead_letter) = entry.replay_of && let Err(error) = self.sink.settle_replay(dead_letter, None).await {
+        if let Some(dead_letter) = entry.replay_of
+            && let Err(error) = self.sink.settle_replay(dead_letter, None).await
+        {
             error.log("settling a replay");
         }
         for acker in self.lanes.done(entry) {

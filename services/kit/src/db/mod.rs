@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
 use sqlx::Connection;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
@@ -54,7 +54,8 @@ impl Db {
         let options = pool::options(config)?;
         let pool = pool::build(options.clone(), config.max_connections);
         let db = Self { pool, options, tasks: TaskTracker::new(), outbox: Arc::new(Notify::new()) };
-        db.read(|conn| Box::pin(async move { Ok(sqlx::query("SELECT 1").execute(conn).await.map(drop)?) })).await?;
+        db.read(|conn| Box::pin(async move { Ok(sqlx::query("SELECT 1").execute(conn).await.map(drop)?) }))
+            .await?;
         Ok(db)
     }
 
@@ -150,8 +151,12 @@ impl Db {
                     return Ok(value);
                 }
                 Err(error) if error.reason() == "SERIALIZATION_FAILURE" && attempt < MAX_TRIES => {
-                    tokio::time::sleep(clock::backoff(attempt, Duration::from_millis(5), Duration::from_millis(200)))
-                        .await;
+                    tokio::time::sleep(clock::backoff(
+                        attempt,
+                        Duration::from_millis(5),
+                        Duration::from_millis(200),
+                    ))
+                    .await;
                     attempt += 1;
                 }
                 Err(error) => return Err(error),
@@ -180,11 +185,17 @@ impl Db {
     }
 
     /// Keeps a readiness condition: on while the database answers.
-    pub fn watch_readiness(&self, condition: crate::health::Condition, shutdown: &crate::lifecycle::Shutdown) {
+    pub fn watch_readiness(
+        &self,
+        condition: crate::health::Condition,
+        shutdown: &crate::lifecycle::Shutdown,
+    ) {
         let (db, stop) = (self.clone(), shutdown.clone());
         shutdown.spawn("database readiness", async move {
             loop {
-                let answer = db.read(|conn| Box::pin(async move { Ok(sqlx::query("SELECT 1").execute(conn).await.map(drop)?) }));
+                let answer = db.read(|conn| {
+                    Box::pin(async move { Ok(sqlx::query("SELECT 1").execute(conn).await.map(drop)?) })
+                });
                 let answers = tokio::time::timeout(Duration::from_secs(3), answer).await;
                 condition.set(matches!(answers, Ok(Ok(()))));
                 if !stop.sleep(Duration::from_secs(2)).await {

@@ -41,7 +41,11 @@ pub(super) fn build(options: PgConnectOptions, max_connections: u32) -> PgPool {
         .before_acquire(|conn, meta| {
             Box::pin(async move {
                 // Only a connection that lay idle may have died unnoticed.
-                if meta.idle_for < Duration::from_secs(1) { Ok(true) } else { outside_transaction(conn).await }
+                if meta.idle_for < Duration::from_secs(1) {
+                    Ok(true)
+                } else {
+                    outside_transaction(conn).await
+                }
             })
         })
         .after_release(|conn, _| Box::pin(outside_transaction(conn)))

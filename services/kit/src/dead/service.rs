@@ -20,7 +20,8 @@ use crate::db::Db;
 use crate::error::Error;
 use crate::ids;
 
-const COLUMNS: &str = "id, stream, consumer, subject, message_id, reason, detail, attempts, created_at, state,
+const COLUMNS: &str =
+    "id, stream, consumer, subject, message_id, reason, detail, attempts, created_at, state,
     octet_length(payload)::int8 AS size_bytes";
 
 /// Says whether a user is a coordinator; services ask their directory.
@@ -150,7 +151,9 @@ impl DeadLetterService for DeadLetterEndpoint {
             0 => 50,
             size @ 1..=500 => i64::from(size),
             _ => {
-                return Err(Error::invalid("INVALID_REQUEST", "bad page size").field("page_size", "0 to 500").into());
+                return Err(Error::invalid("INVALID_REQUEST", "bad page size")
+                    .field("page_size", "0 to 500")
+                    .into());
             }
         };
         let before = match request.page_token.as_str() {
@@ -168,7 +171,8 @@ impl DeadLetterService for DeadLetterEndpoint {
             .db
             .read(move |conn| {
                 Box::pin(async move {
-                    let query = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(before).bind(all).bind(size + 1);
+                    let query =
+                        sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(before).bind(all).bind(size + 1);
                     Ok(query.fetch_all(conn).await?)
                 })
             })
@@ -200,12 +204,13 @@ impl DeadLetterService for DeadLetterEndpoint {
                 })
             })
             .await?;
-        let headers: Vec<(String, String)> = serde_json::from_str(&headers)
-            .map_err(|error| Error::corrupt("INVALID_HEADERS", "stored headers are broken").with_source(error))?;
+        let headers: Vec<(String, String)> = serde_json::from_str(&headers).map_err(|error| {
+            Error::corrupt("INVALID_HEADERS", "stored headers are broken").with_source(error)
+        })?;
         Ok(Response::new(GetDeadLetterResponse {
             dead_letter: Some(self.to_proto(row)),
             headers: headers.into_iter().collect(),
-            payload: payload.into(),
+            payload,
         }))
     }
 

@@ -136,8 +136,9 @@ impl DeadLetterSink for DeadLetters {
 /// # Errors
 /// Database errors.
 pub async fn bury_in(tx: &mut PgConnection, letter: &DeadLetter) -> Result<(), Error> {
-    let headers = serde_json::to_string(letter.delivery.headers())
-        .map_err(|error| Error::internal("INVALID_HEADERS", "headers cannot be encoded").with_source(error))?;
+    let headers = serde_json::to_string(letter.delivery.headers()).map_err(|error| {
+        Error::internal("INVALID_HEADERS", "headers cannot be encoded").with_source(error)
+    })?;
     sqlx::query(
         "INSERT INTO kit.dead_letter
            (id, consumer, message_id, stream, subject, headers, payload, reason, detail, attempts)

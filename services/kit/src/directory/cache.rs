@@ -31,7 +31,12 @@ impl DirectoryCache {
     ///
     /// # Errors
     /// `INVALID_ENDPOINT`.
-    pub fn start(endpoints: &Endpoints, tokens: &ServiceTokens, nats: &Nats, shutdown: &Shutdown) -> Result<Self, Error> {
+    pub fn start(
+        endpoints: &Endpoints,
+        tokens: &ServiceTokens,
+        nats: &Nats,
+        shutdown: &Shutdown,
+    ) -> Result<Self, Error> {
         let client = DirectoryFeedServiceClient::new(grpc::internal(&endpoints.attention_state, tokens)?)
             .max_decoding_message_size(MAX_DIRECTORY);
         let (sender, current) = watch::channel(Arc::new(Directory::default()));

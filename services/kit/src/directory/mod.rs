@@ -36,9 +36,11 @@ impl Directory {
             }
         }
         // An address may also stand in an account that was switched off; the active one comes last and wins.
-        let mut addressed: Vec<&Account> = directory.accounts.iter().filter(|one| !one.address.is_empty()).collect();
+        let mut addressed: Vec<&Account> =
+            directory.accounts.iter().filter(|one| !one.address.is_empty()).collect();
         addressed.sort_by_key(|one| one.active);
-        let addresses = addressed.into_iter().map(|one| (one.address.to_lowercase(), one.key.clone())).collect();
+        let addresses =
+            addressed.into_iter().map(|one| (one.address.to_lowercase(), one.key.clone())).collect();
         Self {
             version,
             addresses,
@@ -160,7 +162,8 @@ mod tests {
             member_keys: vec!["ana".into(), "gone".into()],
             ..Campaign::default()
         };
-        let account = Account { key: "ventas-mail".into(), address: "Ventas@Example.org".into(), ..Account::default() };
+        let account =
+            Account { key: "ventas-mail".into(), address: "Ventas@Example.org".into(), ..Account::default() };
         let literal = proto::Directory {
             users: vec![
                 user("ana", Role::Agent, true),

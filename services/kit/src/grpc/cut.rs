@@ -32,7 +32,11 @@ fn aborted<T>() -> Poll<io::Result<T>> {
 }
 
 impl AsyncRead for Cuttable {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         // Every connection is always being read, so the token wakes it here.
         if self.is_cut(cx) {
             return aborted();

@@ -51,7 +51,14 @@ pub struct Server {
 impl Server {
     /// Serves on the listener; health follows `readiness`.
     pub fn new(listener: TcpListener, readiness: Readiness) -> Self {
-        Self { listener, readiness, routes: Routes::default(), verifier: None, linger: Duration::ZERO, stop_cap: STOP_CAP }
+        Self {
+            listener,
+            readiness,
+            routes: Routes::default(),
+            verifier: None,
+            linger: Duration::ZERO,
+            stop_cap: STOP_CAP,
+        }
     }
 
     /// Adds the services; health and reflection come by themselves. Build them with
@@ -97,8 +104,10 @@ impl Server {
     /// # Errors
     /// `GRPC_SERVER` when serving fails.
     pub async fn serve(self, shutdown: Shutdown) -> Result<(), Error> {
-        let failed = |text: &'static str| move |error: tonic_reflection::server::Error| {
-            Error::internal("GRPC_SERVER", text).with_source(error)
+        let failed = |text: &'static str| {
+            move |error: tonic_reflection::server::Error| {
+                Error::internal("GRPC_SERVER", text).with_source(error)
+            }
         };
         let (reporter, health) = tonic_health::server::health_reporter();
         let reflection = tonic_reflection::server::Builder::configure()
@@ -124,10 +133,10 @@ impl Server {
         let cutter = CancellationToken::new();
         let token = cutter.clone();
         let _cut_at_the_end = cutter.drop_guard();
-        let incoming = TcpListenerStream::new(self.listener).map(move |stream| stream.and_then(|stream| accept(stream, &token)));
-        let serving = builder(self.verifier)
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(incoming, graceful);
+        let incoming = TcpListenerStream::new(self.listener)
+            .map(move |stream| stream.and_then(|stream| accept(stream, &token)));
+        let serving =
+            builder(self.verifier).add_routes(routes).serve_with_incoming_shutdown(incoming, graceful);
         tokio::select! {
             served = serving => served.map_err(|error| {
                 Error::unavailable("GRPC_SERVER", "the gRPC server failed").with_source(error)
@@ -148,7 +157,10 @@ fn accept(stream: TcpStream, token: &CancellationToken) -> std::io::Result<cut::
 
 type Layers = tower::layer::util::Stack<
     InterceptorLayer<Identify>,
-    tower::layer::util::Stack<tonic_web::GrpcWebLayer, tower::layer::util::Stack<CorsLayer, tower::layer::util::Identity>>,
+    tower::layer::util::Stack<
+        tonic_web::GrpcWebLayer,
+        tower::layer::util::Stack<CorsLayer, tower::layer::util::Identity>,
+    >,
 >;
 
 fn builder(verifier: Option<Verifier>) -> tonic::transport::Server<Layers> {
@@ -235,8 +247,9 @@ fn spawn_health(reporter: tonic_health::server::HealthReporter, readiness: Readi
 /// # Errors
 /// `INVALID_ENDPOINT` when the URL is malformed.
 pub fn channel(url: &str) -> Result<Channel, Error> {
-    let endpoint = Endpoint::from_shared(url.to_owned())
-        .map_err(|error| Error::invalid("INVALID_ENDPOINT", "the endpoint is not a URL").with_source(error))?;
+    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| {
+        Error::invalid("INVALID_ENDPOINT", "the endpoint is not a URL").with_source(error)
+    })?;
     Ok(endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
@@ -294,7 +307,9 @@ fn bear(request: &mut Request<()>, token: &str) -> Result<(), Status> {
         .parse()
         .map_err(|_| Error::unauthenticated("the token cannot be a header value"))?;
     request.metadata_mut().insert("authorization", value);
-    if let Some(parent) = telemetry::current_traceparent().and_then(|parent| HeaderValue::from_str(&parent).ok()) {
+    if let Some(parent) =
+        telemetry::current_traceparent().and_then(|parent| HeaderValue::from_str(&parent).ok())
+    {
         let value = MetadataValue::try_from(parent.as_bytes());
         if let Ok(value) = value {
             request.metadata_mut().insert(telemetry::TRACEPARENT, value);

@@ -45,7 +45,9 @@ async fn weaknesses(config: &NatsConfig) -> Vec<&'static str> {
         found.push("nats.replicas is below 3: one lost disk loses the streams");
     }
     match &config.monitor_url {
-        None => found.push("nats.monitor_url is not set: whether the broker syncs every write cannot be checked"),
+        None => {
+            found.push("nats.monitor_url is not set: whether the broker syncs every write cannot be checked")
+        }
         Some(url) => match syncs_always(url).await {
             Ok(true) => {}
             Ok(false) => found.push("sync_interval is not `always`: a power cut loses acknowledged messages"),
@@ -59,11 +61,14 @@ async fn weaknesses(config: &NatsConfig) -> Vec<&'static str> {
 }
 
 async fn syncs_always(monitor_url: &str) -> Result<bool, Error> {
-    let away = |error: String| Error::unavailable("NATS_MONITOR", "the monitoring port does not answer").with_source(error);
+    let away = |error: String| {
+        Error::unavailable("NATS_MONITOR", "the monitoring port does not answer").with_source(error)
+    };
     let uri: http::Uri = format!("{}/varz", monitor_url.trim_end_matches('/'))
         .parse()
         .map_err(|error: http::uri::InvalidUri| away(error.to_string()))?;
-    let client: Client<_, http_body_util::Empty<bytes::Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let client: Client<_, http_body_util::Empty<bytes::Bytes>> =
+        Client::builder(TokioExecutor::new()).build_http();
     let answer = tokio::time::timeout(Duration::from_secs(5), async {
         let response = client.get(uri).await.map_err(|error| away(error.to_string()))?;
         let body = http_body_util::Limited::new(response.into_body(), MAX_ANSWER);
@@ -86,7 +91,9 @@ mod tests {
 
     #[test]
     fn only_an_explicit_always_counts() {
-        assert!(reads_as_always(br#"{"jetstream":{"config":{"sync_interval":120000000000,"sync_always":true}}}"#));
+        assert!(reads_as_always(
+            br#"{"jetstream":{"config":{"sync_interval":120000000000,"sync_always":true}}}"#
+        ));
         assert!(!reads_as_always(br#"{"jetstream":{"config":{"sync_interval":120000000000}}}"#));
         assert!(!reads_as_always(b"rubbish"));
     }

@@ -60,7 +60,9 @@ impl Nats {
         let client = options
             .connect(config.url.split(',').map(str::trim).collect::<Vec<_>>().as_slice())
             .await
-            .map_err(|error| Error::unavailable("NATS_UNAVAILABLE", "the broker cannot be reached").with_source(error))?;
+            .map_err(|error| {
+                Error::unavailable("NATS_UNAVAILABLE", "the broker cannot be reached").with_source(error)
+            })?;
         let jetstream = jetstream::context::ContextBuilder::new()
             .timeout(REQUEST_TIMEOUT)
             .ack_timeout(REQUEST_TIMEOUT)
@@ -98,7 +100,11 @@ impl Nats {
     }
 
     /// Keeps a readiness condition equal to [`Nats::is_connected`].
-    pub fn watch_readiness(&self, condition: crate::health::Condition, shutdown: &crate::lifecycle::Shutdown) {
+    pub fn watch_readiness(
+        &self,
+        condition: crate::health::Condition,
+        shutdown: &crate::lifecycle::Shutdown,
+    ) {
         let (nats, stop) = (self.clone(), shutdown.clone());
         shutdown.spawn("broker readiness", async move {
             loop {
@@ -134,8 +140,14 @@ impl Nats {
     ///
     /// # Errors
     /// `STREAM_MISSING`, `PAYLOAD_TOO_LARGE`, `NATS_UNAVAILABLE`, `NATS_REFUSED`.
-    pub async fn publish(&self, subject: String, headers: HeaderMap, payload: Bytes) -> Result<PublishAck, Error> {
-        let sent = self.jetstream.publish_with_headers(subject, headers, payload).await.map_err(publish_error)?;
+    pub async fn publish(
+        &self,
+        subject: String,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<PublishAck, Error> {
+        let sent =
+            self.jetstream.publish_with_headers(subject, headers, payload).await.map_err(publish_error)?;
         sent.await.map_err(publish_error)
     }
 
@@ -189,14 +201,18 @@ fn report(event: &Event, connected: &watch::Sender<u64>) {
 
 fn publish_error(error: jetstream::context::PublishError) -> Error {
     let mapped = match error.kind() {
-        PublishErrorKind::StreamNotFound => Error::unavailable("STREAM_MISSING", "no stream takes this subject"),
+        PublishErrorKind::StreamNotFound => {
+            Error::unavailable("STREAM_MISSING", "no stream takes this subject")
+        }
         PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe | PublishErrorKind::MaxAckPending => {
             Error::unavailable("NATS_UNAVAILABLE", "the broker did not acknowledge")
         }
-        PublishErrorKind::MaxPayloadExceeded => Error::invalid("PAYLOAD_TOO_LARGE", "too large for the broker"),
-        PublishErrorKind::WrongLastMessageId | PublishErrorKind::WrongLastSequence | PublishErrorKind::Other => {
-            Error::unavailable("NATS_REFUSED", "the broker refused the message")
+        PublishErrorKind::MaxPayloadExceeded => {
+            Error::invalid("PAYLOAD_TOO_LARGE", "too large for the broker")
         }
+        PublishErrorKind::WrongLastMessageId
+        | PublishErrorKind::WrongLastSequence
+        | PublishErrorKind::Other => Error::unavailable("NATS_REFUSED", "the broker refused the message"),
     };
     mapped.with_source(error)
 }

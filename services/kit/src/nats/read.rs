@@ -31,8 +31,10 @@ impl Nats {
             return Ok(None);
         }
         let name = self.subjects().stream(kind);
-        let away = |text: &'static str| move |error: Box<dyn std::error::Error + Send + Sync>| {
-            Error::unavailable("NATS_UNAVAILABLE", text).with_source(error)
+        let away = |text: &'static str| {
+            move |error: Box<dyn std::error::Error + Send + Sync>| {
+                Error::unavailable("NATS_UNAVAILABLE", text).with_source(error)
+            }
         };
         let stream = self
             .jetstream()
@@ -44,7 +46,8 @@ impl Nats {
             Err(error) => match error.kind() {
                 LastRawMessageErrorKind::NoMessageFound => Ok(None),
                 LastRawMessageErrorKind::JetStream(inner)
-                    if [ErrorCode::NO_MESSAGE_FOUND, ErrorCode::STREAM_NOT_FOUND].contains(&inner.error_code()) =>
+                    if [ErrorCode::NO_MESSAGE_FOUND, ErrorCode::STREAM_NOT_FOUND]
+                        .contains(&inner.error_code()) =>
                 {
                     Ok(None)
                 }

@@ -127,7 +127,8 @@ impl Nats {
         for kind in kinds {
             let asked = self.stream_config(*kind);
             let info = self.jetstream().create_or_update_stream(asked.clone()).await.map_err(|error| {
-                Error::unavailable("NATS_UNAVAILABLE", format!("stream {kind} could not be made")).with_source(error)
+                Error::unavailable("NATS_UNAVAILABLE", format!("stream {kind} could not be made"))
+                    .with_source(error)
             })?;
             compare_stream(&asked, &info.config)?;
             reports.push(StreamReport::of(*kind, &info));
@@ -148,7 +149,8 @@ impl Nats {
                 {
                     Ok(None)
                 }
-                _ => Err(Error::unavailable("NATS_UNAVAILABLE", "a stream's state cannot be read").with_source(error)),
+                _ => Err(Error::unavailable("NATS_UNAVAILABLE", "a stream's state cannot be read")
+                    .with_source(error)),
             },
         }
     }

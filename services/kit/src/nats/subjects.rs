@@ -19,8 +19,13 @@ pub enum StreamKind {
 
 impl StreamKind {
     /// All of them.
-    pub const ALL: [StreamKind; 5] =
-        [StreamKind::Inbound, StreamKind::Outbound, StreamKind::Delivery, StreamKind::Events, StreamKind::Dead];
+    pub const ALL: [StreamKind; 5] = [
+        StreamKind::Inbound,
+        StreamKind::Outbound,
+        StreamKind::Delivery,
+        StreamKind::Events,
+        StreamKind::Dead,
+    ];
 
     /// The name in tables and logs.
     pub fn as_str(self) -> &'static str {
@@ -156,7 +161,8 @@ fn token<'a>(field: &str, text: &'a str) -> Result<&'a str, Error> {
 }
 
 fn refused(field: &str) -> Error {
-    Error::invalid("INVALID_SUBJECT", "a subject token is malformed").field(field, "must match [a-z0-9-]{1,40}")
+    Error::invalid("INVALID_SUBJECT", "a subject token is malformed")
+        .field(field, "must match [a-z0-9-]{1,40}")
 }
 
 #[cfg(test)]

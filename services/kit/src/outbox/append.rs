@@ -25,11 +25,10 @@ pub async fn append(tx: &mut PgConnection, rows: &[OutboxRow]) -> Result<(), Err
     }
     let mut sorted: Vec<&OutboxRow> = rows.iter().collect();
     sorted.sort_by_key(|row| (row.key, row.sequence));
-    let headers = sorted
-        .iter()
-        .map(|row| serde_json::to_string(&row.headers))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| Error::internal("INVALID_OUTBOX_ROW", "headers cannot be encoded").with_source(error))?;
+    let headers =
+        sorted.iter().map(|row| serde_json::to_string(&row.headers)).collect::<Result<Vec<_>, _>>().map_err(
+            |error| Error::internal("INVALID_OUTBOX_ROW", "headers cannot be encoded").with_source(error),
+        )?;
     let partitions: Vec<i16> = sorted.iter().map(|row| partition_of(row.key)).collect();
     // The pending row repeats what the relay orders and filters by, so that its scan never touches the log.
     sqlx::query(
@@ -61,8 +60,11 @@ pub async fn append(tx: &mut PgConnection, rows: &[OutboxRow]) -> Result<(), Err
 
 fn check(row: &OutboxRow) -> Result<(), Error> {
     if row.payload.len() > MAX_PAYLOAD {
-        return Err(Error::invalid("PAYLOAD_TOO_LARGE", format!("a message has at most {MAX_PAYLOAD} bytes"))
-            .field("payload", format!("{} bytes", row.payload.len())));
+        return Err(Error::invalid(
+            "PAYLOAD_TOO_LARGE",
+            format!("a message has at most {MAX_PAYLOAD} bytes"),
+        )
+        .field("payload", format!("{} bytes", row.payload.len())));
     }
     let size: usize = row.headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
     let clean = |text: &str| !text.is_empty() && !text.contains(['\r', '\n', '\0']);

@@ -56,11 +56,19 @@ async fn setup() -> Setup {
 
 impl Setup {
     fn acked(&self) -> Vec<Acked> {
-        vec![Acked { id: self.row.id, stream: self.row.stream, broker_sequence: 1, incarnation: "now".into() }]
+        vec![Acked {
+            id: self.row.id,
+            stream: self.row.stream,
+            broker_sequence: 1,
+            incarnation: "now".into(),
+        }]
     }
 
     async fn count(&self, sql: &'static str) -> i64 {
-        self.db.read(move |conn| Box::pin(async move { Ok(sqlx::query_scalar(sql).fetch_one(conn).await?) })).await.unwrap()
+        self.db
+            .read(move |conn| Box::pin(async move { Ok(sqlx::query_scalar(sql).fetch_one(conn).await?) }))
+            .await
+            .unwrap()
     }
 
     async fn pending(&self) -> i64 {
@@ -77,7 +85,11 @@ async fn a_stale_owner_cannot_settle() {
     assert_eq!(setup.pending().await, 1);
     rows::settle(&setup.db, setup.current.clone(), partition, setup.acked()).await.unwrap();
     assert_eq!(setup.pending().await, 0);
-    assert_eq!(setup.count("SELECT count(*) FROM kit.outbox_unconfirmed").await, 1, "a hand-over row waits for its reader");
+    assert_eq!(
+        setup.count("SELECT count(*) FROM kit.outbox_unconfirmed").await,
+        1,
+        "a hand-over row waits for its reader"
+    );
 }
 
 #[tokio::test]

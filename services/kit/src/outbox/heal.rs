@@ -97,7 +97,11 @@ impl Watch {
         }
         let sequence = i64::try_from(sequence).unwrap_or(i64::MAX);
         if self.known.as_ref().is_none_or(|known| known.broker_sequence < sequence) {
-            self.known = Some(Known { incarnation: self.incarnation.clone(), broker_sequence: sequence, message_id: id });
+            self.known = Some(Known {
+                incarnation: self.incarnation.clone(),
+                broker_sequence: sequence,
+                message_id: id,
+            });
         }
         false
     }
@@ -223,7 +227,11 @@ pub(super) async fn sweep(db: &Db, nats: &Nats, partition: i16) -> Result<bool, 
 }
 
 /// Rows from the first missing sequence of their key on, except those that are pending anyway.
-fn lost_rows(page: Vec<Logged>, present: &HashSet<Uuid>, first_missing: &mut HashMap<Uuid, i64>) -> Vec<Logged> {
+fn lost_rows(
+    page: Vec<Logged>,
+    present: &HashSet<Uuid>,
+    first_missing: &mut HashMap<Uuid, i64>,
+) -> Vec<Logged> {
     let mut lost = Vec::new();
     for row in page {
         if !present.contains(&row.id) {
@@ -275,7 +283,12 @@ pub(super) async fn requeue(db: &Db, lease: &Lease, partition: i16, rows: Vec<Lo
     .await
 }
 
-async fn insert_pending(tx: &mut PgConnection, partition: i16, round: i32, rows: &[Logged]) -> Result<(), Error> {
+async fn insert_pending(
+    tx: &mut PgConnection,
+    partition: i16,
+    round: i32,
+    rows: &[Logged],
+) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO kit.outbox_pending (id, day, position, partition, stream, key, sequence, round)
          SELECT r.id, r.day, r.position, $1, 'events', r.key, r.sequence, $2
@@ -297,7 +310,13 @@ async fn insert_pending(tx: &mut PgConnection, partition: i16, round: i32, rows:
 
 /// From here on the stream is compared with what it holds now. Only after every page was put back: a healing that was
 /// cut off is done again from the start.
-async fn remember(db: &Db, nats: &Nats, lease: &Lease, partition: i16, report: &StreamReport) -> Result<(), Error> {
+async fn remember(
+    db: &Db,
+    nats: &Nats,
+    lease: &Lease,
+    partition: i16,
+    report: &StreamReport,
+) -> Result<(), Error> {
     let last = match report.last_sequence {
         0 => None,
         sequence => nats.id_at(StreamKind::Events, sequence).await?,
@@ -332,7 +351,14 @@ mod tests {
 
     fn row(id: u128, key: u128, sequence: i64, pending: bool) -> Logged {
         let day = Date::from_ordinal_date(2026, 1).unwrap();
-        Logged { id: Uuid::from_u128(id), day, position: sequence, key: Uuid::from_u128(key), sequence, pending }
+        Logged {
+            id: Uuid::from_u128(id),
+            day,
+            position: sequence,
+            key: Uuid::from_u128(key),
+            sequence,
+            pending,
+        }
     }
 
     #[test]

@@ -16,17 +16,24 @@ pub(super) fn spawn(db: Db, service: String, shutdown: &Shutdown) {
     let stop = shutdown.clone();
     shutdown.spawn("outbox lag", async move {
         let meter = crate::telemetry::meter();
-        let rows = meter.u64_gauge("hilo.outbox.rows").with_description("Rows pending or unconfirmed").build();
-        let age = meter.f64_gauge("hilo.outbox.age").with_unit("s").with_description("Age of the oldest").build();
+        let rows =
+            meter.u64_gauge("hilo.outbox.rows").with_description("Rows pending or unconfirmed").build();
+        let age =
+            meter.f64_gauge("hilo.outbox.age").with_unit("s").with_description("Age of the oldest").build();
         while stop.sleep(EVERY).await {
             match measure(&db).await {
                 Ok(measured) => {
                     for (state, count, oldest) in measured {
-                        let labels = [KeyValue::new("service", service.clone()), KeyValue::new("state", state)];
+                        let labels =
+                            [KeyValue::new("service", service.clone()), KeyValue::new("state", state)];
                         rows.record(u64::try_from(count).unwrap_or(0), &labels);
                         age.record(oldest, &labels);
                         if state == "pending" && oldest > ALARM {
-                            tracing::warn!(rows = count, oldest_seconds = oldest, "the outbox is not being published");
+                            tracing::warn!(
+                                rows = count,
+                                oldest_seconds = oldest,
+                                "the outbox is not being published"
+                            );
                         }
                     }
                 }

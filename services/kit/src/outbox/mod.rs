@@ -9,12 +9,14 @@ mod append;
 #[cfg(test)]
 mod fence_tests;
 mod heal;
+mod held;
 mod lag;
 mod partitions;
 mod peer;
 mod reconcile;
 mod relay;
 mod rows;
+mod worker;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -115,6 +117,7 @@ impl RelayConfig {
 
 /// The partition of a key.
 pub(crate) fn partition_of(key: Uuid) -> i16 {
-    let folded = key.as_bytes().iter().fold(0u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(*byte)));
+    let folded =
+        key.as_bytes().iter().fold(0u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(*byte)));
     i16::try_from(folded % u32::from(PARTITIONS.unsigned_abs())).unwrap_or(0)
 }

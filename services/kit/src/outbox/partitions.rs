@@ -17,7 +17,8 @@ const AHEAD_DAYS: i64 = 14;
 /// # Errors
 /// Database errors.
 pub async fn make_partitions(conn: &mut PgConnection) -> Result<(), Error> {
-    let today: Date = sqlx::query_scalar("SELECT (now() AT TIME ZONE 'UTC')::date").fetch_one(&mut *conn).await?;
+    let today: Date =
+        sqlx::query_scalar("SELECT (now() AT TIME ZONE 'UTC')::date").fetch_one(&mut *conn).await?;
     for ahead in -1..=AHEAD_DAYS {
         let day = today.saturating_add(Days::days(ahead));
         let next = day.saturating_add(Days::days(1));
@@ -63,7 +64,8 @@ async fn droppable(conn: &mut PgConnection) -> Result<Vec<Date>, Error> {
     )
     .fetch_all(&mut *conn)
     .await?;
-    let today: Date = sqlx::query_scalar("SELECT (now() AT TIME ZONE 'UTC')::date").fetch_one(&mut *conn).await?;
+    let today: Date =
+        sqlx::query_scalar("SELECT (now() AT TIME ZONE 'UTC')::date").fetch_one(&mut *conn).await?;
     let oldest_kept = today.saturating_sub(Days::days(RETENTION_DAYS));
     let mut old = Vec::new();
     for row in rows {
@@ -87,7 +89,9 @@ async fn needed(conn: &mut PgConnection, day: Date) -> Result<bool, Error> {
 
 /// Checks again under the lock: a reconciler may have put a row back meanwhile.
 async fn drop_day(tx: &mut PgConnection, day: Date) -> Result<bool, Error> {
-    sqlx::query("LOCK TABLE kit.outbox_pending, kit.outbox_unconfirmed IN SHARE MODE").execute(&mut *tx).await?;
+    sqlx::query("LOCK TABLE kit.outbox_pending, kit.outbox_unconfirmed IN SHARE MODE")
+        .execute(&mut *tx)
+        .await?;
     if needed(tx, day).await? {
         return Ok(false);
     }

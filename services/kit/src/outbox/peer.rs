@@ -72,11 +72,16 @@ impl HandoverEndpoint {
 
 #[async_trait]
 impl HandoverService for HandoverEndpoint {
-    async fn list_known(&self, request: Request<ListKnownRequest>) -> Result<Response<ListKnownResponse>, Status> {
+    async fn list_known(
+        &self,
+        request: Request<ListKnownRequest>,
+    ) -> Result<Response<ListKnownResponse>, Status> {
         auth::require_service(&request)?;
         let request = request.into_inner();
         if !crate::nats::is_token(&request.consumer) {
-            return Err(Error::invalid("INVALID_REQUEST", "no such consumer").field("consumer", "must be a token").into());
+            return Err(Error::invalid("INVALID_REQUEST", "no such consumer")
+                .field("consumer", "must be a token")
+                .into());
         }
         let ids = request.ids.iter().map(|id| ids::parse(id, "ids")).collect::<Result<Vec<_>, _>>()?;
         let known = inbox::known(&self.db, &request.consumer, &ids).await?;

@@ -56,7 +56,13 @@ struct Unconfirmed {
 /// The streams as they were when every row was last asked about, whatever its age.
 type Seen = HashMap<StreamKind, Option<String>>;
 
-async fn round(db: &Db, nats: &Nats, config: &RelayConfig, lease: &Lease, seen: &mut Seen) -> Result<(), Error> {
+async fn round(
+    db: &Db,
+    nats: &Nats,
+    config: &RelayConfig,
+    lease: &Lease,
+    seen: &mut Seen,
+) -> Result<(), Error> {
     let mut result = Ok(());
     for (stream, peer) in &config.peers {
         let incarnation = nats.stream_report(*stream).await?.map(|report| report.incarnation);

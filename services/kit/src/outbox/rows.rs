@@ -51,8 +51,9 @@ impl TryFrom<Raw> for Pending {
             key: raw.key,
             sequence: raw.sequence,
             round: raw.round,
-            headers: serde_json::from_str(&raw.headers)
-                .map_err(|error| Error::corrupt("INVALID_OUTBOX_ROW", "stored headers are broken").with_source(error))?,
+            headers: serde_json::from_str(&raw.headers).map_err(|error| {
+                Error::corrupt("INVALID_OUTBOX_ROW", "stored headers are broken").with_source(error)
+            })?,
             payload: Bytes::from(raw.payload),
         })
     }

@@ -81,7 +81,9 @@ impl Candidate for Notes {
 
     async fn effects(&self, db: &Db) -> Result<Vec<Uuid>, Error> {
         db.read(|conn| {
-            Box::pin(async move { Ok(sqlx::query_scalar("SELECT id FROM note ORDER BY n").fetch_all(conn).await?) })
+            Box::pin(async move {
+                Ok(sqlx::query_scalar("SELECT id FROM note ORDER BY n").fetch_all(conn).await?)
+            })
         })
         .await
     }

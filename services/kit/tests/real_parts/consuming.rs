@@ -82,7 +82,9 @@ async fn a_held_message_holds_back_its_key_and_nothing_else() {
     let parts = parts().await;
     relay(&parts);
     // Number 1 is busy six times; 2 and 3 are of the same key; 100 of another.
-    let handler = Scripted::new(|number, attempt| if number == 1 && attempt <= 6 { Outcome::Busy } else { Outcome::Ack });
+    let handler = Scripted::new(
+        |number, attempt| if number == 1 && attempt <= 6 { Outcome::Busy } else { Outcome::Ack },
+    );
     start(&parts, handler.clone(), &parts.shutdown);
     let (a, b) = (Uuid::now_v7(), Uuid::now_v7());
     append(&parts.db, vec![inbound(a, 1), inbound(a, 2), inbound(a, 3), inbound(b, 100)]).await;
@@ -107,13 +109,21 @@ async fn a_panicking_message_is_found_in_its_batch_and_ends_as_a_dead_letter() {
     relay(&parts);
     let consumer = start(&parts, handler.clone(), &parts.shutdown);
     consumer.confirmed().await;
-    eventually("the others are handled", DEADLINE, || async { handler.done.lock().len() >= 29 }).await.unwrap();
+    eventually("the others are handled", DEADLINE, || async { handler.done.lock().len() >= 29 })
+        .await
+        .unwrap();
     let dead = "SELECT count(*) FROM kit.dead_letter WHERE state = 'dead' AND reason = 'HANDLER_PANICKED'";
-    eventually("the poison is buried", DEADLINE, || async { count(&parts.db, dead).await == 1 }).await.unwrap();
+    eventually("the poison is buried", DEADLINE, || async { count(&parts.db, dead).await == 1 })
+        .await
+        .unwrap();
     drained(&parts).await;
     let attempts = handler.tries.lock()[&13];
     assert_eq!(attempts, 5, "as many tries as allowed");
-    assert_eq!(count(&parts.db, "SELECT count(*) FROM kit.attempt").await, 0, "attempts of handled ones are forgotten");
+    assert_eq!(
+        count(&parts.db, "SELECT count(*) FROM kit.attempt").await,
+        0,
+        "attempts of handled ones are forgotten"
+    );
     parts.stop().await;
 }
 
@@ -129,11 +139,16 @@ async fn outages_are_waited_out_uncounted_and_invalid_messages_die_at_once() {
     append(&parts.db, (1..=3).map(|number| inbound(Uuid::now_v7(), number)).collect()).await;
     relay(&parts);
     start(&parts, handler.clone(), &parts.shutdown);
-    eventually("the first succeeds", DEADLINE, || async { handler.done.lock().iter().any(|(_, n)| *n == 1) }).await.unwrap();
+    eventually("the first succeeds", DEADLINE, || async { handler.done.lock().iter().any(|(_, n)| *n == 1) })
+        .await
+        .unwrap();
     drained(&parts).await;
     let tries = handler.tries.lock().clone();
     assert_eq!((tries[&1], tries[&2], tries[&3]), (9, 1, 1));
-    assert_eq!(count(&parts.db, "SELECT count(*) FROM kit.dead_letter WHERE reason = 'UNDECODABLE'").await, 1);
+    assert_eq!(
+        count(&parts.db, "SELECT count(*) FROM kit.dead_letter WHERE reason = 'UNDECODABLE'").await,
+        1
+    );
     assert_eq!(count(&parts.db, "SELECT count(*) FROM kit.dead_letter").await, 1);
     parts.stop().await;
 }
@@ -220,10 +235,14 @@ async fn a_dead_letter_can_be_replayed() {
     let state = |state: &'static str| count(&parts.db, state);
     let dead = "SELECT count(*) FROM kit.dead_letter WHERE state = 'dead'";
     eventually("dead", DEADLINE, || async { state(dead).await == 1 }).await.unwrap();
-    let replay = || parts.db.read(|conn| Box::pin(async move {
-        sqlx::query("UPDATE kit.dead_letter SET state = 'replaying'").execute(conn).await?;
-        Ok(())
-    }));
+    let replay = || {
+        parts.db.read(|conn| {
+            Box::pin(async move {
+                sqlx::query("UPDATE kit.dead_letter SET state = 'replaying'").execute(conn).await?;
+                Ok(())
+            })
+        })
+    };
     replay().await.unwrap();
     eventually("dead again", DEADLINE, || async {
         state("SELECT count(*) FROM kit.dead_letter WHERE state = 'dead' AND attempts = 2").await == 1

@@ -38,18 +38,22 @@ async fn migrating_creates_the_database_is_repeatable_and_refuses_a_newer_schema
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_caller_leaves_no_open_transaction_and_the_work_ends() {
     let (db, _) = database().await;
-    db.read(|conn| Box::pin(async move {
-        sqlx::query("CREATE TABLE done (number int)").execute(conn).await?;
-        Ok(())
-    }))
+    db.read(|conn| {
+        Box::pin(async move {
+            sqlx::query("CREATE TABLE done (number int)").execute(conn).await?;
+            Ok(())
+        })
+    })
     .await
     .unwrap();
     for number in 0..200i32 {
-        let work = db.transaction(move |tx| Box::pin(async move {
-            sqlx::query("INSERT INTO done VALUES ($1)").bind(number).execute(&mut *tx).await?;
-            tokio::time::sleep(Duration::from_millis(2)).await;
-            Ok(())
-        }));
+        let work = db.transaction(move |tx| {
+            Box::pin(async move {
+                sqlx::query("INSERT INTO done VALUES ($1)").bind(number).execute(&mut *tx).await?;
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                Ok(())
+            })
+        });
         // Cancelled anywhere from before `begin` to after the commit.
         let _ = tokio::time::timeout(Duration::from_micros(u64::try_from(number).unwrap() * 30), work).await;
     }
@@ -58,7 +62,8 @@ async fn a_cancelled_caller_leaves_no_open_transaction_and_the_work_ends() {
     })
     .await
     .unwrap();
-    let open = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
+    let open =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
     assert_eq!(count(&db, open).await, 0);
 }
 
@@ -80,19 +85,26 @@ async fn a_connection_left_inside_a_transaction_never_reaches_the_next_user() {
             .unwrap();
         assert!(!inside);
     }
-    let open = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
-    eventually("no session is left in a transaction", DEADLINE, || async { count(&db, open).await == 0 }).await.unwrap();
+    let open =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
+    eventually("no session is left in a transaction", DEADLINE, || async { count(&db, open).await == 0 })
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deadlocks_are_retried_and_other_errors_are_not() {
     let (db, _) = database().await;
-    db.read(|conn| Box::pin(async move {
-        sqlx::raw_sql("CREATE TABLE pair (id int PRIMARY KEY, n int); INSERT INTO pair VALUES (1, 0), (2, 0)")
+    db.read(|conn| {
+        Box::pin(async move {
+            sqlx::raw_sql(
+                "CREATE TABLE pair (id int PRIMARY KEY, n int); INSERT INTO pair VALUES (1, 0), (2, 0)",
+            )
             .execute(conn)
             .await?;
-        Ok(())
-    }))
+            Ok(())
+        })
+    })
     .await
     .unwrap();
     let tries = Arc::new(AtomicU32::new(0));
@@ -104,7 +116,10 @@ async fn deadlocks_are_retried_and_other_errors_are_not() {
                 Box::pin(async move {
                     tries.fetch_add(1, Ordering::SeqCst);
                     for id in [first, second] {
-                        sqlx::query("UPDATE pair SET n = n + 1 WHERE id = $1").bind(id).execute(&mut *tx).await?;
+                        sqlx::query("UPDATE pair SET n = n + 1 WHERE id = $1")
+                            .bind(id)
+                            .execute(&mut *tx)
+                            .await?;
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                     Ok(())
@@ -168,13 +183,17 @@ async fn a_request_id_replays_its_answer_and_refuses_another_body() {
     let run = |body: &'static str| {
         let db = db.clone();
         async move {
-            db.transaction(move |tx| Box::pin(async move {
-                let begun = idempotency::begin(tx, "ana", "Send", "r1", &idempotency::hash(body.as_bytes())).await?;
-                if begun == Begin::Fresh {
-                    idempotency::finish(tx, "ana", "Send", "r1", b"answer").await?;
-                }
-                Ok(begun)
-            }))
+            db.transaction(move |tx| {
+                Box::pin(async move {
+                    let begun =
+                        idempotency::begin(tx, "ana", "Send", "r1", &idempotency::hash(body.as_bytes()))
+                            .await?;
+                    if begun == Begin::Fresh {
+                        idempotency::finish(tx, "ana", "Send", "r1", b"answer").await?;
+                    }
+                    Ok(begun)
+                })
+            })
             .await
             .unwrap()
         }

@@ -13,7 +13,10 @@ use crate::publishing::all_published;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wiped_broker_gets_every_event_again_in_order() {
     let mut parts = parts().await;
-    let config = RelayConfig { verify_every: Duration::from_millis(100), ..RelayConfig::new("test", [StreamKind::Events]) };
+    let config = RelayConfig {
+        verify_every: Duration::from_millis(100),
+        ..RelayConfig::new("test", [StreamKind::Events])
+    };
     Relay::spawn(parts.db.clone(), parts.nats.clone(), config, &parts.shutdown);
     let keys: Vec<Uuid> = (0..20).map(|_| Uuid::now_v7()).collect();
     for sequence in 1..=10 {
@@ -37,7 +40,10 @@ async fn a_wiped_broker_gets_every_event_again_in_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_lost_its_end_or_was_re_created_under_the_relay_is_healed() {
     let parts = parts().await;
-    let config = RelayConfig { verify_every: Duration::from_millis(100), ..RelayConfig::new("test", [StreamKind::Events]) };
+    let config = RelayConfig {
+        verify_every: Duration::from_millis(100),
+        ..RelayConfig::new("test", [StreamKind::Events])
+    };
     Relay::spawn(parts.db.clone(), parts.nats.clone(), config, &parts.shutdown);
     let keys: Vec<Uuid> = (0..5).map(|_| Uuid::now_v7()).collect();
     for sequence in 1..=6 {
@@ -57,7 +63,8 @@ async fn a_stream_that_lost_its_end_or_was_re_created_under_the_relay_is_healed(
             async move {
                 let all = published(&nats, StreamKind::Events).await;
                 let last = |key: &Uuid| {
-                    let sequences: Vec<i64> = all.iter().filter(|(one, ..)| one == key).map(|(_, n, _)| *n).collect();
+                    let sequences: Vec<i64> =
+                        all.iter().filter(|(one, ..)| one == key).map(|(_, n, _)| *n).collect();
                     (1..=want).all(|n| sequences.contains(&n))
                 };
                 keys.iter().all(last)

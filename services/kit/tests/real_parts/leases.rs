@@ -23,7 +23,9 @@ async fn of_many_who_ask_at_once_one_holds() {
     let tasks: Vec<_> = (0..16)
         .map(|number| {
             let db = db.clone();
-            tokio::spawn(async move { lease::acquire(&db, "one", &number.to_string(), DEADLINE).await.unwrap() })
+            tokio::spawn(
+                async move { lease::acquire(&db, "one", &number.to_string(), DEADLINE).await.unwrap() },
+            )
         })
         .collect();
     let mut held = 0;
@@ -42,7 +44,12 @@ async fn an_expired_lease_is_taken_over_and_the_old_holder_is_refused() {
     let mut new = None;
     eventually("b takes over", DEADLINE, || {
         let db = db.clone();
-        async move { matches!(lease::acquire(&db, "name", "b", DEADLINE).await.unwrap(), Acquired::Taken(_) | Acquired::Kept(_)) }
+        async move {
+            matches!(
+                lease::acquire(&db, "name", "b", DEADLINE).await.unwrap(),
+                Acquired::Taken(_) | Acquired::Kept(_)
+            )
+        }
     })
     .await
     .unwrap();
@@ -51,10 +58,12 @@ async fn an_expired_lease_is_taken_over_and_the_old_holder_is_refused() {
     assert!(new.epoch > old.epoch);
     assert!(!old.is_alive(), "given up locally before it expired");
     assert_eq!(lease::renew(&db, &old, SHORT).await.unwrap(), Renewed::Lost);
-    let guarded = |lease: Lease| db.transaction(move |tx| {
-        let lease = lease.clone();
-        Box::pin(async move { lease::guard(tx, &lease).await })
-    });
+    let guarded = |lease: Lease| {
+        db.transaction(move |tx| {
+            let lease = lease.clone();
+            Box::pin(async move { lease::guard(tx, &lease).await })
+        })
+    };
     assert_eq!(guarded(old).await.unwrap_err().reason(), "STALE_EPOCH");
     guarded(new).await.unwrap();
 }

@@ -1,4 +1,5 @@
 //! Kit on real parts: a private PostgreSQL (fsync on) and a private nats-server per test.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
 mod conforming;
 mod consuming;

@@ -91,7 +91,9 @@ pub async fn append(db: &Db, rows: Vec<OutboxRow>) {
 }
 
 pub async fn count(db: &Db, sql: &'static str) -> i64 {
-    db.read(move |conn| Box::pin(async move { Ok(sqlx::query_scalar(sql).fetch_one(conn).await?) })).await.unwrap()
+    db.read(move |conn| Box::pin(async move { Ok(sqlx::query_scalar(sql).fetch_one(conn).await?) }))
+        .await
+        .unwrap()
 }
 
 /// (key, sequence, id) of everything in a stream, in its order; read one by one, which works for work queues as well.

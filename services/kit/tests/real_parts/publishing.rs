@@ -21,7 +21,9 @@ use crate::parts::{DEADLINE, Parts, append, count, event, follow, inbound, parts
 const NONE_PENDING: &str = "SELECT count(*) FROM kit.outbox_pending";
 
 pub async fn all_published(db: &Db) {
-    eventually("nothing is pending", DEADLINE, || async { count(db, NONE_PENDING).await == 0 }).await.unwrap();
+    eventually("nothing is pending", DEADLINE, || async { count(db, NONE_PENDING).await == 0 })
+        .await
+        .unwrap();
 }
 
 /// Writes `rows` numbered events to random keys, each number made under the key's row lock, commits delayed at random.
@@ -64,8 +66,13 @@ async fn every_row_is_published_in_order_whatever_the_commit_order() {
         .transaction(move |tx| {
             let keys = numbered.to_vec();
             Box::pin(async move {
-                sqlx::query("CREATE TABLE numbered (key uuid PRIMARY KEY, last bigint NOT NULL)").execute(&mut *tx).await?;
-                sqlx::query("INSERT INTO numbered SELECT key, 0 FROM unnest($1::uuid[]) AS key").bind(keys).execute(tx).await?;
+                sqlx::query("CREATE TABLE numbered (key uuid PRIMARY KEY, last bigint NOT NULL)")
+                    .execute(&mut *tx)
+                    .await?;
+                sqlx::query("INSERT INTO numbered SELECT key, 0 FROM unnest($1::uuid[]) AS key")
+                    .bind(keys)
+                    .execute(tx)
+                    .await?;
                 Ok(())
             })
         })
@@ -200,7 +207,11 @@ async fn handover_rows_stay_until_the_reader_knows_them_and_go_again_when_nobody
 
     peer.known.lock().insert(ids[0]);
     eventually("the first is confirmed", DEADLINE, || async { unconfirmed().await == 2 }).await.unwrap();
-    assert_eq!(published(&parts.nats, StreamKind::Inbound).await.len(), 3, "still in the stream, so not again");
+    assert_eq!(
+        published(&parts.nats, StreamKind::Inbound).await.len(),
+        3,
+        "still in the stream, so not again"
+    );
 
     // The broker forgets the second one, which nobody has committed.
     let stream = parts.nats.jetstream().get_stream("HILO_INBOUND").await.unwrap();
@@ -223,7 +234,8 @@ async fn how_fast() {
     let rows = 20_000;
     let started = std::time::Instant::now();
     for batch in 0..rows / 200 {
-        append(&parts.db, (0..200).map(|n| inbound(Uuid::now_v7(), i64::from(batch * 200 + n))).collect()).await;
+        append(&parts.db, (0..200).map(|n| inbound(Uuid::now_v7(), i64::from(batch * 200 + n))).collect())
+            .await;
     }
     println!("append: {:.0} rows/s, 200 each", f64::from(rows) / started.elapsed().as_secs_f64());
     let started = std::time::Instant::now();
@@ -244,7 +256,8 @@ async fn handover_rows_of_a_wiped_broker_go_again_without_waiting() {
         ..RelayConfig::new("test", [StreamKind::Inbound]).peer(StreamKind::Inbound, peer.clone())
     };
     Relay::spawn(parts.db.clone(), parts.nats.clone(), config, &parts.shutdown);
-    let rows: Vec<OutboxRow> = (1..=50i64).map(|n| inbound(Uuid::from_u128(u128::from(n.unsigned_abs()) % 7), n)).collect();
+    let rows: Vec<OutboxRow> =
+        (1..=50i64).map(|n| inbound(Uuid::from_u128(u128::from(n.unsigned_abs()) % 7), n)).collect();
     peer.known.lock().insert(rows[0].id);
     append(&parts.db, rows).await;
     all_published(&parts.db).await;
@@ -253,7 +266,10 @@ async fn handover_rows_of_a_wiped_broker_go_again_without_waiting() {
     eventually("all but the known one are in the new stream, in order", DEADLINE, || async {
         let all = published(&parts.nats, StreamKind::Inbound).await;
         let mut last = std::collections::HashMap::new();
-        all.len() == 49 && all.iter().all(|(key, sequence, _)| last.insert(*key, *sequence).is_none_or(|before| before < *sequence))
+        all.len() == 49
+            && all.iter().all(|(key, sequence, _)| {
+                last.insert(*key, *sequence).is_none_or(|before| before < *sequence)
+            })
     })
     .await
     .unwrap();

@@ -19,7 +19,9 @@ use hilo_kit::outbox::{GrpcPeer, HandoverEndpoint, HandoverPeer};
 use hilo_proto::directory::v1 as directory;
 use hilo_proto::internal::v1 as internal;
 use hilo_proto::internal::v1::dead_letter_service_client::DeadLetterServiceClient;
-use hilo_proto::internal::v1::directory_feed_service_server::{DirectoryFeedService, DirectoryFeedServiceServer};
+use hilo_proto::internal::v1::directory_feed_service_server::{
+    DirectoryFeedService, DirectoryFeedServiceServer,
+};
 use hilo_test_support::eventually;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,8 +29,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 use uuid::Uuid;
 
 use crate::parts::{DEADLINE, database, parts};
@@ -53,9 +55,14 @@ impl DirectoryFeedService for Feed {
         let version = *self.version.lock();
         let changed = request.get_ref().known_version != version;
         let account = directory::Account { key: format!("account-{version}"), ..Default::default() };
-        let directory =
-            changed.then(|| directory::Directory { accounts: vec![account], ..directory::Directory::default() });
-        Ok(Response::new(internal::GetDirectoryResponse { version, changed, directory, revoked_token_ids: vec![] }))
+        let directory = changed
+            .then(|| directory::Directory { accounts: vec![account], ..directory::Directory::default() });
+        Ok(Response::new(internal::GetDirectoryResponse {
+            version,
+            changed,
+            directory,
+            revoked_token_ids: vec![],
+        }))
     }
 }
 
@@ -101,11 +108,17 @@ fn feed_routes(feed: Feed) -> Routes {
 async fn health_follows_readiness_and_liveness_does_not() {
     let served = Served::start(Routes::default()).await;
     let condition = served.readiness.condition("database");
-    eventually("not ready", DEADLINE, || async { served.health("readiness").await == ServingStatus::NotServing }).await.unwrap();
+    eventually("not ready", DEADLINE, || async {
+        served.health("readiness").await == ServingStatus::NotServing
+    })
+    .await
+    .unwrap();
     assert_eq!(served.health("liveness").await, ServingStatus::Serving);
     assert_eq!(served.health("").await, ServingStatus::Serving);
     condition.set(true);
-    eventually("ready", DEADLINE, || async { served.health("readiness").await == ServingStatus::Serving }).await.unwrap();
+    eventually("ready", DEADLINE, || async { served.health("readiness").await == ServingStatus::Serving })
+        .await
+        .unwrap();
     assert_eq!(served.shutdown.drain(DEADLINE).await, Drain::Clean);
 }
 
@@ -118,7 +131,9 @@ async fn a_stuck_call_meets_its_deadline_and_cannot_hold_up_the_stop() {
     let code = client.get_directory(request).await.unwrap_err().code();
     assert!(matches!(code, Code::DeadlineExceeded | Code::Cancelled), "{code:?}");
     let hanging = tokio::spawn(async move {
-        client.get_directory(with_deadline(internal::GetDirectoryRequest::default(), Duration::from_secs(60))).await
+        client
+            .get_directory(with_deadline(internal::GetDirectoryRequest::default(), Duration::from_secs(60)))
+            .await
     });
     tokio::time::sleep(Duration::from_millis(200)).await;
     let drain = served.shutdown.drain(Duration::from_secs(20)).await;
@@ -135,24 +150,34 @@ async fn callers_are_who_their_token_says() {
         async move {
             let channel = grpc::channel(&url).unwrap();
             let request = with_deadline(internal::GetDirectoryRequest::default(), DEADLINE);
-            let mut client = internal::directory_feed_service_client::DirectoryFeedServiceClient::new(channel.clone());
+            let mut client =
+                internal::directory_feed_service_client::DirectoryFeedServiceClient::new(channel.clone());
             match bearer {
                 None => client.get_directory(request).await,
                 Some(token) => {
-                    internal::directory_feed_service_client::DirectoryFeedServiceClient::with_interceptor(channel, Bearer(token))
-                        .get_directory(request)
-                        .await
+                    internal::directory_feed_service_client::DirectoryFeedServiceClient::with_interceptor(
+                        channel,
+                        Bearer(token),
+                    )
+                    .get_directory(request)
+                    .await
                 }
             }
         }
     };
     assert_eq!(call(None).await.unwrap_err().code(), Code::Unauthenticated);
     let forged = call(Some("a.b.c".into())).await.unwrap_err();
-    assert_eq!((forged.code(), reason_of(&forged).as_deref()), (Code::Unauthenticated, Some("UNAUTHENTICATED")));
+    assert_eq!(
+        (forged.code(), reason_of(&forged).as_deref()),
+        (Code::Unauthenticated, Some("UNAUTHENTICATED"))
+    );
     let issuer = Issuer::new(served.keys.signing_key.expose(), "hilo").unwrap();
     let user = issuer.issue("ana", time::OffsetDateTime::now_utc(), Duration::from_secs(60)).unwrap();
     let denied = call(Some(user.token)).await.unwrap_err();
-    assert_eq!((denied.code(), reason_of(&denied).as_deref()), (Code::PermissionDenied, Some("SERVICE_REQUIRED")));
+    assert_eq!(
+        (denied.code(), reason_of(&denied).as_deref()),
+        (Code::PermissionDenied, Some("SERVICE_REQUIRED"))
+    );
     call(Some(served.tokens().token().unwrap())).await.unwrap();
     served.shutdown.drain(DEADLINE).await;
 }
@@ -163,7 +188,8 @@ async fn http(address: std::net::SocketAddr, request: &str) -> String {
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     let mut buffer = [0; 4096];
-    while let Ok(Ok(read)) = tokio::time::timeout(Duration::from_millis(500), stream.read(&mut buffer)).await {
+    while let Ok(Ok(read)) = tokio::time::timeout(Duration::from_millis(500), stream.read(&mut buffer)).await
+    {
         if read == 0 {
             break;
         }
@@ -220,11 +246,9 @@ async fn a_writer_learns_what_its_reader_has_taken() {
     let served = Served::start(Routes::new(HandoverEndpoint::new(db.clone()).into_service())).await;
     let peer = GrpcPeer::new(grpc::internal(&served.url, &served.tokens()).unwrap(), "attention-intake");
     let ids = [Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7()];
-    db.transaction(move |tx| {
-        Box::pin(async move { inbox::take(tx, "attention-intake", &ids[..1]).await })
-    })
-    .await
-    .unwrap();
+    db.transaction(move |tx| Box::pin(async move { inbox::take(tx, "attention-intake", &ids[..1]).await }))
+        .await
+        .unwrap();
     bury(&db, ids[1]).await;
     let known = peer.known(&ids).await.unwrap();
     assert_eq!(known, [ids[0], ids[1]].into(), "taken or dead-lettered, not the unknown one");
@@ -256,10 +280,12 @@ async fn operators_list_show_replay_and_drop_dead_letters() {
     }
     let issuer = Issuer::new(served.keys.signing_key.expose(), "hilo").unwrap();
     let as_user = |user: &str| {
-        let token = issuer.issue(user, time::OffsetDateTime::now_utc(), Duration::from_secs(60)).unwrap().token;
+        let token =
+            issuer.issue(user, time::OffsetDateTime::now_utc(), Duration::from_secs(60)).unwrap().token;
         DeadLetterServiceClient::with_interceptor(grpc::channel(&served.url).unwrap(), Bearer(token))
     };
-    let denied = as_user("ana").list_dead_letters(internal::ListDeadLettersRequest::default()).await.unwrap_err();
+    let denied =
+        as_user("ana").list_dead_letters(internal::ListDeadLettersRequest::default()).await.unwrap_err();
     assert_eq!(reason_of(&denied).as_deref(), Some("ROLE_REQUIRED"));
 
     let mut client = as_user("coco");
@@ -277,15 +303,22 @@ async fn operators_list_show_replay_and_drop_dead_letters() {
     let found: Vec<Uuid> = listed.iter().rev().map(|letter| letter.message_id.parse().unwrap()).collect();
     assert_eq!(found, ids, "newest first, across pages");
     let id = listed[0].dead_letter_id.clone();
-    let shown = client.get_dead_letter(internal::GetDeadLetterRequest { dead_letter_id: id.clone() }).await.unwrap();
+    let shown =
+        client.get_dead_letter(internal::GetDeadLetterRequest { dead_letter_id: id.clone() }).await.unwrap();
     assert_eq!(shown.get_ref().payload.as_slice(), b"payload");
     let drop_request = || internal::DropDeadLetterRequest { dead_letter_id: id.clone() };
     client.drop_dead_letter(drop_request()).await.unwrap();
     let twice = client.drop_dead_letter(drop_request()).await.unwrap_err();
-    assert_eq!((twice.code(), reason_of(&twice).as_deref()), (Code::FailedPrecondition, Some("DEAD_LETTER_SETTLED")));
+    assert_eq!(
+        (twice.code(), reason_of(&twice).as_deref()),
+        (Code::FailedPrecondition, Some("DEAD_LETTER_SETTLED"))
+    );
     let replayed = internal::ReplayDeadLetterRequest { dead_letter_id: listed[1].dead_letter_id.clone() };
     client.replay_dead_letter(replayed).await.unwrap();
-    let bad = client.get_dead_letter(internal::GetDeadLetterRequest { dead_letter_id: "x".into() }).await.unwrap_err();
+    let bad = client
+        .get_dead_letter(internal::GetDeadLetterRequest { dead_letter_id: "x".into() })
+        .await
+        .unwrap_err();
     assert_eq!(bad.code(), Code::InvalidArgument);
     served.shutdown.drain(DEADLINE).await;
 }

@@ -1,11 +1,16 @@
 //! One error type with a closed set of classes. The class alone decides the gRPC code, what happens to a broker
 //! message and the log level, so that no caller has to look at texts.
 
+mod convert;
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::fmt;
 
 use tonic::Code;
-use tonic_types::{ErrorDetails, StatusExt};
+
+pub use convert::{reason_of, to_status};
 
 /// Domain of every `google.rpc.ErrorInfo` that Hilo sends.
 pub const DOMAIN: &str = "hilo";
@@ -265,147 +270,5 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
-    }
-}
-
-/// PostgreSQL's SQLSTATE codes: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
-fn from_database(error: &dyn sqlx::error::DatabaseError) -> Error {
-    let code = error.code().unwrap_or_default().into_owned();
-    let mut mapped = match code.as_str() {
-        "23505" => Error::duplicate("UNIQUE_VIOLATION", "it exists already"),
-        "40001" | "40P01" => Error::conflict("SERIALIZATION_FAILURE", "a concurrent transaction won"),
-        "55P03" => Error::conflict("LOCK_TIMEOUT", "a lock was not granted in time"),
-        "57014" => Error::unavailable("STATEMENT_TIMEOUT", "a statement took too long"),
-        "25P03" => Error::unavailable("TRANSACTION_TIMEOUT", "a transaction was idle for too long"),
-        _ if code.starts_with("23") => Error::internal("CONSTRAINT_VIOLATED", "a database constraint refused it"),
-        _ if code.starts_with("08") || code.starts_with("53") || code.starts_with("57") => {
-            Error::unavailable("DATABASE_UNAVAILABLE", "the database is not available")
-        }
-        _ => Error::internal("DATABASE_ERROR", "a database statement failed"),
-    };
-    mapped.0.constraint = error.constraint().map(str::to_owned);
-    mapped
-}
-
-impl From<sqlx::Error> for Error {
-    fn from(error: sqlx::Error) -> Self {
-        let mapped = match &error {
-            sqlx::Error::Database(inner) => from_database(inner.as_ref()),
-            sqlx::Error::RowNotFound => Error::missing("ROW_NOT_FOUND", "no such row"),
-            sqlx::Error::PoolTimedOut => Error::unavailable("DATABASE_BUSY", "no database connection was free"),
-            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
-                Error::unavailable("DATABASE_UNAVAILABLE", "the database is not available")
-            }
-            // A message cut off by a dying server arrives as a protocol error.
-            sqlx::Error::Protocol(_) => Error::unavailable("DATABASE_UNAVAILABLE", "the database connection broke"),
-            _ => Error::internal("DATABASE_ERROR", "a database call failed"),
-        };
-        mapped.with_source(error)
-    }
-}
-
-impl From<prost::DecodeError> for Error {
-    fn from(error: prost::DecodeError) -> Self {
-        Error::corrupt("UNDECODABLE", "a message could not be decoded").with_source(error)
-    }
-}
-
-impl From<tonic::transport::Error> for Error {
-    fn from(error: tonic::transport::Error) -> Self {
-        Error::unavailable("TRANSPORT", "the gRPC transport failed").with_source(error)
-    }
-}
-
-/// The only place that makes a gRPC status. Internal failures keep their source out of the answer.
-pub fn to_status(error: &Error) -> tonic::Status {
-    let mut details = ErrorDetails::with_error_info(error.reason(), DOMAIN, std::collections::HashMap::new());
-    for violation in error.violations() {
-        details.add_bad_request_violation(&violation.field, &violation.description);
-    }
-    let code = match error.reason() {
-        "UNAUTHENTICATED" => Code::Unauthenticated,
-        "UNIMPLEMENTED" => Code::Unimplemented,
-        _ => error.class().code(),
-    };
-    tonic::Status::with_error_details(code, error.message(), details)
-}
-
-impl From<Error> for tonic::Status {
-    fn from(error: Error) -> Self {
-        if matches!(error.class(), Class::Internal | Class::Corrupt | Class::Unavailable) {
-            error.log("request");
-        }
-        to_status(&error)
-    }
-}
-
-/// The stable reason a status carries, when it was made by Hilo.
-pub fn reason_of(status: &tonic::Status) -> Option<String> {
-    status.get_details_error_info().filter(|info| info.domain == DOMAIN).map(|info| info.reason)
-}
-
-impl From<tonic::Status> for Error {
-    fn from(status: tonic::Status) -> Self {
-        let mut error = Error::new(Class::of(status.code()), "REMOTE", status.message().to_owned());
-        error.0.reason = match reason_of(&status) {
-            Some(reason) => Cow::Owned(reason),
-            None if status.code() == Code::Unauthenticated => Cow::Borrowed("UNAUTHENTICATED"),
-            None if status.code() == Code::DeadlineExceeded => Cow::Borrowed("DEADLINE_EXCEEDED"),
-            None => Cow::Borrowed("REMOTE"),
-        };
-        if let Some(bad) = status.get_details_bad_request() {
-            error.0.violations = bad
-                .field_violations
-                .into_iter()
-                .map(|one| Violation { field: one.field, description: one.description })
-                .collect();
-        }
-        error
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn status_carries_reason_and_violations_both_ways() {
-        let error = Error::invalid("BAD_REQUEST", "two fields are wrong").field("a", "empty").field("b[1]", "long");
-        let status = to_status(&error);
-        assert_eq!(status.code(), Code::InvalidArgument);
-        assert_eq!(reason_of(&status).as_deref(), Some("BAD_REQUEST"));
-        let back = Error::from(status);
-        assert_eq!(back.class(), Class::Invalid);
-        assert_eq!(back.reason(), "BAD_REQUEST");
-        assert_eq!(back.violations(), error.violations());
-    }
-
-    #[test]
-    fn every_class_survives_the_wire() {
-        let classes = [
-            Class::Invalid,
-            Class::Rejected,
-            Class::Missing,
-            Class::Duplicate,
-            Class::Conflict,
-            Class::Denied,
-            Class::Exhausted,
-            Class::Unavailable,
-            Class::Corrupt,
-            Class::Internal,
-        ];
-        for class in classes {
-            let status = to_status(&Error::new(class, "REASON", "message"));
-            assert_eq!(Error::from(status).class(), class);
-        }
-    }
-
-    #[test]
-    fn unauthenticated_has_its_own_code_and_display_hides_the_source() {
-        assert_eq!(to_status(&Error::unauthenticated("who?")).code(), Code::Unauthenticated);
-        let error = Error::internal("X", "outer").with_source(std::io::Error::other("secret inner"));
-        assert!(!error.to_string().contains("inner"));
-        assert!(error.chain().contains("secret inner"));
-        assert!(!to_status(&error).message().contains("inner"));
     }
 }
