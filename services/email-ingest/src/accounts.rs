@@ -1,30 +1,48 @@
-//! The accounts of the current directory, derived once per version.
+//! The accounts of the current directory, derived once per version; after a start, until attention-state answers, those
+//! that were kept in the database.
 
 use std::sync::Arc;
 
 use hilo_kit::directory::DirectoryCache;
+use hilo_kit::error::Error;
+use hilo_kit::lifecycle::Shutdown;
 use parking_lot::Mutex;
 
 use crate::domain::accounts::Accounts;
+use crate::store::Store;
 
 /// Follows the directory.
 #[derive(Clone, Debug)]
 pub struct AccountsCache {
     directory: DirectoryCache,
+    kept: Option<Arc<Accounts>>,
     derived: Arc<Mutex<(i64, Arc<Accounts>)>>,
 }
 
 impl AccountsCache {
-    /// Over this directory.
-    pub fn new(directory: DirectoryCache) -> Self {
-        Self { directory, derived: Arc::default() }
+    /// Over this directory and what was kept of it, and keeps what comes.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn start(directory: DirectoryCache, store: &Store, shutdown: &Shutdown) -> Result<Self, Error> {
+        let kept = match store.kept_accounts().await {
+            Ok(kept) => kept.map(|accounts| Arc::new(Accounts::new(&accounts))),
+            Err(error) if error.reason() == "DIRECTORY_UNREADABLE" => {
+                error.log("reading the kept directory");
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        let (following, store, stop) = (directory.clone(), store.clone(), shutdown.clone());
+        shutdown.spawn("directory keeper", async move { keep(&following, &store, &stop).await });
+        Ok(Self { directory, kept, derived: Arc::default() })
     }
 
-    /// The accounts now; `None` before the first directory was read.
+    /// The accounts now; `None` before any directory was ever read.
     pub fn current(&self) -> Option<Arc<Accounts>> {
         let directory = self.directory.current();
         if !directory.is_loaded() {
-            return None;
+            return self.kept.clone();
         }
         let mut derived = self.derived.lock();
         if derived.0 != directory.version() {
@@ -36,9 +54,35 @@ impl AccountsCache {
         Some(derived.1.clone())
     }
 
-    /// Waits until a directory was read.
+    /// Waits until accounts are known.
     pub async fn loaded(&self) {
-        self.directory.loaded().await;
+        if self.kept.is_none() {
+            self.directory.loaded().await;
+        }
+    }
+}
+
+async fn keep(directory: &DirectoryCache, store: &Store, stop: &Shutdown) {
+    let mut changes = directory.watch();
+    let mut kept = 0;
+    loop {
+        let now = changes.borrow_and_update().clone();
+        if now.is_loaded() && now.version() != kept {
+            match store.keep_accounts(now.version(), now.accounts().cloned().collect()).await {
+                Ok(()) => kept = now.version(),
+                Err(error) => {
+                    error.log("keeping the directory");
+                    if !stop.sleep(std::time::Duration::from_secs(2)).await {
+                        return;
+                    }
+                    continue;
+                }
+            }
+        }
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = stop.cancelled() => return,
+        }
     }
 }
 

@@ -31,6 +31,9 @@ pub struct Section {
     /// Folder with one file per secret of the directory (`password_secret`); the environment comes first.
     #[serde(default)]
     pub secrets: Option<PathBuf>,
+    /// Further certificate authorities (PEM) that mail servers may be signed by, besides the public ones.
+    #[serde(default)]
+    pub ca_certificates: Option<PathBuf>,
     /// Parsing.
     #[serde(default)]
     pub parser: ParserConfig,
@@ -177,15 +180,35 @@ impl hilo_kit::config::Section for Section {
         problems.require(host, "smtp.hostname", "must be a host name");
         let bytes = (1024..=MESSAGE_BYTES).contains(&smtp.max_message_bytes);
         problems.require(bytes, "smtp.max_message_bytes", "must be between 1024 and 26214400");
-        problems.require((1..=10_000).contains(&smtp.max_connections), "smtp.max_connections", "must be 1 to 10000");
+        problems.require(
+            (1..=10_000).contains(&smtp.max_connections),
+            "smtp.max_connections",
+            "must be 1 to 10000",
+        );
         problems.require((1..=3600).contains(&smtp.idle_seconds), "smtp.idle_seconds", "must be 1 to 3600");
         problems.require((1..=64).contains(&self.parser.workers), "parser.workers", "must be 1 to 64");
-        problems.require((1..=64).contains(&self.sender.concurrency), "sender.concurrency", "must be 1 to 64");
-        problems.require((1..=600).contains(&self.sender.reply_seconds), "sender.reply_seconds", "must be 1 to 600");
+        problems.require(
+            (1..=64).contains(&self.sender.concurrency),
+            "sender.concurrency",
+            "must be 1 to 64",
+        );
+        problems.require(
+            (1..=600).contains(&self.sender.reply_seconds),
+            "sender.reply_seconds",
+            "must be 1 to 600",
+        );
         let retry = (1..=86_400).contains(&self.sender.unknown_retry_seconds);
         problems.require(retry, "sender.unknown_retry_seconds", "must be 1 to 86400");
-        problems.require((1..=300).contains(&self.imap.idle_seconds), "imap.idle_seconds", "must be 1 to 300");
-        problems.require((1..=3600).contains(&self.imap.poll_seconds), "imap.poll_seconds", "must be 1 to 3600");
+        problems.require(
+            (1..=300).contains(&self.imap.idle_seconds),
+            "imap.idle_seconds",
+            "must be 1 to 300",
+        );
+        problems.require(
+            (1..=3600).contains(&self.imap.poll_seconds),
+            "imap.poll_seconds",
+            "must be 1 to 3600",
+        );
     }
 }
 

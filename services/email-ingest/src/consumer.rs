@@ -40,7 +40,9 @@ impl BatchHandler for SendIntake {
             Ok(sends) if !sends.is_empty() => match self.take(sends).await {
                 Ok(()) => return batch.iter().map(|_| Outcome::Ack).collect(),
                 // The database is away: one by one would only ask it more often.
-                Err(error) if matches!(error.class(), Class::Unavailable | Class::Conflict) && batch.len() == 1 => {
+                Err(error)
+                    if matches!(error.class(), Class::Unavailable | Class::Conflict) && batch.len() == 1 =>
+                {
                     return vec![Outcome::of(error)];
                 }
                 Err(error) => error.log("taking a batch of sends; one by one now"),
@@ -62,6 +64,7 @@ impl BatchHandler for SendIntake {
 }
 
 fn read(delivery: &Delivery) -> Result<(Uuid, OutboundEnvelope), &'static str> {
-    let envelope = OutboundEnvelope::decode(delivery.payload().clone()).map_err(|_| "a send cannot be read")?;
+    let envelope =
+        OutboundEnvelope::decode(delivery.payload().clone()).map_err(|_| "a send cannot be read")?;
     Ok((delivery.id(), envelope))
 }

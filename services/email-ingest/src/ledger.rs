@@ -14,6 +14,7 @@ use hilo_kit::telemetry;
 use crate::accounts::AccountsCache;
 use crate::domain::accounts::Accounts;
 use crate::domain::parse;
+use crate::metrics;
 use crate::store::{CursorMove, INLINE_BYTES, NewMail, Source, Store, Stored};
 use crate::transport::smtp::{MailIntake, ReceivedMail};
 
@@ -62,6 +63,9 @@ impl Ledger {
         fault::point("email.imap.before_commit").await;
         let stored = self.store.fetched(row, cursor, lease).await?;
         fault::point("email.imap.after_commit").await;
+        if let Some(Stored::New(_)) = stored {
+            metrics::accepted("imap");
+        }
         Ok(stored)
     }
 
@@ -112,6 +116,9 @@ impl MailIntake for Ledger {
         fault::point("email.smtp.before_commit").await;
         let stored = self.store.accept(rows).await?;
         fault::point("email.smtp.after_commit").await;
+        for _ in stored.iter().filter(|one| matches!(one, Stored::New(_))) {
+            metrics::accepted("smtp");
+        }
         for known in stored.iter().filter(|one| matches!(one, Stored::Known(_))) {
             tracing::info!(ledger_id = %known.id(), "the same mail was sent again; already in the ledger");
         }

@@ -14,6 +14,7 @@ pub mod config;
 mod consumer;
 pub mod domain;
 pub mod ledger;
+mod metrics;
 pub mod parser;
 mod run;
 pub mod secrets;

@@ -25,6 +25,7 @@ use tokio::net::TcpListener;
 
 use crate::accounts::AccountsCache;
 use crate::adapter::authentication::{DnsAuthentication, NoResolver, SenderAuthentication};
+use crate::adapter::tls::Tls;
 use crate::config::{Config, ResolverChoice, Section};
 use crate::consumer::SendIntake;
 use crate::ledger::Ledger;
@@ -72,6 +73,7 @@ struct Parts {
     accounts: AccountsCache,
     tokens: ServiceTokens,
     secrets: Secrets,
+    tls: Tls,
     readiness: Readiness,
 }
 
@@ -105,7 +107,9 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
 fn authentication(section: &Section) -> Result<Arc<dyn SenderAuthentication>, Error> {
     Ok(match &section.resolver {
         ResolverChoice::None => {
-            tracing::warn!("no DNS resolver: senders are not checked, mails join no thread unless an account's switch says so");
+            tracing::warn!(
+                "no DNS resolver: senders are not checked, mails join no thread unless an account's switch says so"
+            );
             Arc::new(NoResolver)
         }
         choice @ (ResolverChoice::System | ResolverChoice::Servers(_)) => {
@@ -122,10 +126,12 @@ async fn assemble(config: &Config, shutdown: &Shutdown) -> Result<Parts, Error> 
     nats.watch_readiness(broker, shutdown);
     let tokens = ServiceTokens::new(&config.auth, SERVICE);
     let directory = DirectoryCache::start(&config.endpoints, &tokens, &nats, shutdown)?;
+    let store = Store::new(db.clone(), nats.subjects().clone());
     Ok(Parts {
-        store: Store::new(db.clone(), nats.subjects().clone()),
         objects: Objects::open(&config.objects).await?,
-        accounts: AccountsCache::new(directory.clone()),
+        accounts: AccountsCache::start(directory.clone(), &store, shutdown).await?,
+        tls: Tls::new(config.section.ca_certificates.as_deref())?,
+        store,
         secrets: Secrets::new(config.section.secrets.clone()),
         db,
         nats,
@@ -137,7 +143,8 @@ async fn assemble(config: &Config, shutdown: &Shutdown) -> Result<Parts, Error> 
 
 fn spawn_outbox(config: &Config, parts: &Parts, shutdown: &Shutdown) -> Result<(), Error> {
     let channel = grpc::internal(&config.endpoints.attention_state, &parts.tokens)?;
-    let peer = |consumer: &str| -> Arc<dyn HandoverPeer> { Arc::new(GrpcPeer::new(channel.clone(), consumer)) };
+    let peer =
+        |consumer: &str| -> Arc<dyn HandoverPeer> { Arc::new(GrpcPeer::new(channel.clone(), consumer)) };
     let relay = RelayConfig::new(SERVICE, [StreamKind::Inbound, StreamKind::Delivery])
         .peer(StreamKind::Inbound, peer("attention-intake"))
         .peer(StreamKind::Delivery, peer("attention-delivery"));
@@ -171,6 +178,7 @@ fn spawn_intake(
         store: parts.store.clone(),
         accounts: parts.accounts.clone(),
         secrets: parts.secrets.clone(),
+        tls: parts.tls.clone(),
         config: section.imap.clone(),
     };
     shutdown.spawn("imap", imap::run(fetching, shutdown.clone()));
@@ -201,6 +209,7 @@ fn spawn_sending(config: &Config, parts: &Parts, shutdown: &Shutdown) -> Result<
         objects: parts.objects.clone(),
         accounts: parts.accounts.clone(),
         secrets: parts.secrets.clone(),
+        tls: parts.tls.clone(),
         config: config.section.sender.clone(),
         helo: config.section.smtp.hostname.clone(),
     };
@@ -245,7 +254,8 @@ async fn alone(arguments: Arguments, shutdown: Shutdown) -> Result<(), Error> {
     let mut sockets = HashMap::new();
     for (name, at) in bound {
         let listener = TcpListener::bind(at).await.map_err(|error| {
-            Error::unavailable("PORT_IN_USE", format!("{name}: {at} cannot be listened on")).with_source(error)
+            Error::unavailable("PORT_IN_USE", format!("{name}: {at} cannot be listened on"))
+                .with_source(error)
         })?;
         sockets.insert(name, listener);
     }

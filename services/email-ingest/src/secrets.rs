@@ -22,7 +22,8 @@ impl Secrets {
     /// # Errors
     /// `SECRET_MISSING` when it is nowhere or its name is not `[A-Za-z0-9_-]{1,64}`.
     pub async fn get(&self, name: &str) -> Result<Secret, Error> {
-        let plain = (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+        let plain = (1..=64).contains(&name.len())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
         if !plain {
             return Err(Error::invalid("SECRET_MISSING", "a secret has no proper name"));
         }
@@ -30,9 +31,16 @@ impl Secrets {
         if let Ok(value) = std::env::var(&variable) {
             return Ok(Secret::new(value));
         }
-        let missing = || Error::unavailable("SECRET_MISSING", format!("secret {name} is neither in the environment nor in the folder"));
+        let missing = || {
+            Error::unavailable(
+                "SECRET_MISSING",
+                format!("secret {name} is neither in the environment nor in the folder"),
+            )
+        };
         let folder = self.folder.as_ref().ok_or_else(missing)?;
-        let content = tokio::fs::read_to_string(folder.join(name)).await.map_err(|error| missing().with_source(error))?;
+        let content = tokio::fs::read_to_string(folder.join(name))
+            .await
+            .map_err(|error| missing().with_source(error))?;
         Ok(Secret::new(content.trim_end_matches(['\r', '\n'])))
     }
 }

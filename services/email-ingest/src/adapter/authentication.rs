@@ -8,7 +8,9 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfi
 use hilo_kit::error::Error;
 use mail_auth::dmarc::verify::DmarcParameters;
 use mail_auth::spf::verify::SpfParameters;
-use mail_auth::{AuthenticatedMessage, DkimOutput, DkimResult, DmarcResult, MessageAuthenticator, SpfOutput, SpfResult};
+use mail_auth::{
+    AuthenticatedMessage, DkimOutput, DkimResult, DmarcResult, MessageAuthenticator, SpfOutput, SpfResult,
+};
 
 use crate::config::ResolverChoice;
 use crate::domain::authentication::{Aligned, Verdict, dmarc};
@@ -98,7 +100,12 @@ impl DnsAuthentication {
             .await;
         let published = output.dmarc_record().is_some() || is_broken(output.dkim_result());
         Verdict {
-            dmarc: dmarc(message.from.len(), aligned(output.spf_result()), aligned(output.dkim_result()), published),
+            dmarc: dmarc(
+                message.from.len(),
+                aligned(output.spf_result()),
+                aligned(output.dkim_result()),
+                published,
+            ),
             spf: spf_word(spf.result()),
             dkim: dkim_word(&dkim),
         }
@@ -118,7 +125,11 @@ fn configured(servers: &[SocketAddr]) -> ResolverConfig {
             connection.port = server.port();
             connection
         };
-        NameServerConfig::new(server.ip(), true, vec![at(ConnectionConfig::udp()), at(ConnectionConfig::tcp())])
+        NameServerConfig::new(
+            server.ip(),
+            true,
+            vec![at(ConnectionConfig::udp()), at(ConnectionConfig::tcp())],
+        )
     });
     ResolverConfig::from_parts(None, vec![], servers.collect())
 }

@@ -76,7 +76,11 @@ mod tests {
             (0, No, No, false, DmarcResult::Fail),
         ];
         for (authors, spf, dkim, published, expected) in table {
-            assert_eq!(dmarc(authors, spf, dkim, published), expected, "{authors} {spf:?} {dkim:?} {published}");
+            assert_eq!(
+                dmarc(authors, spf, dkim, published),
+                expected,
+                "{authors} {spf:?} {dkim:?} {published}"
+            );
         }
     }
 }

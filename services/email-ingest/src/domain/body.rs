@@ -217,7 +217,9 @@ fn content_id(part: &Part<'_>) -> String {
 
 fn media_type(part: &Part<'_>) -> String {
     let token = |text: &str| {
-        !text.is_empty() && text.len() <= 100 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
+        !text.is_empty()
+            && text.len() <= 100
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
     };
     if token(&part.kind) && token(&part.subtype) {
         format!("{}/{}", part.kind, part.subtype)
@@ -246,9 +248,15 @@ mod tests {
         );
         assert_eq!(body.text, "Hola");
         assert_eq!(body.html.trim(), "<p>Hola <img src=\"cid:logo\"></p>");
-        let files: Vec<_> =
-            body.files.iter().map(|f| (f.name.as_str(), f.media_type.as_str(), f.inline, f.content.as_slice())).collect();
-        assert_eq!(files, vec![("", "image/png", true, &b"hi"[..]), ("_f.pdf", "application/pdf", false, &b"PDF"[..])]);
+        let files: Vec<_> = body
+            .files
+            .iter()
+            .map(|f| (f.name.as_str(), f.media_type.as_str(), f.inline, f.content.as_slice()))
+            .collect();
+        assert_eq!(
+            files,
+            vec![("", "image/png", true, &b"hi"[..]), ("_f.pdf", "application/pdf", false, &b"PDF"[..])]
+        );
     }
 
     #[test]

@@ -66,7 +66,12 @@ fn delivery_report(evidence: &Evidence<'_>) -> Vec<&'static str> {
     // About half of real bounces carry no RFC 3464 part: the null sender with a postmaster as author tells.
     let bounce = evidence.envelope_sender == Some("") && local_part(evidence.from).is_some_and(is_postmaster);
     let failed = evidence.fields.first("x-failed-recipients").is_some();
-    words([(report, "multipart-report"), (bare, "delivery-status"), (bounce, "bounce-sender"), (failed, "failed-recipients")])
+    words([
+        (report, "multipart-report"),
+        (bare, "delivery-status"),
+        (bounce, "bounce-sender"),
+        (failed, "failed-recipients"),
+    ])
 }
 
 fn auto_reply(evidence: &Evidence<'_>) -> Vec<&'static str> {
@@ -93,7 +98,9 @@ fn bulk(evidence: &Evidence<'_>) -> Vec<&'static str> {
 fn machine_sender(evidence: &Evidence<'_>) -> Vec<&'static str> {
     let local = local_part(evidence.from).unwrap_or_default().to_ascii_lowercase();
     let machine = is_postmaster(&local)
-        || ["noreply", "no-reply", "donotreply", "do-not-reply", "no.reply"].iter().any(|word| local.contains(word))
+        || ["noreply", "no-reply", "donotreply", "do-not-reply", "no.reply"]
+            .iter()
+            .any(|word| local.contains(word))
         || local.ends_with("-request")
         || local.starts_with("owner-");
     words([(machine, "machine-sender")])
@@ -120,7 +127,12 @@ fn words<const N: usize>(rules: [(bool, &'static str); N]) -> Vec<&'static str> 
 mod tests {
     use super::*;
 
-    fn class_of(header: &str, sender: Option<&str>, from: &str, report: &str) -> (MailClass, Vec<&'static str>) {
+    fn class_of(
+        header: &str,
+        sender: Option<&str>,
+        from: &str,
+        report: &str,
+    ) -> (MailClass, Vec<&'static str>) {
         let fields = Fields::read(header.as_bytes());
         let classified = classify(&Evidence {
             fields: &fields,
@@ -139,7 +151,14 @@ mod tests {
         let table = [
             ("", some, "ana@example.com", "", MailClass::Human, ""),
             ("Auto-Submitted: no", some, "ana@example.com", "", MailClass::Human, ""),
-            ("Auto-Submitted: auto-replied (vacation)", some, "ana@example.com", "", MailClass::AutoReply, "auto-submitted"),
+            (
+                "Auto-Submitted: auto-replied (vacation)",
+                some,
+                "ana@example.com",
+                "",
+                MailClass::AutoReply,
+                "auto-submitted",
+            ),
             ("X-Autoreply: yes", some, "ana@example.com", "", MailClass::AutoReply, "auto-reply-field"),
             ("", Some(""), "ana@example.com", "", MailClass::AutoReply, "null-sender"),
             ("", Some(""), "MAILER-DAEMON@example.com", "", MailClass::DeliveryReport, "bounce-sender"),

@@ -76,13 +76,12 @@ pub fn compose(
 ) -> Result<Vec<u8>, Unbuildable> {
     let head = head(email, at)?;
     let boundary = |level: &str| format!("={level}_{send_id}");
-    let (inline, attached): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.attachment.inline && !email.html.is_empty());
+    let (inline, attached): (Vec<_>, Vec<_>) =
+        files.into_iter().partition(|file| file.attachment.inline && !email.html.is_empty());
     let body = text_part(&email.text, ContentType::TEXT_PLAIN);
     let message = match (email.html.is_empty(), attached.is_empty()) {
         (true, true) => head.singlepart(body),
-        (true, false) => {
-            head.multipart(enclose(mixed(boundary("m")).singlepart(body), attached)?)
-        }
+        (true, false) => head.multipart(enclose(mixed(boundary("m")).singlepart(body), attached)?),
         (false, true) => head.multipart(alternative(email, inline, &boundary, body)?),
         (false, false) => {
             let shown = alternative(email, inline, &boundary, body)?;
@@ -99,7 +98,8 @@ fn head(email: &OutboundEmail, at: SystemTime) -> Result<MessageBuilder, Unbuild
     if recipients(email).is_empty() {
         return Err(Unbuildable::NoRecipients);
     }
-    let mut head = Message::builder().from(from).subject(text::subject(&email.subject)).date(at).message_id(Some(id));
+    let mut head =
+        Message::builder().from(from).subject(text::subject(&email.subject)).date(at).message_id(Some(id));
     // The envelope decides who gets it; an address that cannot be written in a header is left out here and reported
     // as failed there.
     for to in email.to.iter().filter_map(mailbox) {
@@ -111,7 +111,8 @@ fn head(email: &OutboundEmail, at: SystemTime) -> Result<MessageBuilder, Unbuild
     if let Some(id) = message_id(&email.in_reply_to) {
         head = head.in_reply_to(id);
     }
-    let references: Vec<String> = email.references.iter().take(REFERENCES).filter_map(|id| message_id(id)).collect();
+    let references: Vec<String> =
+        email.references.iter().take(REFERENCES).filter_map(|id| message_id(id)).collect();
     if !references.is_empty() {
         head = head.references(references.join(" "));
     }
@@ -133,7 +134,9 @@ fn mailbox(written: &EmailAddress) -> Option<Mailbox> {
 
 /// `<id>` when it is one: printable ASCII without spaces and brackets, so that nothing needs encoding or folding.
 fn message_id(id: &str) -> Option<String> {
-    let plain = !id.is_empty() && id.len() <= 900 && id.bytes().all(|b| b.is_ascii_graphic() && b != b'<' && b != b'>');
+    let plain = !id.is_empty()
+        && id.len() <= 900
+        && id.bytes().all(|b| b.is_ascii_graphic() && b != b'<' && b != b'>');
     plain.then(|| format!("<{id}>"))
 }
 
@@ -148,7 +151,8 @@ fn alternative(
     plain: SinglePart,
 ) -> Result<MultiPart, Unbuildable> {
     let html = text_part(&email.html, ContentType::TEXT_HTML);
-    let builder = MultiPart::builder().kind(lettre::message::MultiPartKind::Alternative).boundary(boundary("a"));
+    let builder =
+        MultiPart::builder().kind(lettre::message::MultiPartKind::Alternative).boundary(boundary("a"));
     let both = builder.singlepart(plain);
     if inline.is_empty() {
         return Ok(both.singlepart(html));
@@ -171,11 +175,14 @@ fn enclosure(file: Enclosure) -> Result<SinglePart, Unbuildable> {
         .map_err(|_| Unbuildable::Content)?;
     let name = text::file_name(&attachment.file_name);
     let name = if name.is_empty() { "file".to_owned() } else { name };
-    let content = Body::new_with_encoding(content, ContentTransferEncoding::Base64).map_err(|_| Unbuildable::Content)?;
+    let content = Body::new_with_encoding(content, ContentTransferEncoding::Base64)
+        .map_err(|_| Unbuildable::Content)?;
     let part = SinglePart::builder().header(kind);
     let id = message_id(&attachment.content_id);
     let part = match (attachment.inline, id) {
-        (true, Some(id)) => part.header(ContentDisposition::inline_with_name(&name)).header(ContentId::from(id)),
+        (true, Some(id)) => {
+            part.header(ContentDisposition::inline_with_name(&name)).header(ContentId::from(id))
+        }
         _ => part.header(ContentDisposition::attachment(&name)),
     };
     Ok(part.body(content))

@@ -18,7 +18,8 @@ pub fn content(part: &Part<'_>) -> Vec<u8> {
 /// Text of a part and whether its charset was unknown (then read as UTF-8 with replacements).
 pub fn text(part: &Part<'_>) -> (String, bool) {
     let bytes = content(part);
-    let charset = part.headers().and_then(MimeHeaders::content_type).and_then(|kind| kind.attribute("charset"));
+    let charset =
+        part.headers().and_then(MimeHeaders::content_type).and_then(|kind| kind.attribute("charset"));
     let Some(charset) = charset.map(str::trim).filter(|charset| !charset.is_empty()) else {
         return (unlabelled(&bytes), false);
     };
@@ -117,7 +118,8 @@ mod tests {
         assert_eq!(text_of(none).0, "mañana");
         let odd = b"Content-Type: text/plain; charset=klingon\n\nqapla'";
         assert_eq!(text_of(odd), ("qapla'".to_owned(), true));
-        let based = b"Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: BASE64\n\nwr9xd\r\nWU/";
+        let based =
+            b"Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: BASE64\n\nwr9xd\r\nWU/";
         assert_eq!(text_of(based).0, "¿que?");
     }
 

@@ -50,7 +50,12 @@ impl Fields {
     /// Message-IDs (`<...>`) of the first field of that name, without brackets; a bare word counts as one.
     pub fn message_ids(&self, name: &str) -> Vec<String> {
         let Some(value) = self.first(name) else { return Vec::new() };
-        let mut ids: Vec<String> = value.split('<').skip(1).filter_map(|rest| rest.split_once('>')).map(|(id, _)| clean(id)).collect();
+        let mut ids: Vec<String> = value
+            .split('<')
+            .skip(1)
+            .filter_map(|rest| rest.split_once('>'))
+            .map(|(id, _)| clean(id))
+            .collect();
         if ids.is_empty() {
             ids = value.split_whitespace().filter(|word| word.contains('@')).map(clean).collect();
         }
@@ -69,7 +74,9 @@ mod tests {
 
     #[test]
     fn folded_fields_are_one_value() {
-        let fields = Fields::read(b"X-A: one\r\n two\r\nx-a: three\r\nbroken\r\nReferences: <a@b>\r\n\t<c@ d>\r\n\r\nX-B: no");
+        let fields = Fields::read(
+            b"X-A: one\r\n two\r\nx-a: three\r\nbroken\r\nReferences: <a@b>\r\n\t<c@ d>\r\n\r\nX-B: no",
+        );
         assert_eq!(fields.all("x-a").collect::<Vec<_>>(), vec!["one two", "three"]);
         assert_eq!(fields.message_ids("references"), vec!["a@b", "c@d"]);
         assert_eq!(fields.first("x-b"), None);

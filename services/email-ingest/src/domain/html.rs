@@ -12,8 +12,8 @@ use super::limits::{HTML_BYTES, HTML_COST};
 
 /// Elements dropped together with what they contain.
 const DROPPED: [&str; 16] = [
-    "script", "style", "title", "textarea", "noscript", "iframe", "svg", "math", "template", "object", "embed",
-    "noembed", "noframes", "xmp", "head", "select",
+    "script", "style", "title", "textarea", "noscript", "iframe", "svg", "math", "template", "object",
+    "embed", "noembed", "noframes", "xmp", "head", "select",
 ];
 
 /// Sanitised HTML.

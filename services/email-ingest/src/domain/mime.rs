@@ -207,7 +207,9 @@ mod tests {
     fn nested(depth: usize) -> Vec<u8> {
         let mut mail = Vec::new();
         for level in 0..depth {
-            mail.extend_from_slice(format!("Content-Type: multipart/mixed; boundary=b{level}\n\n--b{level}\n").as_bytes());
+            mail.extend_from_slice(
+                format!("Content-Type: multipart/mixed; boundary=b{level}\n\n--b{level}\n").as_bytes(),
+            );
         }
         mail.extend_from_slice(b"Content-Type: text/plain\n\ndeep");
         mail
@@ -232,7 +234,8 @@ mod tests {
         assert!(split(&nested(NESTING)).is_ok());
         assert_eq!(split(&nested(NESTING + 1)).err(), Some(OverLimit::Nesting));
         assert_eq!(split(&nested(10_000)).err(), Some(OverLimit::Nesting));
-        let many = [b"Content-Type: multipart/mixed; boundary=b\n\n".to_vec(), b"--b\n\n".repeat(1_001)].concat();
+        let many =
+            [b"Content-Type: multipart/mixed; boundary=b\n\n".to_vec(), b"--b\n\n".repeat(1_001)].concat();
         assert_eq!(split(&many).err(), Some(OverLimit::Parts));
         assert_eq!(split(&b"a: b\n".repeat(60_000)).err(), Some(OverLimit::HeaderBytes));
         assert_eq!(split(&vec![b'x'; MESSAGE_BYTES + 1]).err(), Some(OverLimit::Size));
@@ -241,6 +244,9 @@ mod tests {
     #[test]
     fn a_multipart_without_boundary_is_text() {
         let root = split(b"Content-Type: multipart/mixed\n\nhello").ok().unwrap();
-        assert_eq!((root.kind.as_str(), root.subtype.as_str(), root.is_multipart()), ("text", "plain", false));
+        assert_eq!(
+            (root.kind.as_str(), root.subtype.as_str(), root.is_multipart()),
+            ("text", "plain", false)
+        );
     }
 }

@@ -99,7 +99,13 @@ pub fn fit(parsed: &mut Parsed) {
 /// Text that always fits.
 const SHORT_TEXT_CHARS: usize = 20_000;
 
-fn keep_aside(email: &mut InboundEmail, contents: &mut Vec<(String, Vec<u8>)>, name: &str, kind: &str, content: String) {
+fn keep_aside(
+    email: &mut InboundEmail,
+    contents: &mut Vec<(String, Vec<u8>)>,
+    name: &str,
+    kind: &str,
+    content: String,
+) {
     let (attachment, content) = attachment(File {
         name: name.to_owned(),
         media_type: kind.to_owned(),
@@ -126,12 +132,10 @@ fn addresses(root: &Part<'_>) -> Result<InboundEmail, OverLimit> {
     if from.len() + email.to.len() + email.cc.len() + email.reply_to.len() > ADDRESSES {
         return Err(OverLimit::Addresses);
     }
-    let anomalies = [
-        (from.len() > 1, "multiple-from"),
-        (from.is_empty(), "missing-from"),
-        (invalid, "invalid-address"),
-    ];
-    email.anomalies = anomalies.iter().filter(|(holds, _)| *holds).map(|(_, word)| (*word).to_owned()).collect();
+    let anomalies =
+        [(from.len() > 1, "multiple-from"), (from.is_empty(), "missing-from"), (invalid, "invalid-address")];
+    email.anomalies =
+        anomalies.iter().filter(|(holds, _)| *holds).map(|(_, word)| (*word).to_owned()).collect();
     email.from = Some(from.into_iter().next().unwrap_or_default());
     Ok(email)
 }
@@ -167,7 +171,8 @@ fn mailboxes(value: &HeaderValue<'_>, invalid: &mut bool) -> Vec<EmailAddress> {
     for mailbox in written {
         match mailbox.address().and_then(text::address) {
             Some(address) => {
-                found.push(EmailAddress { address, name: mailbox.name().map(text::name).unwrap_or_default() });
+                found
+                    .push(EmailAddress { address, name: mailbox.name().map(text::name).unwrap_or_default() });
             }
             None => *invalid = true,
         }
@@ -180,12 +185,16 @@ fn envelope(arrival: &Arrival<'_>, fields: &Fields, email: &mut InboundEmail) {
         Some(sender) => sender.to_owned(),
         None => return_path(fields).unwrap_or_default(),
     };
-    email.envelope_recipients = arrival.envelope_recipients.iter().map(|address| address.to_lowercase()).collect();
+    email.envelope_recipients =
+        arrival.envelope_recipients.iter().map(|address| address.to_lowercase()).collect();
     if email.envelope_recipients.is_empty() {
         // Fetched by IMAP: the delivering server's fields tell, if at all, under which plus-address it came.
-        let written = ["delivered-to", "x-original-to", "envelope-to"].into_iter().filter_map(|name| fields.first(name));
+        let written = ["delivered-to", "x-original-to", "envelope-to"]
+            .into_iter()
+            .filter_map(|name| fields.first(name));
         let known = written.filter_map(text::address).map(|address| address.to_lowercase());
-        email.envelope_recipients = known.filter(|address| belongs_to(address, arrival.account_address)).collect();
+        email.envelope_recipients =
+            known.filter(|address| belongs_to(address, arrival.account_address)).collect();
         email.envelope_recipients.dedup();
     }
     if email.envelope_recipients.is_empty() {
@@ -202,7 +211,8 @@ fn return_path(fields: &Fields) -> Option<String> {
 /// True for the account's address and its plus-addresses (`ventas+x@example.com`), whatever their case.
 pub fn belongs_to(address: &str, account_address: &str) -> bool {
     let (address, account) = (address.to_lowercase(), account_address.to_lowercase());
-    let (Some((local, domain)), Some((own_local, own_domain))) = (address.rsplit_once('@'), account.rsplit_once('@'))
+    let (Some((local, domain)), Some((own_local, own_domain))) =
+        (address.rsplit_once('@'), account.rsplit_once('@'))
     else {
         return false;
     };

@@ -65,7 +65,9 @@ fn what_is_missing_or_double_is_named() {
 
 #[test]
 fn groups_and_empty_addresses_are_survived() {
-    let email = parsed(b"From: \"\" <>\r\nTo: Amigos: ana@x.example, luis@y.example;, undisclosed-recipients:;\r\n\r\n");
+    let email = parsed(
+        b"From: \"\" <>\r\nTo: Amigos: ana@x.example, luis@y.example;, undisclosed-recipients:;\r\n\r\n",
+    );
     let to: Vec<_> = email.to.iter().map(|one| one.address.as_str()).collect();
     assert_eq!(to, vec!["ana@x.example", "luis@y.example"]);
 }
@@ -84,7 +86,9 @@ fn the_ordering_key_is_the_author_in_any_case() {
 fn a_mail_always_fits_a_message() {
     let html = format!("<p>{}</p>", "ñ".repeat(400_000));
     let to: String = (0..900).map(|n| format!("\"{}\" <a{n}@x.example>,\r\n ", "N".repeat(240))).collect();
-    let raw = format!("From: a@x.example\r\nTo: {to}b@x.example\r\nContent-Type: text/html; charset=utf-8\r\n\r\n{html}");
+    let raw = format!(
+        "From: a@x.example\r\nTo: {to}b@x.example\r\nContent-Type: text/html; charset=utf-8\r\n\r\n{html}"
+    );
     let mut parsed = parse(&arrival(raw.as_bytes(), &[], &[])).unwrap();
     fit(&mut parsed);
     assert!(parsed.email.encoded_len() <= ENCODED_BYTES, "{}", parsed.email.encoded_len());
@@ -117,7 +121,11 @@ fn every_mail_of_the_corpus_is_read() {
             for text in [&parsed.email.text, &parsed.email.html, &parsed.email.subject] {
                 assert!(!text.contains('\0'), "{}", path.display());
             }
-            assert!(!parsed.email.html.contains("<script") && !parsed.email.html.contains("onerror="), "{}", path.display());
+            assert!(
+                !parsed.email.html.contains("<script") && !parsed.email.html.contains("onerror="),
+                "{}",
+                path.display()
+            );
         }
         seen += 1;
     }
@@ -160,4 +168,49 @@ fn line() -> impl Strategy<Value = String> {
         "[ -~]{0,60}",
         ".{0,30}",
     ]
+}
+
+/// Time and memory stay small whatever the mail holds (debug build, so the limit is generous).
+#[test]
+fn bombs_are_read_or_refused_quickly() {
+    let repeat = |head: &str, piece: &str, bytes: usize| {
+        let mut mail = format!("From: a@x.example\r\n{head}\r\n\r\n").into_bytes();
+        while mail.len() < bytes {
+            mail.extend_from_slice(piece.as_bytes());
+        }
+        mail
+    };
+    let multipart = "Content-Type: multipart/mixed; boundary=b";
+    let encoded = "Content-Type: application/zip\r\nContent-Transfer-Encoding: base64";
+    let bombs = [
+        ("parts", repeat(multipart, "--b\r\n\r\n", 2_000_000), true),
+        (
+            "boundaries never found",
+            repeat(multipart, "\r\n--b\r\nContent-Type: multipart/mixed; boundary=never\r\n", 2_000_000),
+            true,
+        ),
+        ("fields", repeat("X: y", "X: y\r\n", 600_000).iter().copied().filter(|b| *b != 0).collect(), false),
+        (
+            "zeros in base 64",
+            repeat(encoded, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\r\n", 8_000_000),
+            false,
+        ),
+        (
+            "nested messages",
+            repeat(
+                multipart,
+                "\r\n--b\r\nContent-Type: message/rfc822\r\n\r\nContent-Type: message/rfc822\r\n",
+                2_000_000,
+            ),
+            true,
+        ),
+        ("open tags", repeat("Content-Type: text/html", "<b a=1><font color=2><table><tr>", 900_000), false),
+        ("one word", repeat("Content-Type: text/html", "x", 900_000), false),
+    ];
+    for (name, mail, refused) in bombs {
+        let began = std::time::Instant::now();
+        let result = parse(&arrival(&mail, &[], &[]));
+        assert_eq!(result.is_err(), refused, "{name}");
+        assert!(began.elapsed() < std::time::Duration::from_secs(15), "{name}: {:?}", began.elapsed());
+    }
 }

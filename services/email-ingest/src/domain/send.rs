@@ -165,7 +165,12 @@ mod tests {
     }
 
     fn at(maybe_sent: bool, hours: u64) -> Attempted {
-        Attempted { maybe_sent, attempts: 2, age: Duration::from_secs(hours * 3600), unknown_retry: UNKNOWN_RETRY_AFTER }
+        Attempted {
+            maybe_sent,
+            attempts: 2,
+            age: Duration::from_secs(hours * 3600),
+            unknown_retry: UNKNOWN_RETRY_AFTER,
+        }
     }
 
     #[test]
@@ -204,6 +209,8 @@ mod tests {
         assert_eq!(whole(&[Sent, Planned, Unknown]), Planned);
         assert_eq!(whole(&[Planned, Attempting]), Attempting);
         assert_eq!(whole(&[Failed]), Failed);
-        assert!(RecipientState::ALL.iter().all(|state| RecipientState::parse(state.as_str()) == Some(*state)));
+        assert!(
+            RecipientState::ALL.iter().all(|state| RecipientState::parse(state.as_str()) == Some(*state))
+        );
     }
 }

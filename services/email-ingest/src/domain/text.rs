@@ -56,7 +56,9 @@ pub fn address(text: &str) -> Option<String> {
     let text = text.trim().trim_start_matches('<').trim_end_matches('>');
     let (local, domain) = text.rsplit_once('@')?;
     let fits = !local.is_empty() && !domain.is_empty() && text.len() <= ADDRESS_BYTES;
-    let plain = !text.chars().any(|c| c.is_whitespace() || is_control(c) || is_direction_override(c) || "<>,;".contains(c));
+    let plain = !text
+        .chars()
+        .any(|c| c.is_whitespace() || is_control(c) || is_direction_override(c) || "<>,;".contains(c));
     (fits && plain && !domain.contains('"')).then(|| format!("{local}@{}", domain.to_lowercase()))
 }
 

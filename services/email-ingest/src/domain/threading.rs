@@ -69,8 +69,13 @@ mod tests {
         let token = thread_token::make(KEY, id);
         let references = vec![format!("m.{token}@hilo.example")];
         let address = format!("ventas+{token}@hilo.example");
-        assert_eq!(token_attention_ids(KEY, &references, [address.as_str()].into_iter()), vec![id.to_string()]);
-        assert!(token_attention_ids(b"another key 16 b", &references, [address.as_str()].into_iter()).is_empty());
+        assert_eq!(
+            token_attention_ids(KEY, &references, [address.as_str()].into_iter()),
+            vec![id.to_string()]
+        );
+        assert!(
+            token_attention_ids(b"another key 16 b", &references, [address.as_str()].into_iter()).is_empty()
+        );
     }
 
     #[test]

@@ -102,7 +102,9 @@ pub async fn run(parts: Parts, shutdown: Shutdown) {
 async fn keep(store: Store, held: Held, shutdown: Shutdown) {
     while shutdown.sleep(CLAIM / 4).await {
         let claims: Vec<Claim> = held.lock().values().cloned().collect();
-        if !claims.is_empty() && let Err(error) = store.extend(claims, CLAIM).await {
+        if !claims.is_empty()
+            && let Err(error) = store.extend(claims, CLAIM).await
+        {
             error.log("extending claims");
         }
     }

@@ -1,6 +1,6 @@
 //! One mail's way from raw bytes to INBOUND.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hilo_kit::clock;
@@ -14,6 +14,7 @@ use super::Parts;
 use crate::adapter::authentication::Peer;
 use crate::domain::mime::OverLimit;
 use crate::domain::parse::{self, Arrival, Parsed, VERSION};
+use crate::metrics;
 use crate::store::Waiting;
 
 /// Attempts before quarantine.
@@ -49,7 +50,15 @@ pub(super) async fn one(parts: &Parts, waiting: Waiting) {
     );
     let span = telemetry::span_with_parent(waiting.traceparent.as_deref(), span);
     async {
-        let Err(failure) = handle(parts, &waiting).await else { return };
+        let began = Instant::now();
+        let ended = handle(parts, &waiting).await;
+        let outcome = match &ended {
+            Ok(()) => "handed_over",
+            Err(Failure::Later(_) | Failure::LookUp) => "later",
+            Err(Failure::Quarantine { .. }) => "quarantined",
+        };
+        metrics::parsed(outcome, began.elapsed().as_secs_f64());
+        let Err(failure) = ended else { return };
         if let Err(error) = settle(parts, &waiting, failure).await {
             error.log("settling a mail that was not parsed");
         }
@@ -127,7 +136,8 @@ async fn isolated(parts: &Parts, waiting: &Waiting, raw: Bytes) -> Result<Parsed
     };
     let spawned = std::thread::Builder::new().name("mail-parser".into()).stack_size(STACK_BYTES).spawn(work);
     if let Err(error) = spawned {
-        let error = Error::unavailable("NO_THREAD", "a parser thread could not be started").with_source(error);
+        let error =
+            Error::unavailable("NO_THREAD", "a parser thread could not be started").with_source(error);
         return Err(Failure::Later(error));
     }
     match tokio::time::timeout(PARSE_TIME, receiver).await {
@@ -148,7 +158,12 @@ fn over_limit(over: OverLimit) -> Failure {
     Failure::Quarantine { reason: over.reason().to_owned(), detail: "the mail breaks a limit".to_owned() }
 }
 
-async fn authenticate(parts: &Parts, waiting: &Waiting, raw: &Bytes, parsed: &mut Parsed) -> Result<(), Failure> {
+async fn authenticate(
+    parts: &Parts,
+    waiting: &Waiting,
+    raw: &Bytes,
+    parsed: &mut Parsed,
+) -> Result<(), Failure> {
     let peer = waiting.peer.as_deref().and_then(|ip| ip.parse().ok()).map(|ip| Peer {
         ip,
         helo: waiting.helo.clone().unwrap_or_default(),
@@ -162,7 +177,8 @@ async fn authenticate(parts: &Parts, waiting: &Waiting, raw: &Bytes, parsed: &mu
     let account = accounts.get(&waiting.account_key);
     let evidence = parsed.email.evidence.get_or_insert_default();
     verdict.write(evidence);
-    evidence.unauthenticated_replies_accepted = account.is_some_and(|account| account.accept_unauthenticated_replies);
+    evidence.unauthenticated_replies_accepted =
+        account.is_some_and(|account| account.accept_unauthenticated_replies);
     let span = tracing::Span::current();
     span.record("dmarc", verdict.dmarc.as_str_name());
     span.record("class", parsed.email.mail_class().as_str_name());

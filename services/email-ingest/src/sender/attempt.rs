@@ -18,6 +18,7 @@ use super::Parts;
 use crate::adapter::smtp::{self, Ready, Security, Server};
 use crate::domain::compose::{self, Enclosure};
 use crate::domain::send::{Outcome, Reply};
+use crate::metrics;
 use crate::store::{AttemptResult, Picked, PickedRecipient};
 
 /// Largest mail with its attachments that is built.
@@ -38,6 +39,9 @@ pub(super) async fn run(parts: Arc<Parts>, picked: Picked, keeper: Keeper, stop:
         fault::point("email.send.before_dialogue").await;
         let outcomes = outcomes(&parts, &picked, &keeper).await;
         fault::point("email.send.after_final_dot").await;
+        for (_, outcome) in &outcomes {
+            metrics::attempted(word(outcome));
+        }
         let accepted = outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Accepted(_))).count();
         tracing::Span::current().record("accepted", accepted);
         let result = AttemptResult {
@@ -51,6 +55,15 @@ pub(super) async fn run(parts: Arc<Parts>, picked: Picked, keeper: Keeper, stop:
     }
     .instrument(span)
     .await;
+}
+
+fn word(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Accepted(_) => "accepted",
+        Outcome::Refused(_) => "refused",
+        Outcome::NotYet(_) => "not_yet",
+        Outcome::Unknown(_) => "unknown",
+    }
 }
 
 /// The truth must get into the ledger: tried for as long as the process lives.
@@ -83,7 +96,8 @@ async fn settle(parts: &Parts, picked: &Picked, result: AttemptResult, stop: &Sh
 type Outcomes = Vec<(i16, Outcome)>;
 
 async fn outcomes(parts: &Parts, picked: &Picked, keeper: &Keeper) -> Outcomes {
-    let all = |outcome: Outcome| picked.recipients.iter().map(|one| (one.position, outcome.clone())).collect();
+    let all =
+        |outcome: Outcome| picked.recipients.iter().map(|one| (one.position, outcome.clone())).collect();
     let not_yet = |text: &str| all(Outcome::NotYet(Reply::local(text)));
     let Some(outbound_envelope::Content::Email(email)) = &picked.envelope.content else {
         return all(Outcome::Refused(Reply::local("the send holds no mail")));
@@ -99,7 +113,12 @@ async fn outcomes(parts: &Parts, picked: &Picked, keeper: &Keeper) -> Outcomes {
             return not_yet(error.message());
         }
     };
-    let at = picked.envelope.created_at.as_ref().and_then(clock::from_proto).map_or_else(SystemTime::now, SystemTime::from);
+    let at = picked
+        .envelope
+        .created_at
+        .as_ref()
+        .and_then(clock::from_proto)
+        .map_or_else(SystemTime::now, SystemTime::from);
     let mail = match compose::compose(email, files, at, &picked.send_id.to_string()) {
         Ok(mail) => mail,
         Err(unbuildable) => return all(Outcome::Refused(Reply::local(unbuildable.text()))),
@@ -136,9 +155,11 @@ fn sort(recipients: &[PickedRecipient]) -> (Vec<(i16, lettre::Address)>, Outcome
 async fn server(parts: &Parts, account_key: &str) -> Result<Server, Error> {
     let none = || Error::unavailable("NO_SMTP_SERVER", "the account has no outgoing server");
     let accounts = parts.accounts.current().ok_or_else(none)?;
-    let settings: &SmtpSettings = accounts.get(account_key).and_then(|account| account.smtp.as_ref()).ok_or_else(none)?;
-    let security = Security::parse(&settings.security)
-        .ok_or_else(|| Error::invalid("NO_SMTP_SERVER", "the account's outgoing server has no known security"))?;
+    let settings: &SmtpSettings =
+        accounts.get(account_key).and_then(|account| account.smtp.as_ref()).ok_or_else(none)?;
+    let security = Security::parse(&settings.security).ok_or_else(|| {
+        Error::invalid("NO_SMTP_SERVER", "the account's outgoing server has no known security")
+    })?;
     let port = u16::try_from(settings.port)
         .map_err(|_| Error::invalid("NO_SMTP_SERVER", "the account's outgoing server has no valid port"))?;
     let credentials = match settings.user.as_str() {
@@ -149,6 +170,7 @@ async fn server(parts: &Parts, account_key: &str) -> Result<Server, Error> {
         host: settings.host.clone(),
         port,
         security,
+        tls: parts.tls.clone(),
         credentials,
         helo: parts.helo.clone(),
         reply_time: Duration::from_secs(parts.config.reply_seconds),
@@ -164,7 +186,9 @@ async fn files(parts: &Parts, email: &OutboundEmail) -> Result<Vec<Enclosure>, E
     for attachment in &email.attachments {
         let digest: Digest256 = attachment.sha256.parse()?;
         let content = parts.objects.get(digest).await?;
-        let content = content.ok_or_else(|| Error::unavailable("OBJECT_MISSING", "an attachment is not in the object store"))?;
+        let content = content.ok_or_else(|| {
+            Error::unavailable("OBJECT_MISSING", "an attachment is not in the object store")
+        })?;
         files.push(Enclosure { attachment: attachment.clone(), content: content.to_vec() });
     }
     Ok(files)

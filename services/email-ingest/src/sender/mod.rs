@@ -13,6 +13,7 @@ use hilo_kit::lifecycle::Shutdown;
 use hilo_kit::objects::Objects;
 
 use crate::accounts::AccountsCache;
+use crate::adapter::tls::Tls;
 use crate::config::SenderConfig;
 use crate::secrets::Secrets;
 use crate::store::Store;
@@ -31,6 +32,8 @@ pub struct Parts {
     pub accounts: AccountsCache,
     /// Passwords.
     pub secrets: Secrets,
+    /// Certificate authorities.
+    pub tls: Tls,
     /// Settings.
     pub config: SenderConfig,
     /// Our name in EHLO.

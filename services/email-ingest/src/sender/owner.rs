@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::{Parts, attempt};
 
 /// Net under the wake-ups.
-const POLL: Duration = Duration::from_millis(500);
+const POLL: Duration = Duration::from_secs(1);
 
 /// Starts owning.
 pub(super) fn spawn(parts: Arc<Parts>, account: String, holder: &str, shutdown: &Shutdown) {

@@ -1,8 +1,10 @@
 //! The ledger in PostgreSQL (schema `mail`): every state change is one transaction with what it tells others.
 
+mod directory;
 mod inbound;
 mod parsing;
 mod sending;
+mod settling;
 
 use std::sync::Arc;
 

@@ -68,9 +68,7 @@ impl Store {
     /// Database errors.
     pub async fn claim(&self, limit: usize, lease: Duration) -> Result<Vec<Waiting>, Error> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.db
-            .transaction(move |tx| Box::pin(async move { claim(tx, limit, lease).await }))
-            .await
+        self.db.transaction(move |tx| Box::pin(async move { claim(tx, limit, lease).await })).await
     }
 
     /// Keeps claims alive.
@@ -78,7 +76,8 @@ impl Store {
     /// # Errors
     /// Database errors: the claims end by time.
     pub async fn extend(&self, claims: Vec<Claim>, lease: Duration) -> Result<(), Error> {
-        let (ids, attempts): (Vec<Uuid>, Vec<i32>) = claims.iter().map(|claim| (claim.id, claim.attempts)).unzip();
+        let (ids, attempts): (Vec<Uuid>, Vec<i32>) =
+            claims.iter().map(|claim| (claim.id, claim.attempts)).unzip();
         self.db
             .read(move |conn| {
                 Box::pin(async move {
@@ -237,7 +236,8 @@ async fn claim(tx: &mut PgConnection, limit: i64, lease: Duration) -> Result<Vec
             Ok(Waiting {
                 claim: Claim { id: row.id, attempts: row.attempts, lookups: row.lookups },
                 account_key: row.account_key,
-                digest: digest.map_err(|_| Error::corrupt("INVALID_DIGEST", "a stored digest has another length"))?,
+                digest: digest
+                    .map_err(|_| Error::corrupt("INVALID_DIGEST", "a stored digest has another length"))?,
                 size_bytes: row.size_bytes,
                 raw: row.raw,
                 unfit: row.unfit,

@@ -4,6 +4,10 @@ use hilo_email_ingest::config::ResolverChoice;
 use hilo_proto::directory::v1::Account;
 use hilo_proto::inbound::v1::{DmarcResult, ThreadingEvidence};
 
+use mail_auth::common::crypto::Ed25519Key;
+use mail_auth::common::headers::HeaderWriter;
+use mail_auth::dkim::DkimSigner;
+
 use crate::dns::{Known, NameServer};
 use crate::rig::{Rig, Setup, VENTAS, account};
 
@@ -43,7 +47,10 @@ async fn a_forged_sender_fails_an_honest_one_passes_and_silence_is_not_no_policy
     .await;
     // The envelope sender of every mail here is ana@cliente.example.
     let honest = evidence(&mut rig, "Ana <ana@cliente.example>", "honest").await;
-    assert_eq!((honest.dmarc(), honest.spf.as_str(), honest.dkim.as_str()), (DmarcResult::Pass, "pass", "none"));
+    assert_eq!(
+        (honest.dmarc(), honest.spf.as_str(), honest.dkim.as_str()),
+        (DmarcResult::Pass, "pass", "none")
+    );
     assert_eq!(honest.references, vec!["known@hilo.example"]);
     let forged = evidence(&mut rig, "Banco <soporte@banco.example>", "forged").await;
     assert_eq!(forged.dmarc(), DmarcResult::Fail);
@@ -77,4 +84,57 @@ async fn the_switch_of_an_account_travels_with_its_mails_only() {
         let accepted = email.evidence.unwrap().unauthenticated_replies_accepted;
         assert_eq!(accepted, envelope.account_key == "soporte");
     }
+}
+
+/// Signed by `_domainkey` selector `s` of the domain; the record that belongs to it.
+fn signed(raw: &str, domain: &str) -> (String, Known) {
+    use base64::Engine as _;
+    let key = Ed25519Key::from_pkcs8_maybe_unchecked_der(&Ed25519Key::generate_pkcs8().unwrap()).unwrap();
+    let public = base64::engine::general_purpose::STANDARD.encode(key.public_key());
+    let signature = DkimSigner::from_key(key)
+        .domain(domain)
+        .selector("s")
+        .headers(["From", "Subject"])
+        .sign(raw.as_bytes())
+        .unwrap();
+    (format!("{}{raw}", signature.to_header()), text(&format!("v=DKIM1; k=ed25519; p={public}")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_of_the_authors_domain_passes_and_an_altered_or_foreign_one_does_not() {
+    let raw = |id: &str| {
+        format!(
+            "From: eva@firma.example\r\nSubject: firmado\r\nMessage-ID: <{id}@firma.example>\r\n\r\nHola\r\n"
+        )
+    };
+    let (good, good_key) = signed(&raw("good"), "firma.example");
+    let (foreign, foreign_key) = signed(&raw("foreign"), "attacker.example");
+    let (mut rig, names) = rig(&[
+        ("cliente.example", text("v=spf1 -all")),
+        ("_dmarc.firma.example", text("v=DMARC1; p=reject")),
+        ("s._domainkey.firma.example", good_key),
+        ("s._domainkey.attacker.example", foreign_key),
+    ])
+    .await;
+    let mut expect = Vec::new();
+    // mail-auth calls a body that was altered `neutral`; for DMARC it is no pass.
+    for (mail, dmarc, dkim) in [
+        (good.clone(), DmarcResult::Pass, "pass"),
+        (good.replace("Hola", "Hela").replace("good@", "altered@"), DmarcResult::Fail, "neutral"),
+        (foreign, DmarcResult::Fail, "pass"),
+    ] {
+        assert!(rig.mail(&[VENTAS], &mail).await.starts_with("250"));
+        let evidence = rig.inbound().await.1.evidence.unwrap();
+        expect.push((evidence.dmarc(), evidence.dkim.clone(), dmarc, dkim));
+    }
+    for (found, word, dmarc, dkim) in expect {
+        assert_eq!((found, word.as_str()), (dmarc, dkim));
+    }
+    // The key's server fails for now: not a failure of the mail.
+    names.set("s._domainkey.firma.example", Known::Fails);
+    let (later, later_key) = signed(&raw("later"), "firma.example");
+    assert!(rig.mail(&[VENTAS], &later).await.starts_with("250"));
+    assert!(rig.nothing_inbound().await);
+    names.set("s._domainkey.firma.example", later_key);
+    assert_eq!(rig.inbound().await.1.evidence.unwrap().dmarc(), DmarcResult::Pass);
 }

@@ -57,7 +57,9 @@ impl Candidate for Sender {
     }
 
     async fn effects(&self, db: &Db) -> Result<Vec<Uuid>, Error> {
-        Ok(sqlx::query_scalar("SELECT send_id FROM mail.send ORDER BY conversation_key, sequence").fetch_all(db.pool()).await?)
+        Ok(sqlx::query_scalar("SELECT send_id FROM mail.send ORDER BY conversation_key, sequence")
+            .fetch_all(db.pool())
+            .await?)
     }
 }
 

@@ -26,7 +26,8 @@ impl NameServer {
     pub async fn start(table: &[(&str, Known)]) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let at = socket.local_addr().unwrap();
-        let table: HashMap<_, _> = table.iter().map(|(name, known)| ((*name).to_owned(), known.clone())).collect();
+        let table: HashMap<_, _> =
+            table.iter().map(|(name, known)| ((*name).to_owned(), known.clone())).collect();
         let server = Self { at, table: Arc::new(Mutex::new(table)) };
         let answering = server.clone();
         tokio::spawn(async move {

@@ -21,7 +21,8 @@ fn mail(id: &str, subject: &str) -> String {
 async fn a_mail_is_handed_over_once_with_its_evidence_in_the_order_of_its_author() {
     let mut rig = Rig::start(Setup::default()).await;
     let attention = Uuid::now_v7();
-    let to = thread_token::plus_address(VENTAS, &thread_token::make(THREAD_KEY.as_bytes(), attention)).unwrap();
+    let to =
+        thread_token::plus_address(VENTAS, &thread_token::make(THREAD_KEY.as_bytes(), attention)).unwrap();
     assert!(rig.mail(&[&to], &mail("m1", "¿uno?")).await.starts_with("250"));
     // The sender did not hear the answer and sends the same bytes again.
     assert!(rig.mail(&[&to], &mail("m1", "¿uno?")).await.starts_with("250"));
@@ -75,7 +76,8 @@ async fn poison_is_quarantined_visible_and_holds_nobody_up() {
     let mut rig = Rig::start(Setup::default()).await;
     let nested: String =
         (0..80).map(|n| format!("Content-Type: multipart/mixed; boundary=b{n}\r\n\r\n--b{n}\r\n")).collect();
-    let poison = format!("From: Ana <ana@cliente.example>\r\nMessage-ID: <poison@cliente.example>\r\n{nested}");
+    let poison =
+        format!("From: Ana <ana@cliente.example>\r\nMessage-ID: <poison@cliente.example>\r\n{nested}");
     assert!(rig.mail(&[VENTAS], &poison).await.starts_with("250"));
     assert!(rig.mail(&[VENTAS], &mail("after", "sigue")).await.starts_with("250"));
     let (envelope, email) = rig.inbound().await;
@@ -83,7 +85,10 @@ async fn poison_is_quarantined_visible_and_holds_nobody_up() {
     let mut client = DeadLetterServiceClient::new(grpc::internal(&rig.grpc, &rig.tokens).unwrap());
     let listed = client.list_dead_letters(ListDeadLettersRequest::default()).await.unwrap().into_inner();
     let letter = listed.dead_letters.first().unwrap().clone();
-    assert_eq!((letter.consumer.as_str(), letter.reason.as_str()), ("email-parser", "MAIL_NESTED_TOO_DEEPLY"));
+    assert_eq!(
+        (letter.consumer.as_str(), letter.reason.as_str()),
+        ("email-parser", "MAIL_NESTED_TOO_DEEPLY")
+    );
     // A replay tries again and, the mail being what it is, makes a new dead letter.
     let id = letter.dead_letter_id.clone();
     client.replay_dead_letter(ReplayDeadLetterRequest { dead_letter_id: id.clone() }).await.unwrap();
@@ -91,7 +96,9 @@ async fn poison_is_quarantined_visible_and_holds_nobody_up() {
         let (mut client, id) = (client.clone(), id.clone());
         async move {
             let all = client.list_dead_letters(ListDeadLettersRequest::default()).await.unwrap().into_inner();
-            all.dead_letters.iter().any(|one| one.dead_letter_id != id && one.state() == DeadLetterState::Dead)
+            all.dead_letters
+                .iter()
+                .any(|one| one.dead_letter_id != id && one.state() == DeadLetterState::Dead)
         }
     })
     .await
@@ -127,4 +134,28 @@ async fn a_lost_broker_stream_is_filled_again_without_doubles_in_the_ledger() {
     let (second, email) = rig.inbound().await;
     assert_eq!(email.message_id, "during@cliente.example");
     assert_eq!((second.conversation_key, second.sequence), (first.conversation_key, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_is_taken_after_a_restart_while_attention_state_is_away() {
+    let mut rig = Rig::start(Setup::default()).await;
+    assert!(rig.mail(&[VENTAS], &mail("one", "x")).await.starts_with("250"));
+    rig.inbound().await;
+    let db = rig.db.clone();
+    eventually("the accounts are kept", Duration::from_secs(10), || {
+        let db = db.clone();
+        async move {
+            let kept: i64 =
+                sqlx::query_scalar("SELECT count(*) FROM mail.directory").fetch_one(db.pool()).await.unwrap();
+            kept == 1
+        }
+    })
+    .await
+    .unwrap();
+    rig.attention_state_leaves();
+    rig.stop().await;
+    rig.run().await;
+    assert!(rig.mail(&[VENTAS], &mail("two", "x")).await.starts_with("250"));
+    assert_eq!(rig.inbound().await.1.message_id, "two@cliente.example");
+    rig.stop().await;
 }

@@ -24,7 +24,9 @@ use hilo_kit::outbox::{HEADER_ID, HEADER_KEY, HEADER_SEQUENCE};
 use hilo_proto::delivery::v1::DeliveryEnvelope;
 use hilo_proto::directory::v1::{Account, Directory, ImapSettings, SmtpSettings};
 use hilo_proto::inbound::v1::{EmailAddress, InboundEmail, InboundEnvelope, inbound_envelope};
-use hilo_proto::internal::v1::directory_feed_service_server::{DirectoryFeedService, DirectoryFeedServiceServer};
+use hilo_proto::internal::v1::directory_feed_service_server::{
+    DirectoryFeedService, DirectoryFeedServiceServer,
+};
 use hilo_proto::internal::v1::{GetDirectoryRequest, GetDirectoryResponse};
 use hilo_proto::outbound::v1::{OutboundEmail, OutboundEnvelope, outbound_envelope};
 use hilo_test_support::{Nats, Postgres};
@@ -117,6 +119,7 @@ pub struct Rig {
     secrets: tempfile::TempDir,
     _objects: tempfile::TempDir,
     around: Shutdown,
+    feed: Shutdown,
     running: Option<(Shutdown, tokio::task::JoinHandle<Result<(), Error>>)>,
     inbound: Option<PullConsumer>,
     delivery: Option<PullConsumer>,
@@ -130,11 +133,21 @@ impl Rig {
         let nats = Nats::start().await.unwrap();
         let keys = generate_keys().unwrap();
         let around = Shutdown::new();
-        let attention_state = feed(&keys, setup.accounts, &around).await;
+        let feeding = around.child();
+        let attention_state = feed(&keys, setup.accounts, &feeding).await;
         let objects = tempfile::tempdir().unwrap();
         let secrets = tempfile::tempdir().unwrap();
         std::fs::write(secrets.path().join("ventas-imap"), "secret").unwrap();
-        let config = config(&url, &nats, &keys, attention_state, objects.path().to_owned(), secrets.path().to_owned(), setup.resolver, setup.unknown_retry_seconds);
+        let config = config(
+            &url,
+            &nats,
+            &keys,
+            attention_state,
+            objects.path().to_owned(),
+            secrets.path().to_owned(),
+            setup.resolver,
+            setup.unknown_retry_seconds,
+        );
         let broker = Broker::connect(&config.nats).await.unwrap();
         let streams = [StreamKind::Inbound, StreamKind::Outbound, StreamKind::Delivery];
         broker.ensure_streams(&streams).await.unwrap();
@@ -149,6 +162,7 @@ impl Rig {
             secrets,
             _objects: objects,
             around,
+            feed: feeding,
             running: None,
             inbound: None,
             delivery: None,
@@ -187,6 +201,11 @@ impl Rig {
         }
     }
 
+    /// The stand-in for attention-state goes away for good.
+    pub fn attention_state_leaves(&self) {
+        self.feed.begin();
+    }
+
     pub fn secrets(&self) -> &std::path::Path {
         self.secrets.path()
     }
@@ -196,7 +215,9 @@ impl Rig {
         let reader = reader(&self.broker, &mut self.inbound, StreamKind::Inbound).await;
         let payload = next(&reader, DEADLINE).await.expect("a mail is handed over");
         let envelope = InboundEnvelope::decode(payload).unwrap();
-        let Some(inbound_envelope::Content::Email(email)) = envelope.content.clone() else { panic!("no mail") };
+        let Some(inbound_envelope::Content::Email(email)) = envelope.content.clone() else {
+            panic!("no mail")
+        };
         (envelope, email)
     }
 
@@ -224,7 +245,8 @@ impl Rig {
         headers.insert(HEADER_ID, Uuid::now_v7().to_string());
         headers.insert(HEADER_KEY, send.conversation_key.as_str());
         headers.insert(HEADER_SEQUENCE, send.sequence.to_string());
-        let subject = self.broker.subjects().handover(StreamKind::Outbound, "email", &send.account_key).unwrap();
+        let subject =
+            self.broker.subjects().handover(StreamKind::Outbound, "email", &send.account_key).unwrap();
         self.broker.publish(subject, headers, send.encode_to_vec().into()).await.unwrap();
     }
 
@@ -285,6 +307,7 @@ fn config(
             thread_key: Secret::new(THREAD_KEY),
             resolver,
             secrets: Some(secrets),
+            ca_certificates: None,
             parser: ParserConfig::default(),
             sender: SenderConfig { concurrency: 4, reply_seconds: 2, unknown_retry_seconds },
             imap: ImapConfig { idle_seconds: 60, poll_seconds: 30 },

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use hilo_kit::ids::Uuid;
 use hilo_proto::delivery::v1::SendState;
+use hilo_proto::inbound::v1::EmailAddress;
+use hilo_proto::outbound::v1::outbound_envelope::Content;
 use hilo_test_support::eventually;
 
 use crate::rig::{Rig, Setup, send, sending_to};
@@ -25,7 +27,10 @@ async fn a_mail_goes_out_once_however_often_it_is_handed_over() {
     let mail = send(Uuid::now_v7(), 1, &["ana@cliente.example"]);
     rig.publish(&mail).await;
     let report = rig.report().await;
-    assert_eq!((report.state(), report.send_id.as_str(), report.attempts), (SendState::Sent, mail.send_id.as_str(), 1));
+    assert_eq!(
+        (report.state(), report.send_id.as_str(), report.attempts),
+        (SendState::Sent, mail.send_id.as_str(), 1)
+    );
     assert!(report.traceparent.contains("0af7651916cd43dd8448eb211c80319c") || report.traceparent.is_empty());
     let taken = server.taken();
     let first = taken.first().unwrap();
@@ -45,8 +50,12 @@ async fn one_refused_recipient_of_three_is_failed_alone() {
     rig.publish(&send(Uuid::now_v7(), 1, &to)).await;
     let report = rig.report().await;
     assert_eq!(report.state(), SendState::Queued);
-    let expected =
-        vec![(SendState::Sent, 250), (SendState::Failed, 550), (SendState::Queued, 451), (SendState::Failed, 0)];
+    let expected = vec![
+        (SendState::Sent, 250),
+        (SendState::Failed, 550),
+        (SendState::Queued, 451),
+        (SendState::Failed, 0),
+    ];
     assert_eq!(states(&report), expected);
     assert_eq!(report.recipients.get(1).unwrap().enhanced_code, "5.1.1");
     // Only the one that was asked to come later is tried again.
@@ -129,13 +138,50 @@ async fn a_send_that_contradicts_itself_is_a_dead_letter_and_the_next_of_its_key
     eventually("the dead letter is kept", Duration::from_secs(5), || {
         let db = db.clone();
         async move {
-            let found: i64 = sqlx::query_scalar("SELECT count(*) FROM kit.dead_letter WHERE consumer = 'email-sender'")
-                .fetch_one(db.pool())
-                .await
-                .unwrap();
+            let found: i64 =
+                sqlx::query_scalar("SELECT count(*) FROM kit.dead_letter WHERE consumer = 'email-sender'")
+                    .fetch_one(db.pool())
+                    .await
+                    .unwrap();
             found == 1
         }
     })
     .await
     .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lax_server_sees_exactly_one_mail_with_the_intended_fields_whatever_is_written_in_it() {
+    let (mut rig, server) = rig().await;
+    let attacks = [
+        "x\n.\nMAIL FROM:<evil@x.example>\nRCPT TO:<victim@x.example>\nDATA\nsmuggled\n.\n",
+        "x\r.\rMAIL FROM:<evil@x.example>",
+        "x\n.\r\nMAIL FROM:<evil@x.example>",
+        "x\r\n.\r\nQUIT\r\n",
+        "x\r\nBcc: victim@x.example",
+        "x\u{2028}Bcc: victim@x.example\u{85}",
+    ];
+    for (number, attack) in attacks.iter().enumerate() {
+        let mut mail = send(Uuid::now_v7(), 1, &["ana@cliente.example"]);
+        let Some(Content::Email(email)) = &mut mail.content else { panic!("no mail") };
+        for field in [&mut email.subject, &mut email.text, &mut email.html] {
+            (*attack).clone_into(field);
+        }
+        email.in_reply_to = (*attack).to_owned();
+        email.references = vec![(*attack).to_owned()];
+        email.from = Some(EmailAddress { address: crate::rig::VENTAS.into(), name: (*attack).to_owned() });
+        email.to = vec![EmailAddress { address: "ana@cliente.example".into(), name: (*attack).to_owned() }];
+        rig.publish(&mail).await;
+        assert_eq!(rig.report().await.state(), SendState::Sent, "{attack:?}");
+        let taken = server.taken();
+        assert_eq!(taken.len(), number + 1, "{attack:?}");
+        let last = taken.last().unwrap();
+        assert_eq!(last.recipients, vec!["ana@cliente.example"], "{attack:?}");
+        let head = last.content.split("\n\n").next().unwrap();
+        assert!(
+            !head.lines().any(|line| line.starts_with("Bcc") || line.starts_with("MAIL")),
+            "{attack:?}: {head}"
+        );
+        assert_eq!(head.lines().filter(|line| line.starts_with("Subject:")).count(), 1);
+    }
 }

@@ -91,7 +91,8 @@ async fn session(stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
             "EHLO" => say(&mut stream, "250-lax\r\n250 8BITMIME").await?,
             "RCPT" => {
                 let address = line.trim_start_matches("RCPT TO:<").trim_end_matches('>').to_owned();
-                let refused = state.lock().recipients.iter().find(|(one, _)| *one == address).map(|(_, reply)| *reply);
+                let refused =
+                    state.lock().recipients.iter().find(|(one, _)| *one == address).map(|(_, reply)| *reply);
                 if refused.is_none() {
                     recipients.push(address);
                 }

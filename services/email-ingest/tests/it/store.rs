@@ -87,16 +87,26 @@ async fn a_fetched_mail_is_one_row_also_under_a_new_uidvalidity_and_only_the_own
     let (store, db) = store().await;
     let key = Uuid::now_v7();
     let lease = acquire(&db, "email-imap/ventas", "me").await;
-    let fetch = |mail: NewMail, cursor: CursorMove, lease: &Lease| store.fetched(Some(mail), cursor, lease.clone());
+    let fetch =
+        |mail: NewMail, cursor: CursorMove, lease: &Lease| store.fetched(Some(mail), cursor, lease.clone());
     let first = fetch(mail(imap(1, 5), 1, key), cursor(1, 5), &lease).await.unwrap().unwrap();
     assert!(matches!(first, Stored::New(_)));
     // Two mails with equal bytes in one mailbox are two.
-    assert!(matches!(fetch(mail(imap(1, 6), 1, key), cursor(1, 6), &lease).await.unwrap(), Some(Stored::New(_))));
+    assert!(matches!(
+        fetch(mail(imap(1, 6), 1, key), cursor(1, 6), &lease).await.unwrap(),
+        Some(Stored::New(_))
+    ));
     // The same UID again is the same mail, whatever its bytes are now.
-    assert_eq!(fetch(mail(imap(1, 5), 9, key), cursor(1, 5), &lease).await.unwrap().unwrap().id(), first.id());
+    assert_eq!(
+        fetch(mail(imap(1, 5), 9, key), cursor(1, 5), &lease).await.unwrap().unwrap().id(),
+        first.id()
+    );
     // The cursor never moves back.
     assert_eq!(store.cursor("ventas", "INBOX", 1).await.unwrap(), 6);
-    assert!(matches!(fetch(mail(imap(2, 1), 1, key), cursor(2, 1), &lease).await.unwrap(), Some(Stored::Known(_))));
+    assert!(matches!(
+        fetch(mail(imap(2, 1), 1, key), cursor(2, 1), &lease).await.unwrap(),
+        Some(Stored::Known(_))
+    ));
     assert_eq!(store.cursor("ventas", "INBOX", 2).await.unwrap(), 1);
     assert_eq!(waiting(&db).await, 2);
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -127,7 +137,10 @@ async fn only_the_oldest_of_an_author_is_claimed_and_a_lost_claim_commits_nothin
     assert!(!store.quarantine(late, "X", "x").await.unwrap());
     store.put_back(&late.claim, Duration::ZERO, true).await.unwrap();
     store.extend(vec![late.claim.clone()], Duration::ZERO).await.unwrap();
-    assert!(store.claim(10, Duration::from_secs(5)).await.unwrap().is_empty(), "the late worker changed the claim");
+    assert!(
+        store.claim(10, Duration::from_secs(5)).await.unwrap().is_empty(),
+        "the late worker changed the claim"
+    );
     let now = again.first().unwrap();
     assert!(store.parsed(now, InboundEmail::default(), 1).await.unwrap());
     assert!(!store.parsed(now, InboundEmail::default(), 1).await.unwrap());
@@ -168,7 +181,9 @@ async fn an_attempt_of_an_older_epoch_becomes_unknown_and_cannot_be_settled_by_i
     // The one repetition, and after it no further one.
     let again = store.begin("ventas", &new, 10).await.unwrap();
     assert_eq!(again.first().map(|one| one.attempts), Some(2));
-    assert!(store.settle(again.first().unwrap(), accepted(Outcome::Unknown(Reply::default()))).await.unwrap());
+    assert!(
+        store.settle(again.first().unwrap(), accepted(Outcome::Unknown(Reply::default()))).await.unwrap()
+    );
     assert!(store.begin("ventas", &new, 10).await.unwrap().is_empty());
     let reports: i64 = sqlx::query_scalar("SELECT count(*) FROM kit.outbox_log WHERE stream = 'delivery'")
         .fetch_one(db.pool())
@@ -203,7 +218,8 @@ async fn a_send_is_taken_once_and_its_place_belongs_to_it() {
     for _ in 0..3 {
         store.take(vec![(message, mail.clone())]).await.unwrap();
     }
-    let impostor = store.take(vec![(Uuid::now_v7(), send(conversation, 1, &["x@cliente.example"]))]).await.unwrap_err();
+    let impostor =
+        store.take(vec![(Uuid::now_v7(), send(conversation, 1, &["x@cliente.example"]))]).await.unwrap_err();
     assert_eq!(impostor.reason(), "SEND_PLACE_TAKEN");
     let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM mail.send").fetch_one(db.pool()).await.unwrap();
     assert_eq!(rows, 1);

@@ -22,7 +22,9 @@ pub(super) async fn stream(server: &Server) -> Result<(Watched, FinalDot), Strin
         return Err("without TLS only this machine may be spoken to".to_owned());
     }
     let opening = async {
-        let mut tcp = TcpStream::connect((server.host.as_str(), server.port)).await.map_err(|error| error.to_string())?;
+        let mut tcp = TcpStream::connect((server.host.as_str(), server.port))
+            .await
+            .map_err(|error| error.to_string())?;
         tcp.set_nodelay(true).map_err(|error| error.to_string())?;
         Ok::<_, String>(match server.security {
             Security::Plain => Watched::new(Transport::Plain(tcp), Vec::new()),
@@ -42,7 +44,7 @@ pub(super) async fn stream(server: &Server) -> Result<(Watched, FinalDot), Strin
 }
 
 async fn encrypt(tcp: TcpStream, server: &Server) -> Result<Transport, String> {
-    let stream = tls::connect(tcp, &server.host).await.map_err(|error| format!("TLS: {error}"))?;
+    let stream = server.tls.connect(tcp, &server.host).await.map_err(|error| format!("TLS: {error}"))?;
     Ok(Transport::Tls(Box::new(stream)))
 }
 
@@ -51,7 +53,10 @@ async fn start_tls(tcp: &mut TcpStream, helo: &str) -> Result<(), String> {
     expect(tcp, "220").await?;
     tcp.write_all(format!("EHLO {helo}\r\n").as_bytes()).await.map_err(|error| error.to_string())?;
     let offered = expect(tcp, "250").await?;
-    if !offered.lines().any(|line| line.get(4..).is_some_and(|word| word.trim().eq_ignore_ascii_case("STARTTLS"))) {
+    if !offered
+        .lines()
+        .any(|line| line.get(4..).is_some_and(|word| word.trim().eq_ignore_ascii_case("STARTTLS")))
+    {
         return Err("the server does not offer STARTTLS, which is required".to_owned());
     }
     tcp.write_all(b"STARTTLS\r\n").await.map_err(|error| error.to_string())?;
@@ -72,7 +77,9 @@ async fn expect(tcp: &mut TcpStream, code: &str) -> Result<String, String> {
             Some(_) if lines.next().is_some() => return Err("the server spoke out of turn".to_owned()),
             Some(last) if last.starts_with(code) => return Ok(text.into_owned()),
             Some(_) => return Err("the server refused".to_owned()),
-            None if count == 0 || reply.len() > MAX_PLAIN_REPLY => return Err("the server gave no reply".to_owned()),
+            None if count == 0 || reply.len() > MAX_PLAIN_REPLY => {
+                return Err("the server gave no reply".to_owned());
+            }
             None => {}
         }
     }
@@ -80,5 +87,6 @@ async fn expect(tcp: &mut TcpStream, code: &str) -> Result<String, String> {
 
 /// Greeting and EHLO.
 pub(super) async fn greet(stream: Watched, server: &Server) -> Result<AsyncSmtpConnection, Error> {
-    AsyncSmtpConnection::connect_with_transport(Box::new(stream), &ClientId::Domain(server.helo.clone())).await
+    AsyncSmtpConnection::connect_with_transport(Box::new(stream), &ClientId::Domain(server.helo.clone()))
+        .await
 }

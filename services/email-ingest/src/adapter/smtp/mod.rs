@@ -19,6 +19,7 @@ use lettre::transport::smtp::response::Response;
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 
+use crate::adapter::tls::Tls;
 use crate::domain::send::{Outcome, Reply};
 use watched::FinalDot;
 
@@ -54,6 +55,8 @@ pub struct Server {
     pub port: u16,
     /// TLS.
     pub security: Security,
+    /// Certificate authorities.
+    pub tls: Tls,
     /// User and password.
     pub credentials: Option<(String, Secret)>,
     /// Our name.
@@ -74,7 +77,11 @@ pub struct Ready {
 }
 
 /// Sends. `may_finish` is asked right before the content: who lost the right to send stops there, certainly unsent.
-pub async fn deliver(server: &Server, ready: &Ready, may_finish: impl Fn() -> bool + Send) -> Vec<(i16, Outcome)> {
+pub async fn deliver(
+    server: &Server,
+    ready: &Ready,
+    may_finish: impl Fn() -> bool + Send,
+) -> Vec<(i16, Outcome)> {
     let positions = || ready.recipients.iter().map(|(position, _)| *position);
     let all = |outcome: Outcome| positions().map(|position| (position, outcome.clone())).collect();
     let (mut dialogue, final_dot) = match Dialogue::open(server).await {
@@ -132,10 +139,11 @@ impl Dialogue {
     async fn open(server: &Server) -> Result<(Self, FinalDot), String> {
         let (stream, final_dot) = connect::stream(server).await?;
         let connecting = connect::greet(stream, server);
-        let connection = tokio::time::timeout(server.reply_time, connecting.with_subscriber(NoSubscriber::default()))
-            .await
-            .map_err(|_| "the server did not greet in time".to_owned())?
-            .map_err(|error| text_of("greeting", &error))?;
+        let connection =
+            tokio::time::timeout(server.reply_time, connecting.with_subscriber(NoSubscriber::default()))
+                .await
+                .map_err(|_| "the server did not greet in time".to_owned())?
+                .map_err(|error| text_of("greeting", &error))?;
         let mut dialogue = Self { connection, reply_time: server.reply_time, broken: false };
         if let Some((user, password)) = &server.credentials {
             dialogue.authenticate(user, password).await?;
@@ -155,7 +163,7 @@ impl Dialogue {
     }
 
     async fn mail(&mut self, sender: &Address, utf8: bool, ready: &Ready) -> Result<(), Failed> {
-        let ascii = |address: &Address| address.as_ref() as &str == "" || AsRef::<str>::as_ref(address).is_ascii();
+        let ascii = |address: &Address| AsRef::<str>::as_ref(address).is_ascii();
         let needs_utf8 = !ascii(sender) || ready.recipients.iter().any(|(_, address)| !ascii(address));
         let parameters = if utf8 && needs_utf8 { vec![MailParameter::SmtpUtfEight] } else { vec![] };
         self.command(Mail::new(Some(sender.clone()), parameters)).await.map(drop)
@@ -169,7 +177,12 @@ impl Dialogue {
         self.command(Rcpt::new(address.clone(), vec![])).await.map(drop)
     }
 
-    async fn content(&mut self, mail: &[u8], final_dot: &FinalDot, may_finish: impl Fn() -> bool + Send) -> Outcome {
+    async fn content(
+        &mut self,
+        mail: &[u8],
+        final_dot: &FinalDot,
+        may_finish: impl Fn() -> bool + Send,
+    ) -> Outcome {
         if let Err(failed) = self.command(Data).await {
             return failed.outcome();
         }

@@ -33,6 +33,7 @@ enum Step {
 struct Seen(Arc<Mutex<Vec<String>>>);
 
 async fn misbehaving(step: Step, odd: Odd) -> (Server, Seen) {
+    hilo_kit::install_crypto();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let seen = Seen::default();
@@ -46,6 +47,7 @@ async fn misbehaving(step: Step, odd: Odd) -> (Server, Seen) {
         host: "127.0.0.1".into(),
         port,
         security: Security::Plain,
+        tls: Tls::new(None).unwrap(),
         credentials: None,
         helo: "hilo.example".into(),
         reply_time: Duration::from_secs(2),
@@ -137,7 +139,10 @@ async fn told(step: Step, odd: Odd) -> (String, Vec<u16>, usize) {
     let codes = outcomes
         .into_iter()
         .map(|(_, outcome)| match outcome {
-            Outcome::Accepted(reply) | Outcome::Refused(reply) | Outcome::NotYet(reply) | Outcome::Unknown(reply) => reply.code,
+            Outcome::Accepted(reply)
+            | Outcome::Refused(reply)
+            | Outcome::NotYet(reply)
+            | Outcome::Unknown(reply) => reply.code,
         })
         .collect();
     let mails = seen.0.lock().len();
@@ -223,4 +228,94 @@ async fn without_tls_only_this_machine_is_spoken_to_and_starttls_is_required() {
 fn enhanced_codes_are_recognised() {
     assert!(is_enhanced("5.1.1") && is_enhanced("4.7.100"));
     assert!(!is_enhanced("5.1") && !is_enhanced("3.1.1") && !is_enhanced("5.1.x") && !is_enhanced(""));
+}
+
+/// A server with a certificate of its own authority that wants STARTTLS or speaks TLS at once, and a password.
+async fn encrypted(starttls: bool) -> (Server, tempfile::TempDir, Arc<Mutex<Vec<String>>>) {
+    hilo_kit::install_crypto();
+    let certified = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    std::fs::write(&file, certified.cert.pem()).unwrap();
+    let key = rustls_pki_types::PrivateKeyDer::Pkcs8(certified.signing_key.serialize_der().into());
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let seen = lines.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            if starttls {
+                plain_part(&mut stream).await;
+            }
+            let Ok(stream) = acceptor.accept(stream).await else { continue };
+            let mut stream = BufReader::new(stream);
+            if !starttls {
+                stream.write_all(b"220 hi\r\n").await.unwrap();
+            }
+            let mut data = false;
+            loop {
+                let mut line = String::new();
+                if stream.read_line(&mut line).await.unwrap_or(0) == 0 {
+                    break;
+                }
+                seen.lock().push(line.trim_end().to_owned());
+                let reply = match (data, line.get(..4).unwrap_or_default()) {
+                    (true, _) if line == ".\r\n" => "250 queued",
+                    (true, _) => continue,
+                    (false, "EHLO") => "250-x\r\n250 AUTH PLAIN",
+                    (false, "AUTH") => "235 welcome",
+                    (false, "DATA") => "354 go",
+                    (false, _) => "250 ok",
+                };
+                data = reply == "354 go";
+                stream.write_all(format!("{reply}\r\n").as_bytes()).await.unwrap();
+            }
+        }
+    });
+    let server = Server {
+        host: "localhost".into(),
+        port,
+        security: if starttls { Security::StartTls } else { Security::Tls },
+        tls: Tls::new(Some(&file)).unwrap(),
+        credentials: Some(("ventas".into(), Secret::new("pass word"))),
+        helo: "hilo.example".into(),
+        reply_time: Duration::from_secs(5),
+    };
+    (server, folder, lines)
+}
+
+async fn plain_part(stream: &mut TcpStream) {
+    let mut stream = BufReader::new(stream);
+    stream.write_all(b"220 hi\r\n").await.unwrap();
+    for reply in ["250-x\r\n250 STARTTLS", "220 go"] {
+        let mut line = String::new();
+        stream.read_line(&mut line).await.unwrap();
+        stream.write_all(format!("{reply}\r\n").as_bytes()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn tls_at_once_and_by_starttls_with_a_password_and_never_to_an_unproven_server() {
+    for starttls in [false, true] {
+        let (server, _folder, lines) = encrypted(starttls).await;
+        let outcomes = deliver(&server, &ready(), || true).await;
+        assert!(
+            outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::Accepted(_))),
+            "{starttls}: {outcomes:?}"
+        );
+        assert!(lines.lock().iter().any(|line| line.starts_with("AUTH PLAIN ")), "{:?}", lines.lock());
+        let stranger = Server { tls: Tls::new(None).unwrap(), ..server };
+        lines.lock().clear();
+        let outcomes = deliver(&stranger, &ready(), || true).await;
+        assert!(
+            outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::NotYet(_))),
+            "{starttls}: {outcomes:?}"
+        );
+        assert!(lines.lock().is_empty(), "{:?}", lines.lock());
+    }
 }

@@ -90,7 +90,11 @@ impl AsyncTokioStream for Watched {
 }
 
 impl AsyncRead for Watched {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if !self.prelude.is_empty() {
             let length = buf.remaining().min(self.prelude.len());
             let given: Vec<u8> = self.prelude.drain(..length).collect();

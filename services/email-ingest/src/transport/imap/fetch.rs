@@ -107,7 +107,11 @@ async fn content(imap: &mut Imap, uid: u32, size: u32) -> Result<Option<(Bytes, 
     let Some(mail) = answers.iter().find(|mail| mail.uid == Some(uid)) else { return Ok(None) };
     let bytes = if too_large { mail.header() } else { mail.body() };
     let Some(bytes) = bytes else {
-        return Err(Error::new(Class::Unavailable, "IMAP_NO_BODY", "the server sent a mail without its content"));
+        return Err(Error::new(
+            Class::Unavailable,
+            "IMAP_NO_BODY",
+            "the server sent a mail without its content",
+        ));
     };
     let unfit = too_large.then(|| OverLimit::Size.reason().to_owned());
     Ok(Some((Bytes::copy_from_slice(bytes), unfit)))

@@ -16,6 +16,7 @@ use hilo_kit::lifecycle::Shutdown;
 use hilo_proto::directory::v1::ImapSettings;
 
 use crate::accounts::AccountsCache;
+use crate::adapter::tls::Tls;
 use crate::config::ImapConfig;
 use crate::ledger::Ledger;
 use crate::secrets::Secrets;
@@ -42,6 +43,8 @@ pub struct Parts {
     pub accounts: AccountsCache,
     /// Passwords.
     pub secrets: Secrets,
+    /// Certificate authorities.
+    pub tls: Tls,
     /// Settings.
     pub config: ImapConfig,
 }
@@ -69,7 +72,8 @@ pub async fn run(parts: Parts, shutdown: Shutdown) {
         for (key, settings) in wanted {
             running.entry(key.clone()).or_insert_with(|| {
                 let stop = shutdown.child();
-                let (parts, settings, own, holder) = (parts.clone(), settings.clone(), stop.clone(), holder.clone());
+                let (parts, settings, own, holder) =
+                    (parts.clone(), settings.clone(), stop.clone(), holder.clone());
                 shutdown.spawn(format!("imap {key}"), {
                     let settings = settings.clone();
                     async move { account(&parts, &key, &settings, &holder, &own).await }

@@ -42,9 +42,9 @@ pub(super) async fn run(
     let mut imap = log_in(parts, settings).await?;
     let mailbox = if settings.mailbox.is_empty() { "INBOX".to_owned() } else { settings.mailbox.clone() };
     let found = answered(imap.select(&mailbox)).await?;
-    let uid_validity = found
-        .uid_validity
-        .ok_or_else(|| Error::unavailable("IMAP_NO_UIDVALIDITY", "the mailbox has no UIDVALIDITY, so no lasting UIDs"))?;
+    let uid_validity = found.uid_validity.ok_or_else(|| {
+        Error::unavailable("IMAP_NO_UIDVALIDITY", "the mailbox has no UIDVALIDITY, so no lasting UIDs")
+    })?;
     let selected = Selected { account_key: key.to_owned(), mailbox, uid_validity };
     let idles = answered(imap.capabilities()).await?.has_str("IDLE");
     tracing::info!(account = key, uid_validity, mails = found.exists, idles, "mailbox open");
@@ -62,10 +62,12 @@ pub(super) async fn run(
 
 async fn log_in(parts: &Parts, settings: &ImapSettings) -> Result<Imap, Error> {
     let password = parts.secrets.get(&settings.password_secret).await?;
-    let stream = connect(settings).await?;
+    let stream = connect(parts, settings).await?;
     let mut client = Client::new(stream);
     let greeting = tokio::time::timeout(ANSWER, client.read_response()).await.map_err(|_| silent())?;
-    greeting.map_err(|error| unavailable("no greeting").with_source(error))?.ok_or_else(|| unavailable("no greeting"))?;
+    greeting
+        .map_err(|error| unavailable("no greeting").with_source(error))?
+        .ok_or_else(|| unavailable("no greeting"))?;
     let logged_in = tokio::time::timeout(ANSWER, client.login(&settings.user, password.expose())).await;
     match logged_in.map_err(|_| silent())? {
         Ok(session) => Ok(session),
@@ -76,14 +78,15 @@ async fn log_in(parts: &Parts, settings: &ImapSettings) -> Result<Imap, Error> {
     }
 }
 
-async fn connect(settings: &ImapSettings) -> Result<Box<dyn Stream>, Error> {
-    let port = u16::try_from(settings.port).map_err(|_| Error::invalid("IMAP_SETTINGS", "the port is not one"))?;
+async fn connect(parts: &Parts, settings: &ImapSettings) -> Result<Box<dyn Stream>, Error> {
+    let port =
+        u16::try_from(settings.port).map_err(|_| Error::invalid("IMAP_SETTINGS", "the port is not one"))?;
     let host = settings.host.as_str();
     let opening = async {
         let tcp = TcpStream::connect((host, port)).await?;
         tcp.set_nodelay(true)?;
         let stream: Box<dyn Stream> = match settings.security.as_str() {
-            "tls" => Box::new(tls::connect(tcp, host).await?),
+            "tls" => Box::new(parts.tls.connect(tcp, host).await?),
             _ => Box::new(tcp),
         };
         Ok::<_, std::io::Error>(stream)
@@ -143,7 +146,11 @@ pub(super) async fn answered<T>(
 }
 
 /// Everything a fetch answers.
-pub(super) async fn fetched(imap: &mut Imap, uids: &str, what: &str) -> Result<Vec<async_imap::types::Fetch>, Error> {
+pub(super) async fn fetched(
+    imap: &mut Imap,
+    uids: &str,
+    what: &str,
+) -> Result<Vec<async_imap::types::Fetch>, Error> {
     answered(async { imap.uid_fetch(uids, what).await?.try_collect().await }).await
 }
 

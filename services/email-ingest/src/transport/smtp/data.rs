@@ -51,7 +51,9 @@ impl DataReceiver {
                 (State::DotCr, b'\n') => return Progress::Done(index + 1),
                 (State::DotCr, b'\r') => self.keep(b"\r", State::Cr),
                 (State::DotCr, byte) => self.keep(&[byte], State::Line),
-                (State::LineStart | State::Line | State::Cr | State::Dot, byte) => self.keep(&[byte], State::Line),
+                (State::LineStart | State::Line | State::Cr | State::Dot, byte) => {
+                    self.keep(&[byte], State::Line)
+                }
             };
         }
         Progress::More
@@ -112,7 +114,9 @@ mod tests {
 
     #[test]
     fn only_crlf_dot_crlf_ends() {
-        for attack in ["\n.\n", "\n.\r\n", "\r.\r", "\r\n.\n", "\r\n.\r", "\r\n.\r\r\n", "\r.\r\n", "\r\n.\0\r\n"] {
+        for attack in
+            ["\n.\n", "\n.\r\n", "\r.\r", "\r\n.\n", "\r\n.\r", "\r\n.\r\r\n", "\r.\r\n", "\r\n.\0\r\n"]
+        {
             let input = format!("a{attack}MAIL FROM:<x>\r\n.\r\n");
             let (content, used) = receive(input.as_bytes(), 100);
             assert_eq!(used, input.len(), "{attack:?}");

@@ -82,14 +82,21 @@ mod tests {
         for buffer in [1, 2, 3, 64] {
             let found = lines(b"NOOP\r\nNOOP\nQUIT\r\nrest", buffer).await;
             let text = |text: &[u8]| Line::Text(text.to_vec());
-            assert_eq!(found, vec![text(b"NOOP\r\n"), Line::BareLineFeed, text(b"QUIT\r\n"), Line::Gone], "{buffer}");
+            assert_eq!(
+                found,
+                vec![text(b"NOOP\r\n"), Line::BareLineFeed, text(b"QUIT\r\n"), Line::Gone],
+                "{buffer}"
+            );
         }
     }
 
     #[tokio::test]
     async fn long_lines_are_named_and_endless_ones_cut() {
         let long = [vec![b'x'; MAX_LINE], b"\r\nNOOP\r\n".to_vec()].concat();
-        assert_eq!(lines(&long, 100).await, vec![Line::TooLong, Line::Text(b"NOOP\r\n".to_vec()), Line::Gone]);
+        assert_eq!(
+            lines(&long, 100).await,
+            vec![Line::TooLong, Line::Text(b"NOOP\r\n".to_vec()), Line::Gone]
+        );
         assert_eq!(lines(&vec![b'x'; MAX_DRAIN * 2], 4_096).await, vec![Line::Gone]);
     }
 }

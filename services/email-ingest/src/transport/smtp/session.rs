@@ -169,7 +169,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         let mut receiver = DataReceiver::new(self.limits.max_message_bytes);
         let drain = self.limits.max_message_bytes.saturating_mul(DRAIN_FACTOR);
         loop {
-            let available = tokio::time::timeout(self.limits.idle, self.stream.fill_buf()).await.ok()?.ok()?;
+            let available =
+                tokio::time::timeout(self.limits.idle, self.stream.fill_buf()).await.ok()?.ok()?;
             if available.is_empty() {
                 return None;
             }

@@ -104,7 +104,10 @@ async fn a_mail_for_two_accounts_is_accepted_once_with_both() {
     let running = running(10).await;
     let mut client = Client::connect(running.at).await;
     let hello = client.say("EHLO client.example\r\n").await;
-    assert!(hello.contains("SIZE 2000") && hello.contains("8BITMIME") && hello.contains("SMTPUTF8"), "{hello}");
+    assert!(
+        hello.contains("SIZE 2000") && hello.contains("8BITMIME") && hello.contains("SMTPUTF8"),
+        "{hello}"
+    );
     client
         .expect(&[
             ("MAIL FROM:<Ana@Example.COM> BODY=8BITMIME SMTPUTF8", "250"),
@@ -161,7 +164,8 @@ async fn without_database_or_directory_it_is_try_again() {
     let running = running(10).await;
     running.memory.broken.store(true, std::sync::atomic::Ordering::Relaxed);
     let mut client = Client::connect(running.at).await;
-    let mail = [("MAIL FROM:<a@b.example>", "250"), ("RCPT TO:<ventas@hilo.example>", "250"), ("DATA", "354")];
+    let mail =
+        [("MAIL FROM:<a@b.example>", "250"), ("RCPT TO:<ventas@hilo.example>", "250"), ("DATA", "354")];
     client.expect(&[("EHLO x", "250")]).await;
     client.expect(&mail).await;
     client.expect(&[("x\r\n.", "451")]).await;
