@@ -90,7 +90,8 @@ pub async fn read(conn: &mut PgConnection, keys: Option<&[String]>) -> Result<Ve
 }
 
 /// Stores what routing knows of sessions. A report older than the newest known one changes nothing; absence begins by the
-/// database's clock. Unknown agents are left out.
+/// database's clock, and no report is newer than that, lest a clock that ran ahead silence all later ones. Unknown agents
+/// are left out.
 ///
 /// # Errors
 /// Database errors.
@@ -113,7 +114,7 @@ pub async fn report_presence(tx: &mut PgConnection, reports: &[PresenceReport]) 
                ORDER BY agent_key COLLATE "C" FOR UPDATE
            )
            UPDATE assignment.agent_state AS state SET
-               last_seen_at = given.seen_at,
+               last_seen_at = least(given.seen_at, now()),
                absent_since = CASE WHEN given.present THEN NULL ELSE coalesce(state.absent_since, now()) END,
                version = state.version + CASE WHEN given.present = (state.absent_since IS NULL) THEN 0 ELSE 1 END
            FROM locked JOIN given USING (agent_key)

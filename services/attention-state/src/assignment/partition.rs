@@ -26,16 +26,9 @@ pub async fn hold(db: &Db, replica: &str, term: Duration) -> Result<Vec<HeldPart
             Box::pin(async move { renew(tx, &replica, term).await })
         })
         .await?;
-    let taking = replica.clone();
-    if wanted > 0 {
-        let taken = db.transaction(move |tx| {
-            let replica = taking.clone();
-            Box::pin(async move { take(tx, &replica, wanted, term).await })
-        });
-        // What is held is held all the same; the rest comes with the next call.
-        if let Err(error) = taken.await {
-            error.log("taking partitions");
-        }
+    // What is held is held, whatever becomes of the rest: that comes with the next call.
+    if let Err(error) = take_share(db, &replica, wanted, term).await {
+        error.log("taking partitions");
     }
     db.read(move |conn| Box::pin(async move { held(conn, &replica).await })).await
 }
@@ -113,31 +106,78 @@ fn fair_share(live: i64) -> i64 {
     (i64::from(PARTITIONS) + live - 1) / live
 }
 
-/// Takes up to `wanted` free or expired partitions under new epochs.
-async fn take(tx: &mut PgConnection, replica: &str, wanted: i64, term: Duration) -> Result<(), Error> {
-    let taken = sqlx::query_scalar!(
-        "UPDATE assignment.partition_lease SET holder = $1, expires_at = now() + make_interval(secs => $3)
-         WHERE partition IN (
-             SELECT partition FROM assignment.partition_lease WHERE holder IS NULL OR expires_at <= now()
-             ORDER BY partition LIMIT $2 FOR UPDATE SKIP LOCKED)
-         RETURNING partition",
-        replica,
+/// Takes what is free: first at once what no batch is being committed on, then, waiting for it, the others.
+async fn take_share(db: &Db, replica: &str, wanted: i64, term: Duration) -> Result<(), Error> {
+    let mut wanted = wanted;
+    for idle_only in [true, false] {
+        if wanted > 0 {
+            let replica = replica.to_owned();
+            let taken = db.transaction(move |tx| {
+                let replica = replica.clone();
+                Box::pin(async move { take(tx, &replica, wanted, term, idle_only).await })
+            });
+            wanted -= taken.await?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes up to `wanted` free or expired partitions under new epochs; answers how many.
+async fn take(
+    tx: &mut PgConnection,
+    replica: &str,
+    wanted: i64,
+    term: Duration,
+    idle_only: bool,
+) -> Result<i64, Error> {
+    let free = sqlx::query_scalar!(
+        "SELECT partition FROM assignment.partition_lease WHERE holder IS NULL OR expires_at <= now()
+         ORDER BY partition LIMIT $1 FOR UPDATE SKIP LOCKED",
         wanted,
-        term.as_secs_f64(),
     )
     .fetch_all(&mut *tx)
     .await?;
-    // Waits for batches that the former owner is committing: after this, none of his writes can come.
+    // Raising the epoch waits for batches that the former owner is committing: after it, no write of his can come.
+    let taken = if idle_only { raise_idle(tx, &free).await? } else { raise(tx, &free).await? };
     sqlx::query!(
-        "WITH locked AS MATERIALIZED (
-             SELECT partition FROM assignment.partition WHERE partition = ANY($1) ORDER BY partition FOR UPDATE
-         )
-         UPDATE assignment.partition AS row SET epoch = row.epoch + 1 FROM locked WHERE row.partition = locked.partition",
+        "UPDATE assignment.partition_lease SET holder = $1, expires_at = now() + make_interval(secs => $3)
+         WHERE partition = ANY($2)",
+        replica,
         &taken,
+        term.as_secs_f64(),
     )
     .execute(tx)
     .await?;
-    Ok(())
+    Ok(i64::try_from(taken.len()).unwrap_or(i64::MAX))
+}
+
+async fn raise(tx: &mut PgConnection, partitions: &[i32]) -> Result<Vec<i32>, Error> {
+    let raised = sqlx::query_scalar!(
+        "WITH locked AS MATERIALIZED (
+             SELECT partition FROM assignment.partition WHERE partition = ANY($1) ORDER BY partition FOR UPDATE
+         )
+         UPDATE assignment.partition AS row SET epoch = row.epoch + 1 FROM locked
+         WHERE row.partition = locked.partition RETURNING row.partition",
+        partitions,
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(raised)
+}
+
+async fn raise_idle(tx: &mut PgConnection, partitions: &[i32]) -> Result<Vec<i32>, Error> {
+    let raised = sqlx::query_scalar!(
+        "WITH locked AS MATERIALIZED (
+             SELECT partition FROM assignment.partition WHERE partition = ANY($1) ORDER BY partition
+             FOR UPDATE SKIP LOCKED
+         )
+         UPDATE assignment.partition AS row SET epoch = row.epoch + 1 FROM locked
+         WHERE row.partition = locked.partition RETURNING row.partition",
+        partitions,
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(raised)
 }
 
 async fn held(conn: &mut PgConnection, replica: &str) -> Result<Vec<HeldPartition>, Error> {

@@ -269,6 +269,19 @@ async fn only_partitions_whose_groups_changed_get_a_new_configuration() {
 }
 
 #[tokio::test]
+async fn ten_thousand_agents_fit_one_text() {
+    let db = database().await;
+    let agents: Vec<String> = (0..10_000).map(|one| format!("agent-{one:05}")).collect();
+    let keys: Vec<String> = (0..10).map(|one| format!("c{one}")).collect();
+    let members: Vec<Vec<&str>> = agents.chunks(1_000).map(|chunk| chunk.iter().map(String::as_str).collect()).collect();
+    let campaigns: Vec<(&str, &[&str])> = keys.iter().map(String::as_str).zip(members.iter().map(Vec::as_slice)).collect();
+    let outcome = apply(&db, &directory_of(&campaigns, "")).await;
+    assert_eq!(outcome.differences.len(), 10_020);
+    let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM assignment.agent_load").fetch_one(db.pool()).await.unwrap();
+    assert_eq!(rows, 20_000);
+}
+
+#[tokio::test]
 async fn a_change_reaches_a_reader_of_the_feed_at_once_and_an_equal_version_has_no_content() {
     let served = Served::start().await;
     let mut feed = DirectoryFeedServiceClient::new(served.service());

@@ -64,10 +64,22 @@ async fn who_signs_in_is_known_until_he_signs_out() {
 #[tokio::test]
 async fn unknown_users_and_wrong_passwords_are_answered_and_throttled_alike() {
     let served = served().await;
+    let execute = async |sql: &'static str| {
+        sqlx::query(sql).execute(served.db.pool()).await.unwrap();
+    };
     let mut courses = Vec::new();
     for user in ["ana", "nadie", "luis-sin"] {
         let mut course = Vec::new();
-        for _ in 0..7 {
+        for _ in 0..5 {
+            course.push(shown(&login(&served, user, "una-frase-falsa").await.unwrap_err()));
+        }
+        // A slow machine must not let the first delay, a second, pass.
+        execute(
+            "UPDATE identity.login_throttle SET blocked_until = blocked_until + interval '1 h'
+             WHERE failures = 5 AND blocked_until < now() + interval '1 min'",
+        )
+        .await;
+        for _ in 0..2 {
             course.push(shown(&login(&served, user, "una-frase-falsa").await.unwrap_err()));
         }
         courses.push(course);
@@ -80,7 +92,7 @@ async fn unknown_users_and_wrong_passwords_are_answered_and_throttled_alike() {
     let blocked = login(&served, "ana", PASSWORD).await.unwrap_err();
     assert_eq!(reason_of(&blocked).as_deref(), Some("LOGIN_THROTTLED"), "also with the right password");
     // The delay grows with every failure; time is moved in the database instead of waited for.
-    let blocked_for = || async {
+    let blocked_for = async || {
         sqlx::query_scalar::<_, f64>(
             "SELECT extract(epoch FROM blocked_until - attempted_at)::float8 FROM identity.login_throttle WHERE user_key = 'ana'",
         )
@@ -88,14 +100,14 @@ async fn unknown_users_and_wrong_passwords_are_answered_and_throttled_alike() {
         .await
         .unwrap()
     };
-    let mut delays = vec![blocked_for().await];
+    let mut delays = vec![blocked_for().await - 3600.0];
     for _ in 0..11 {
-        sqlx::query("UPDATE identity.login_throttle SET blocked_until = now()").execute(served.db.pool()).await.unwrap();
+        execute("UPDATE identity.login_throttle SET blocked_until = now()").await;
         login(&served, "ana", "una-frase-falsa").await.unwrap_err();
         delays.push(blocked_for().await);
     }
     assert_eq!(delays, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 300.0, 300.0, 300.0]);
-    sqlx::query("UPDATE identity.login_throttle SET blocked_until = now()").execute(served.db.pool()).await.unwrap();
+    execute("UPDATE identity.login_throttle SET blocked_until = now()").await;
     login(&served, "ana", PASSWORD).await.unwrap();
     let left: i64 = sqlx::query_scalar("SELECT count(*) FROM identity.login_throttle WHERE user_key = 'ana'")
         .fetch_one(served.db.pool())
@@ -107,10 +119,13 @@ async fn unknown_users_and_wrong_passwords_are_answered_and_throttled_alike() {
 #[tokio::test]
 async fn many_attempts_at_one_instant_do_not_slip_through() {
     let served = served().await;
+    let started = std::time::Instant::now();
     let attempts: Vec<_> = (0..30).map(|_| login(&served, "ana", "una-frase-falsa")).collect();
     let tried = futures::future::join_all(attempts).await;
     let checked = tried.iter().filter(|one| one.as_ref().unwrap_err().code() == Code::Unauthenticated).count();
-    assert_eq!(checked, 5, "only as many passwords are looked at as one after the other");
+    // On a very slow machine the first delay, a second, may pass meanwhile and one more may be tried.
+    let allowed = 5 + started.elapsed().as_secs() as usize;
+    assert!((5..=allowed).contains(&checked), "{checked} passwords were looked at in {:?}", started.elapsed());
 }
 
 #[tokio::test]

@@ -170,6 +170,11 @@ async fn a_takeover_waits_for_the_batch_that_is_being_committed() {
     .await
     .unwrap();
     assert!(!takeover.is_finished());
+    let taken: i64 = sqlx::query_scalar("SELECT count(*) FROM assignment.partition_lease WHERE holder = 'b'")
+        .fetch_one(db.pool())
+        .await
+        .unwrap();
+    assert_eq!(taken, 63, "partitions without a batch do not wait for it");
     tx.commit().await.unwrap();
     assert!(takeover.await.unwrap().iter().all(|one| one.epoch == 2));
 }

@@ -178,10 +178,10 @@ async fn what_no_longer_fits_is_refused_with_the_state_as_it_is() {
 async fn the_paused_the_absent_and_the_inactive_are_offered_nothing() {
     let db = with_campaign("").await;
     let ids = queue(&db, "a", 2).await;
-    let report = |present: bool, millis: i64| PresenceReport {
+    let report = |present: bool, seconds: i64| PresenceReport {
         agent_key: "ana".to_owned(),
         present,
-        last_seen_at: Some(prost_types::Timestamp { seconds: 1_800_000_000 + millis, nanos: 0 }),
+        last_seen_at: Some(prost_types::Timestamp { seconds: 1_700_000_000 + seconds, nanos: 0 }),
     };
     let tell = |report: PresenceReport| {
         let db = db.clone();

@@ -60,7 +60,7 @@ fn claims(claims: &[Claim], directory: &mut Directory, problems: &mut Problems) 
         directory.campaigns.iter().map(|one| (&one.key, one.channel)).collect();
     let positions: HashMap<_, usize> =
         directory.accounts.iter().enumerate().rev().map(|(at, one)| (one.key.clone(), at)).collect();
-    let mut owners: Vec<(usize, CampaignKey)> = Vec::new();
+    let mut owners: HashMap<usize, &CampaignKey> = HashMap::new();
     for (path, account, campaign) in claims {
         let Some(at) = positions.get(account).copied() else {
             problems.add(path, "UNKNOWN_ACCOUNT", format!("no account has the key `{account}`"));
@@ -70,17 +70,14 @@ fn claims(claims: &[Claim], directory: &mut Directory, problems: &mut Problems) 
         if channel.is_some() && channel != channels.get(campaign).copied() {
             problems.add(path, "WRONG_CHANNEL", format!("`{account}` is an account of another channel"));
         }
-        match owners.iter().find(|(owned, _)| *owned == at) {
-            Some((_, owner)) if owner != campaign => {
-                problems.add(path, "ACCOUNT_SHARED", format!("`{account}` belongs to the campaign `{owner}` already"));
-            }
-            Some(_) => {}
-            None => owners.push((at, campaign.clone())),
+        let owner = *owners.entry(at).or_insert(campaign);
+        if owner != campaign {
+            problems.add(path, "ACCOUNT_SHARED", format!("`{account}` belongs to the campaign `{owner}` already"));
         }
     }
     for (at, owner) in owners {
         if let Some(account) = directory.accounts.get_mut(at) {
-            account.campaign = Some(owner);
+            account.campaign = Some(owner.clone());
         }
     }
     for (at, account) in directory.accounts.iter().enumerate() {

@@ -40,23 +40,31 @@ pub fn groups(directory: &Directory) -> Vec<Group> {
     }
     let mut members: BTreeMap<usize, Vec<&Campaign>> = BTreeMap::new();
     for (at, campaign) in directory.campaigns.iter().enumerate() {
-        members.entry(root(&parents, at)).or_default().push(campaign);
+        members.entry(root(&mut parents, at)).or_default().push(campaign);
     }
     let mut groups: Vec<Group> = members.into_values().filter_map(|campaigns| group(directory, campaigns)).collect();
     groups.sort_by(|a, b| a.key.cmp(&b.key));
     groups
 }
 
-fn root(parents: &[usize], mut at: usize) -> usize {
-    while let Some(parent) = parents.get(at).filter(|parent| **parent != at) {
-        at = *parent;
+/// The leader of a campaign's group. Chains are halved on the way, so that long ones cost little.
+fn root(parents: &mut [usize], mut at: usize) -> usize {
+    loop {
+        let parent = parents.get(at).copied().unwrap_or(at);
+        if parent == at {
+            return at;
+        }
+        let above = parents.get(parent).copied().unwrap_or(parent);
+        if let Some(slot) = parents.get_mut(at) {
+            *slot = above;
+        }
+        at = parent;
     }
-    at
 }
 
 fn join(parents: &mut [usize], a: usize, b: usize) {
     let (a, b) = (root(parents, a), root(parents, b));
-    // The smaller index leads and the campaigns are sorted, so chains stay short and the result does not depend on order.
+    // The smaller index leads, so that the result does not depend on the order of joining.
     if let Some(parent) = parents.get_mut(a.max(b)) {
         *parent = a.min(b);
     }

@@ -38,13 +38,14 @@ const CHANNEL: &str = "the channel cannot change; take a new key";
 /// The directory as it will be: the given one, what it leaves out made inactive, forms with their versions, everything by key.
 #[must_use]
 pub fn merge(current: &Directory, mut next: Directory) -> Directory {
-    for before in &current.accounts {
-        match next.accounts.iter_mut().find(|one| one.key == before.key) {
-            // Mail still on its way to a switched-off account must find a campaign.
-            Some(given) if given.campaign.is_none() => given.campaign.clone_from(&before.campaign),
-            Some(_) => {}
-            None => next.accounts.push(Account { active: false, ..before.clone() }),
-        }
+    let known: HashMap<_, _> = current.accounts.iter().map(|one| (&one.key, one)).collect();
+    for account in next.accounts.iter_mut().filter(|one| one.campaign.is_none()) {
+        // Mail still on its way to a switched-off account must find a campaign.
+        account.campaign = known.get(&account.key).and_then(|before| before.campaign.clone());
+    }
+    let known: HashSet<_> = next.accounts.iter().map(|one| one.key.clone()).collect();
+    for before in current.accounts.iter().filter(|one| !known.contains(&one.key)) {
+        next.accounts.push(Account { active: false, ..before.clone() });
     }
     let known: HashSet<_> = next.campaigns.iter().map(|one| one.key.clone()).collect();
     for before in current.campaigns.iter().filter(|one| !known.contains(&one.key)) {

@@ -1,6 +1,7 @@
 //! Typed access to one mapping of the YAML. Each getter reports what is wrong and goes on with a harmless value, so that
 //! one pass finds every error.
 
+use std::collections::HashSet;
 use std::ops::RangeInclusive;
 
 use super::key::is_key;
@@ -116,6 +117,7 @@ impl<'a> Section<'a> {
     pub fn list(&self, field: &str, most: usize, keys: bool, problems: &mut Problems) -> Vec<String> {
         let path = self.path(field);
         let mut texts: Vec<String> = Vec::new();
+        let mut seen = HashSet::new();
         for (position, item) in self.items(field, most, problems).iter().enumerate() {
             let inner = format!("{path}[{position}]");
             let Some((text, _)) = scalar_of(item) else {
@@ -124,7 +126,7 @@ impl<'a> Section<'a> {
             };
             if keys && !is_key(text) {
                 problems.add(&inner, "BAD_KEY", BAD_KEY);
-            } else if texts.iter().any(|before| before == text) {
+            } else if !seen.insert(text) {
                 problems.add(&inner, "DUPLICATE", format!("`{}` stands in this list twice", short(text)));
             }
             texts.push(text.to_owned());
