@@ -25,6 +25,7 @@ test: ## Every test, on real PostgreSQL, nats-server, Dovecot and SMTP
 	@$(scripts)/phase contracts -- .hilo/tools/venv/bin/buf lint proto
 	@$(scripts)/phase deploy -- deploy/check
 	@$(scripts)/phase tests -- cargo test --workspace --locked
+	@$(scripts)/phase demo -- $(target)/debug/hilo demo --private
 
 load: ## Measure the steady scenario with release binaries (SCENARIO=steady)
 	@$(scripts)/install run

@@ -2,7 +2,7 @@
 
 use hilo_proto::attention::v1::ListMessagesRequest;
 
-use super::super::clock::{Clock, demand, until};
+use super::super::clock::{Clock, demand, until, wrong};
 use super::super::customers::answer;
 use super::super::overlay::BY_IMAP;
 use super::evidence::{Case, SOON, short};
@@ -33,11 +33,11 @@ pub async fn reply_and_answer(
             });
             let item = item.await?;
             let thread = thread(maria).await?;
-            let newest = thread.last();
-            let same = newest.is_some_and(|message| {
-                message.text.contains(ANSWER) && message.internet_message_id == short(&mail.message_id)
-            });
-            demand(same, "the thread's newest message is another")?;
+            let newest = thread.last().ok_or_else(|| wrong("the thread is empty"))?;
+            demand(thread.len() == 3, format!("the thread has {} messages", thread.len()))?;
+            let newest_id = &newest.internet_message_id;
+            demand(*newest_id == mail.message_id, format!("the newest message is <{newest_id}>"))?;
+            demand(newest.text.contains(ANSWER), format!("the newest message reads {:?}", newest.text))?;
             demand(item.attention_id == maria.item.attention_id, "it is another attention")?;
             let evidence = format!(
                 "message 3 of the same interaction (#{}), on the stream of {}",
