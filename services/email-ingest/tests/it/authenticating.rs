@@ -86,14 +86,14 @@ async fn the_switch_of_an_account_travels_with_its_mails_only() {
     }
 }
 
-/// Signed by `_domainkey` selector `s` of the domain; the record that belongs to it.
-fn signed(raw: &str, domain: &str) -> (String, Known) {
+/// Signed under a selector of the domain; the record that belongs to it.
+fn signed(raw: &str, domain: &str, selector: &str) -> (String, Known) {
     use base64::Engine as _;
     let key = Ed25519Key::from_pkcs8_maybe_unchecked_der(&Ed25519Key::generate_pkcs8().unwrap()).unwrap();
     let public = base64::engine::general_purpose::STANDARD.encode(key.public_key());
     let signature = DkimSigner::from_key(key)
         .domain(domain)
-        .selector("s")
+        .selector(selector)
         .headers(["From", "Subject"])
         .sign(raw.as_bytes())
         .unwrap();
@@ -107,8 +107,8 @@ async fn a_signature_of_the_authors_domain_passes_and_an_altered_or_foreign_one_
             "From: eva@firma.example\r\nSubject: firmado\r\nMessage-ID: <{id}@firma.example>\r\n\r\nHola\r\n"
         )
     };
-    let (good, good_key) = signed(&raw("good"), "firma.example");
-    let (foreign, foreign_key) = signed(&raw("foreign"), "attacker.example");
+    let (good, good_key) = signed(&raw("good"), "firma.example", "s");
+    let (foreign, foreign_key) = signed(&raw("foreign"), "attacker.example", "s");
     let (mut rig, names) = rig(&[
         ("cliente.example", text("v=spf1 -all")),
         ("_dmarc.firma.example", text("v=DMARC1; p=reject")),
@@ -131,10 +131,10 @@ async fn a_signature_of_the_authors_domain_passes_and_an_altered_or_foreign_one_
         assert_eq!((found, word.as_str()), (dmarc, dkim));
     }
     // The key's server fails for now: not a failure of the mail.
-    names.set("s._domainkey.firma.example", Known::Fails);
-    let (later, later_key) = signed(&raw("later"), "firma.example");
+    names.set("new._domainkey.firma.example", Known::Fails);
+    let (later, later_key) = signed(&raw("later"), "firma.example", "new");
     assert!(rig.mail(&[VENTAS], &later).await.starts_with("250"));
     assert!(rig.nothing_inbound().await);
-    names.set("s._domainkey.firma.example", later_key);
+    names.set("new._domainkey.firma.example", later_key);
     assert_eq!(rig.inbound().await.1.evidence.unwrap().dmarc(), DmarcResult::Pass);
 }
