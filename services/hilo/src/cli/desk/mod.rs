@@ -62,7 +62,11 @@ pub async fn execute(args: DeskArgs) -> Result<(), Failure> {
     let heart = tokio::spawn(watch::heartbeats(remote.clone()));
     // A thread of its own: a runtime would wait at its end for the line that nobody types any more.
     std::thread::spawn(move || read_lines(&lines_tx));
-    let outcome = run(&mut driver, news, lines).await;
+    let outcome = tokio::select! {
+        outcome = run(&mut driver, news, lines) => outcome,
+        // Leaving says so to routing; otherwise offers would go on ringing here for a minute.
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    };
     watching.abort();
     heart.abort();
     remote.leave().await;
