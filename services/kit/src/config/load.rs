@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use figment::error::{Actual, Kind};
 use figment::providers::{Format, Yaml};
 use figment::value::{Dict, Value};
-use figment::{Figment, Profile as FigmentProfile, error::Kind};
+use figment::{Figment, Profile as FigmentProfile};
 use serde::de::DeserializeOwned;
 
 use super::{Problems, SECTIONS, Section, ServiceConfig};
@@ -124,7 +125,7 @@ fn apply_variable(root: &mut Dict, path: &str, raw: String, name: &str, problems
                 Err(error) => return problems.add(name, format!("its file cannot be read: {error}")),
             }
         }
-        None => scalar(raw),
+        None => Value::from(raw),
     };
     let mut at = root;
     for key in keys {
@@ -138,12 +139,13 @@ fn apply_variable(root: &mut Dict, path: &str, raw: String, name: &str, problems
     at.insert(last, value);
 }
 
-/// A variable's text as the YAML value it spells; texts that are not plain scalars or flow lists stay texts.
-fn scalar(raw: String) -> Value {
-    let parsed = Figment::from(Yaml::string(&format!("value: {raw}"))).extract_inner::<Value>("value");
+/// The number, truth value or list that a text spells in YAML. Variables are texts until something else is wanted, so
+/// that a secret made of digits stays what it is.
+fn spelled(text: &str) -> Option<Value> {
+    let parsed = Figment::from(Yaml::string(&format!("value: {text}"))).extract_inner::<Value>("value");
     match parsed {
-        Ok(value @ (Value::Bool(..) | Value::Num(..) | Value::Array(..))) => value,
-        _ => Value::from(raw),
+        Ok(value @ (Value::Bool(..) | Value::Num(..) | Value::Array(..))) => Some(value),
+        _ => None,
     }
 }
 
@@ -162,8 +164,14 @@ fn extract<T: DeserializeOwned>(value: Value, name: &str, problems: &mut Problem
             Ok(read) => return (!failed).then_some(read),
             Err(error) => error,
         };
-        failed = true;
         let mut path = error.path.clone();
+        if let Kind::InvalidType(Actual::Str(text), _) = &error.kind
+            && let Some(wanted) = spelled(text)
+            && put(&mut value, &path, Some(wanted))
+        {
+            continue;
+        }
+        failed = true;
         let missing = match &error.kind {
             Kind::MissingField(field) => Some(field.to_string()),
             _ => None,
@@ -291,12 +299,20 @@ mod tests {
         let environment = [
             ("HILO__NATS__PREFIX", "theirs"),
             ("HILO__HISTORY__DAYS", "7"),
+            ("HILO__TELEMETRY__JSON", "false"),
+            ("HILO__AUTH__SERVICE_SECRET", "00000000000000000000000000000042"),
             ("HILO__HISTORY__DATABASE__URL_FILE", path.as_str()),
             ("HILO__EMAIL_INGEST__SMTP__LISTEN", "tolerated"),
             ("HILO_FAULT_DIR", "not ours"),
         ];
         let config = read(&yaml, &environment).unwrap();
         assert_eq!((config.nats.prefix.as_str(), config.section.days), ("theirs", 7));
+        assert!(!config.telemetry.json);
+        assert_eq!(
+            config.auth.service_secret.expose(),
+            "00000000000000000000000000000042",
+            "digits stay a text"
+        );
         assert_eq!(config.section.grpc.listen.port(), 8473);
         assert_eq!(config.section.database.url.expose(), "postgres://secret/h");
         assert!(!format!("{config:?}").contains("secret/h"), "secrets are never printed");

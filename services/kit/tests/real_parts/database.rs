@@ -205,3 +205,53 @@ async fn a_request_id_replays_its_answer_and_refuses_another_body() {
     assert_eq!(run("b").await, Begin::Reused);
     assert_eq!(run("b").await.replay().unwrap_err().reason(), "REQUEST_ID_REUSED");
 }
+
+#[tokio::test]
+async fn sessions_carry_their_belts_and_a_lock_that_is_not_granted_is_a_conflict() {
+    let (db, _) = database().await;
+    let settings: Vec<String> = db
+        .read(|conn| {
+            Box::pin(async move {
+                Ok(sqlx::query_scalar(
+                    "SELECT setting || coalesce(unit, '') FROM pg_settings WHERE name IN
+                     ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout') ORDER BY name",
+                )
+                .fetch_all(conn)
+                .await?)
+            })
+        })
+        .await
+        .unwrap();
+    assert_eq!(settings, ["10000ms", "3000ms", "5000ms"]);
+    let slow: Result<(), Error> = db
+        .read(|conn| {
+            Box::pin(async move { Ok(sqlx::query("SELECT pg_sleep(20)").execute(conn).await.map(drop)?) })
+        })
+        .await;
+    assert_eq!(slow.unwrap_err().reason(), "STATEMENT_TIMEOUT");
+    let holder = db.clone();
+    let (locked_tx, locked) = tokio::sync::oneshot::channel::<()>();
+    let locked_tx = Arc::new(parking_lot::Mutex::new(Some(locked_tx)));
+    let held = tokio::spawn(async move {
+        holder
+            .transaction(move |tx| {
+                let locked = locked_tx.clone();
+                Box::pin(async move {
+                    sqlx::query("LOCK TABLE kit.inbox").execute(tx).await?;
+                    if let Some(locked) = locked.lock().take() {
+                        locked.send(()).unwrap();
+                    }
+                    tokio::time::sleep(Duration::from_millis(4500)).await;
+                    Ok(())
+                })
+            })
+            .await
+    });
+    locked.await.unwrap();
+    let waited = db
+        .transaction(|tx| Box::pin(async move { inbox::take(tx, "reader", &[Uuid::now_v7()]).await }))
+        .await
+        .unwrap_err();
+    assert_eq!(waited.reason(), "LOCK_TIMEOUT");
+    held.await.unwrap().unwrap();
+}

@@ -171,6 +171,45 @@ async fn a_relay_killed_between_ack_and_delete_loses_nothing() {
     parts.stop().await;
 }
 
+#[tokio::test]
+async fn old_days_are_dropped_only_when_every_row_is_published_and_confirmed() {
+    let (db, _) = crate::parts::database().await;
+    let run = |sql: &'static str| {
+        let db = db.clone();
+        async move {
+            db.read(move |conn| {
+                Box::pin(async move { Ok(sqlx::raw_sql(sql).execute(conn).await.map(drop)?) })
+            })
+            .await
+            .unwrap();
+        }
+    };
+    // Three old days: one done, one with a pending row, one with a row its reader has not confirmed.
+    run("DO $$ DECLARE d date; n int := 0; BEGIN
+           FOREACH d IN ARRAY ARRAY[current_date - 20, current_date - 21, current_date - 22] LOOP
+             n := n + 1;
+             EXECUTE format('CREATE TABLE kit.outbox_log_%s PARTITION OF kit.outbox_log FOR VALUES FROM (%L) TO (%L)',
+                            to_char(d, 'YYYYMMDD'), d, d + 1);
+             INSERT INTO kit.outbox_log (id, day, partition, stream, subject, key, sequence, headers, payload)
+             VALUES (gen_random_uuid(), d, 0, 'inbound', 's', gen_random_uuid(), n, '[]', '');
+           END LOOP;
+           INSERT INTO kit.outbox_pending (id, day, position, partition, stream, key, sequence)
+             SELECT id, day, position, partition, stream, key, sequence FROM kit.outbox_log WHERE sequence = 2;
+           INSERT INTO kit.outbox_unconfirmed (id, day, position, partition, stream, key, sequence, round, broker_sequence)
+             SELECT id, day, position, partition, stream, key, sequence, 0, 1 FROM kit.outbox_log WHERE sequence = 3;
+         END $$")
+    .await;
+    assert_eq!(outbox::maintain(&db).await.unwrap(), 1);
+    assert_eq!(count(&db, "SELECT count(*) FROM kit.outbox_log").await, 2);
+    run("DELETE FROM kit.outbox_pending; DELETE FROM kit.outbox_unconfirmed").await;
+    assert_eq!(outbox::maintain(&db).await.unwrap(), 2);
+    assert_eq!(count(&db, "SELECT count(*) FROM kit.outbox_log").await, 0);
+    // Today and the days ahead are there.
+    append(&db, vec![event(Uuid::now_v7(), 1)]).await;
+    let ahead = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'kit.outbox_log'::regclass";
+    assert!(count(&db, ahead).await >= 14);
+}
+
 /// A reader that knows what it is told to know.
 #[derive(Default)]
 struct Peer {
