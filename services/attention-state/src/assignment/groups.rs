@@ -18,8 +18,10 @@ pub async fn fence(tx: &mut PgConnection, next: &[Group], version: i64) -> Resul
     let stored = sqlx::query!("SELECT group_key, partition, fingerprint FROM assignment.routing_group")
         .fetch_all(&mut *tx)
         .await?;
-    let before: BTreeMap<&str, (i32, &[u8])> =
-        stored.iter().map(|row| (row.group_key.as_str(), (row.partition, row.fingerprint.as_slice()))).collect();
+    let before: BTreeMap<&str, (i32, &[u8])> = stored
+        .iter()
+        .map(|row| (row.group_key.as_str(), (row.partition, row.fingerprint.as_slice())))
+        .collect();
     let mut partitions = BTreeSet::new();
     let mut changed = BTreeSet::new();
     for group in next {
@@ -29,7 +31,8 @@ pub async fn fence(tx: &mut PgConnection, next: &[Group], version: i64) -> Resul
         }
     }
     let kept: BTreeSet<&str> = next.iter().map(|group| group.key.as_str()).collect();
-    partitions.extend(before.iter().filter(|(key, _)| !kept.contains(**key)).map(|(_, (partition, _))| *partition));
+    partitions
+        .extend(before.iter().filter(|(key, _)| !kept.contains(**key)).map(|(_, (partition, _))| *partition));
     let partitions: Vec<i32> = partitions.into_iter().collect();
     sqlx::query!(
         "WITH locked AS MATERIALIZED (

@@ -63,7 +63,10 @@ pub async fn page(
 ///
 /// # Errors
 /// Database errors.
-pub async fn of_attentions(conn: &mut PgConnection, attentions: &[Uuid]) -> Result<ListLiveInteractionsResponse, Error> {
+pub async fn of_attentions(
+    conn: &mut PgConnection,
+    attentions: &[Uuid],
+) -> Result<ListLiveInteractionsResponse, Error> {
     let heads = sqlx::query!(
         "SELECT interaction_id, sequence, interaction.channel
          FROM attention.interaction JOIN attention.attention USING (attention_id)
@@ -73,14 +76,23 @@ pub async fn of_attentions(conn: &mut PgConnection, attentions: &[Uuid]) -> Resu
     .fetch_all(&mut *conn)
     .await?;
     let heads = heads.into_iter().map(|row| (row.interaction_id, row.sequence, row.channel)).collect();
-    Ok(ListLiveInteractionsResponse { interactions: states(conn, heads).await?, next_page_token: String::new() })
+    Ok(ListLiveInteractionsResponse {
+        interactions: states(conn, heads).await?,
+        next_page_token: String::new(),
+    })
 }
 
 /// The states of interactions whose attentions' sequences and channels are known, in the same order.
-async fn states(conn: &mut PgConnection, heads: Vec<(Uuid, i64, String)>) -> Result<Vec<LiveInteraction>, Error> {
+async fn states(
+    conn: &mut PgConnection,
+    heads: Vec<(Uuid, i64, String)>,
+) -> Result<Vec<LiveInteraction>, Error> {
     let ids: Vec<Uuid> = heads.iter().map(|(id, _, _)| *id).collect();
-    let mut loaded: HashMap<Uuid, _> =
-        store::interactions(conn, &ids).await?.into_iter().map(|one| (one.interaction.id.uuid(), one)).collect();
+    let mut loaded: HashMap<Uuid, _> = store::interactions(conn, &ids)
+        .await?
+        .into_iter()
+        .map(|one| (one.interaction.id.uuid(), one))
+        .collect();
     Ok(heads
         .into_iter()
         .filter_map(|(id, sequence, channel)| {
@@ -100,9 +112,12 @@ fn place(token: &str) -> Result<(&str, Uuid), Error> {
     if token.is_empty() {
         return Ok(("", Uuid::nil()));
     }
-    token.split_once('/').and_then(|(campaign, id)| Some((campaign, Uuid::try_parse(id).ok()?))).ok_or_else(|| {
-        Error::invalid("INVALID_PAGE_TOKEN", "the page token is not one of ours").field("page_token", "malformed")
-    })
+    token.split_once('/').and_then(|(campaign, id)| Some((campaign, Uuid::try_parse(id).ok()?))).ok_or_else(
+        || {
+            Error::invalid("INVALID_PAGE_TOKEN", "the page token is not one of ours")
+                .field("page_token", "malformed")
+        },
+    )
 }
 
 /// The campaign of an interaction, for a rights check.
@@ -110,8 +125,11 @@ fn place(token: &str) -> Result<(&str, Uuid), Error> {
 /// # Errors
 /// `INTERACTION_NOT_FOUND`; database errors.
 pub async fn campaign_of(conn: &mut PgConnection, interaction: Uuid) -> Result<String, Error> {
-    sqlx::query_scalar!("SELECT campaign_key FROM attention.interaction WHERE interaction_id = $1", interaction)
-        .fetch_optional(conn)
-        .await?
-        .ok_or_else(crate::attention::commands::not_found)
+    sqlx::query_scalar!(
+        "SELECT campaign_key FROM attention.interaction WHERE interaction_id = $1",
+        interaction
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(crate::attention::commands::not_found)
 }

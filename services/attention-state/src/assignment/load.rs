@@ -33,7 +33,12 @@ pub type Loads = BTreeMap<(UserKey, Channel), Load>;
 ///
 /// # Errors
 /// Database errors; `CONSTRAINT_VIOLATED` when it would become negative, which is a defect.
-pub async fn change(tx: &mut PgConnection, agent: &UserKey, channel: Channel, delta: i32) -> Result<(), Error> {
+pub async fn change(
+    tx: &mut PgConnection,
+    agent: &UserKey,
+    channel: Channel,
+    delta: i32,
+) -> Result<(), Error> {
     change_many(tx, &BTreeMap::from([((agent.clone(), channel), delta)])).await
 }
 
@@ -41,7 +46,10 @@ pub async fn change(tx: &mut PgConnection, agent: &UserKey, channel: Channel, de
 ///
 /// # Errors
 /// As [`change`].
-pub async fn change_many(tx: &mut PgConnection, changes: &BTreeMap<(UserKey, Channel), i32>) -> Result<(), Error> {
+pub async fn change_many(
+    tx: &mut PgConnection,
+    changes: &BTreeMap<(UserKey, Channel), i32>,
+) -> Result<(), Error> {
     if changes.is_empty() {
         return Ok(());
     }

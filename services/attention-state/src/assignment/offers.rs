@@ -73,7 +73,12 @@ impl Batch {
         if !error.violations().is_empty() {
             return Err(error);
         }
-        Ok(Self { partition: request.partition, epoch: request.epoch, config_version: request.config_version, wishes })
+        Ok(Self {
+            partition: request.partition,
+            epoch: request.epoch,
+            config_version: request.config_version,
+            wishes,
+        })
     }
 }
 
@@ -95,7 +100,11 @@ fn wish(change: AssignmentChange) -> Result<Wish, (&'static str, &'static str)> 
 ///
 /// # Errors
 /// `STALE_EPOCH`, `STALE_CONFIG` for the whole batch; database errors.
-pub async fn apply(tx: &mut PgConnection, subjects: &Subjects, batch: &Batch) -> Result<Vec<AssignmentResult>, Error> {
+pub async fn apply(
+    tx: &mut PgConnection,
+    subjects: &Subjects,
+    batch: &Batch,
+) -> Result<Vec<AssignmentResult>, Error> {
     partition::guard(tx, batch.partition, batch.epoch, batch.config_version).await?;
     let ids: Vec<InteractionId> = batch.wishes.iter().map(|wish| wish.id).collect();
     let mut work = Work::lock(tx, &ids, Wait::Skip).await?;
@@ -157,10 +166,13 @@ fn change(work: &mut Work, facts: &mut Facts, made: &mut Made, wish: &Wish) -> R
             }
             let seconds = i64::from(known.accept_timeout_seconds);
             // An offer to everyone has nobody to move on to.
-            let deadline_at = agent.as_ref().filter(|_| seconds > 0).map(|_| work.now() + Duration::seconds(seconds));
+            let deadline_at =
+                agent.as_ref().filter(|_| seconds > 0).map(|_| work.now() + Duration::seconds(seconds));
             Command::MakeOffer { version, offer: *offer, agent, deadline_at }
         }
-        Wanted::Expire { offer, because } => Command::ExpireOffer { version, offer: *offer, because: *because },
+        Wanted::Expire { offer, because } => {
+            Command::ExpireOffer { version, offer: *offer, because: *because }
+        }
         Wanted::Overflow => {
             let seconds = known.overflow_seconds.ok_or(AssignmentOutcome::Conflict)?;
             Command::Overflow { version, after: Duration::seconds(i64::from(seconds)) }
@@ -230,7 +242,9 @@ async fn facts(tx: &mut PgConnection, batch: &Batch, work: &Work) -> Result<Fact
     for wish in &batch.wishes {
         let Some((channel, interaction)) = interaction(work, wish.id) else { continue };
         let campaign = interaction.campaign.as_str().to_owned();
-        if let Wanted::Offer { make, .. } = &wish.wanted && !make.agent_key.is_empty() {
+        if let Wanted::Offer { make, .. } = &wish.wanted
+            && !make.agent_key.is_empty()
+        {
             pairs.insert((campaign.clone(), make.agent_key.clone()));
             loads.insert((UserKey::new(&make.agent_key), channel));
         }
@@ -270,7 +284,10 @@ async fn campaign_facts(
                 OverflowMode::None | OverflowMode::SendToCampaign => None,
             };
             let accept_timeout_seconds = row.accept_timeout_seconds;
-            Ok((row.campaign_key, CampaignFacts { accept_timeout_seconds, overflow_seconds, active: row.active }))
+            Ok((
+                row.campaign_key,
+                CampaignFacts { accept_timeout_seconds, overflow_seconds, active: row.active },
+            ))
         })
         .collect()
 }

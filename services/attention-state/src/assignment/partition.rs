@@ -42,7 +42,9 @@ pub async fn release(db: &Db, replica: &str) -> Result<(), Error> {
     db.transaction(move |tx| {
         let replica = replica.clone();
         Box::pin(async move {
-            sqlx::query!("DELETE FROM assignment.replica WHERE replica_id = $1", replica).execute(&mut *tx).await?;
+            sqlx::query!("DELETE FROM assignment.replica WHERE replica_id = $1", replica)
+                .execute(&mut *tx)
+                .await?;
             sqlx::query!(
                 "UPDATE assignment.partition_lease SET holder = NULL, expires_at = now() WHERE holder = $1",
                 replica,
@@ -66,9 +68,10 @@ async fn renew(tx: &mut PgConnection, replica: &str, term: Duration) -> Result<i
     )
     .execute(&mut *tx)
     .await?;
-    let live = sqlx::query_scalar!(r#"SELECT count(*) AS "live!" FROM assignment.replica WHERE expires_at > now()"#)
-        .fetch_one(&mut *tx)
-        .await?;
+    let live =
+        sqlx::query_scalar!(r#"SELECT count(*) AS "live!" FROM assignment.replica WHERE expires_at > now()"#)
+            .fetch_one(&mut *tx)
+            .await?;
     let share = fair_share(live);
     // An expired lease is not extended, although nobody may have taken it: who let it lapse has dropped its view, and a
     // new epoch says so.
@@ -196,7 +199,12 @@ async fn held(conn: &mut PgConnection, replica: &str) -> Result<Vec<HeldPartitio
 /// # Errors
 /// `STALE_EPOCH` when another replica took the partition over, `STALE_CONFIG` when one of its groups has changed since,
 /// `UNKNOWN_PARTITION`.
-pub async fn guard(tx: &mut PgConnection, partition: i32, epoch: i64, config_version: i64) -> Result<(), Error> {
+pub async fn guard(
+    tx: &mut PgConnection,
+    partition: i32,
+    epoch: i64,
+    config_version: i64,
+) -> Result<(), Error> {
     let valid = sqlx::query_scalar!(
         "SELECT 1 FROM assignment.partition WHERE partition = $1 AND epoch = $2 AND config_version <= $3 FOR SHARE",
         partition,
@@ -208,12 +216,18 @@ pub async fn guard(tx: &mut PgConnection, partition: i32, epoch: i64, config_ver
     if valid.is_some() {
         return Ok(());
     }
-    let now = sqlx::query!("SELECT epoch, config_version FROM assignment.partition WHERE partition = $1", partition)
-        .fetch_optional(tx)
-        .await?;
+    let now = sqlx::query!(
+        "SELECT epoch, config_version FROM assignment.partition WHERE partition = $1",
+        partition
+    )
+    .fetch_optional(tx)
+    .await?;
     Err(match now {
-        None => Error::invalid("UNKNOWN_PARTITION", "there is no such partition").field("partition", "from 0 to 63"),
-        Some(row) if row.epoch != epoch => Error::rejected("STALE_EPOCH", "another replica holds the partition"),
+        None => Error::invalid("UNKNOWN_PARTITION", "there is no such partition")
+            .field("partition", "from 0 to 63"),
+        Some(row) if row.epoch != epoch => {
+            Error::rejected("STALE_EPOCH", "another replica holds the partition")
+        }
         Some(_) => Error::rejected("STALE_CONFIG", "the configuration of the partition has changed"),
     })
 }

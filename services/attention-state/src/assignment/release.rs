@@ -107,7 +107,10 @@ fn command(work: &Work, id: InteractionId) -> Option<(UserKey, Command)> {
         Stage::Queued { offer, .. } => {
             let offer = offer?;
             let because = Expire::AgentAbsent;
-            Some((offer.agent?, Command::ExpireOffer { version: interaction.version, offer: offer.id, because }))
+            Some((
+                offer.agent?,
+                Command::ExpireOffer { version: interaction.version, offer: offer.id, because },
+            ))
         }
         Stage::Open { agent, .. } => Some((agent.clone(), Command::Release { agent })),
         Stage::Ended { .. } => None,
@@ -115,7 +118,10 @@ fn command(work: &Work, id: InteractionId) -> Option<(UserKey, Command)> {
 }
 
 async fn inactive(tx: &mut PgConnection, agent: &UserKey) -> Result<bool, Error> {
-    let found = sqlx::query_scalar!("SELECT 1 FROM directory.app_user WHERE user_key = $1 AND NOT active", agent.as_str());
+    let found = sqlx::query_scalar!(
+        "SELECT 1 FROM directory.app_user WHERE user_key = $1 AND NOT active",
+        agent.as_str()
+    );
     Ok(found.fetch_optional(tx).await?.is_some())
 }
 

@@ -66,9 +66,9 @@ impl Admin {
     pub async fn apply(&self, yaml: String, dry_run: bool, by: String) -> Result<Outcome, Error> {
         let digest = Sha256::digest(yaml.as_bytes()).to_vec();
         // A large text takes tens of milliseconds; the async workers serve agents meanwhile.
-        let parsed = tokio::task::spawn_blocking(move || parse::parse(&yaml))
-            .await
-            .map_err(|error| Error::internal("PARSER_PANICKED", "the directory could not be read").with_source(error))?;
+        let parsed = tokio::task::spawn_blocking(move || parse::parse(&yaml)).await.map_err(|error| {
+            Error::internal("PARSER_PANICKED", "the directory could not be read").with_source(error)
+        })?;
         let (given, problems) = match parsed {
             Ok(found) => found,
             Err(errors) => {
@@ -78,8 +78,10 @@ impl Admin {
         };
         let credentials = self.credentials(&given, dry_run).await?;
         let zone = given.directory.time_zone.clone();
-        let zone_known =
-            self.db.read(move |conn| Box::pin(async move { write::knows_time_zone(conn, &zone).await })).await?;
+        let zone_known = self
+            .db
+            .read(move |conn| Box::pin(async move { write::knows_time_zone(conn, &zone).await }))
+            .await?;
         let problems = parking_lot::Mutex::new(problems);
         let plan = Arc::new(Plan { given, credentials, problems, zone_known, digest, by, dry_run });
         let (outcome, changed) = self
@@ -90,7 +92,11 @@ impl Admin {
             })
             .await?;
         if changed {
-            tracing::info!(version = outcome.version, differences = outcome.differences.len(), "directory applied");
+            tracing::info!(
+                version = outcome.version,
+                differences = outcome.differences.len(),
+                "directory applied"
+            );
             self.announcer.announce(outcome.version);
         }
         Ok(outcome)
@@ -108,7 +114,9 @@ impl Admin {
             .await?;
         let stored: std::collections::HashMap<String, String> = stored.into_iter().collect();
         let changed = stream::iter(given.credentials.iter().cloned())
-            .map(|(user, credential)| self.credential(user.clone(), credential, stored.get(user.as_str()).cloned(), dry_run))
+            .map(|(user, credential)| {
+                self.credential(user.clone(), credential, stored.get(user.as_str()).cloned(), dry_run)
+            })
             .buffered(2)
             .try_collect::<Vec<_>>()
             .await?;

@@ -62,7 +62,8 @@ pub async fn cache(db: &Db, announcer: &Announcer, shutdown: &Shutdown) -> Resul
 
 async fn refresh(db: &Db, sender: &watch::Sender<Arc<Directory>>) -> Result<(), Error> {
     let known = sender.borrow().clone();
-    let answered = db.snapshot(move |conn| Box::pin(async move { answer(conn, known.version()).await })).await?;
+    let answered =
+        db.snapshot(move |conn| Box::pin(async move { answer(conn, known.version()).await })).await?;
     match answered.directory {
         Some(directory) => {
             let read = Directory::new(answered.version, directory, answered.revoked_token_ids);

@@ -17,6 +17,7 @@ pub(crate) mod testing;
 mod tests;
 
 pub use domain::model::{
-    Account, AssignmentMode, Campaign, Channel, Directory, FieldType, Form, FormField, OverflowMode, Role, User,
+    Account, AssignmentMode, Campaign, Channel, Directory, FieldType, Form, FormField, OverflowMode, Role,
+    User,
 };
 pub use store::lookup::{Access, access, campaign, campaign_for_account, campaigns, form, sender};

@@ -42,7 +42,8 @@ pub fn visible(all: &Directory, caller: &Access) -> proto::Directory {
         all.campaigns.iter().filter(|one| caller.may_see(one.key.as_str())).cloned().collect();
     let forms: HashSet<_> =
         campaigns.iter().flat_map(|one| [&one.inbound_form, &one.outbound_form]).flatten().cloned().collect();
-    let members: BTreeSet<_> = campaigns.iter().flat_map(|one| one.members.iter()).map(UserKey::as_str).collect();
+    let members: BTreeSet<_> =
+        campaigns.iter().flat_map(|one| one.members.iter()).map(UserKey::as_str).collect();
     let accounts = all.accounts.iter().filter(|one| {
         one.campaign.as_ref().is_some_and(|key| campaigns.iter().any(|campaign| campaign.key == *key))
     });

@@ -15,7 +15,9 @@ use crate::directory::{self, Access};
 pub async fn user<T>(db: &Db, request: &Request<T>) -> Result<Access, Error> {
     let (key, token_id) = match hilo_kit::auth::principal(request) {
         Some(Principal::User { key, token_id, .. }) => (key.clone(), *token_id),
-        Some(Principal::Service { .. }) => return Err(Error::denied("USER_REQUIRED", "only a user may call this")),
+        Some(Principal::Service { .. }) => {
+            return Err(Error::denied("USER_REQUIRED", "only a user may call this"));
+        }
         None => return Err(Error::unauthenticated("a token is required")),
     };
     let access = db

@@ -67,7 +67,8 @@ impl Identity {
             })
             .await?;
         let looked = name.clone();
-        let hash = self.db.read(move |conn| Box::pin(async move { store::hash_of(conn, &looked).await })).await?;
+        let hash =
+            self.db.read(move |conn| Box::pin(async move { store::hash_of(conn, &looked).await })).await?;
         // argon2 is never fed more than a password can be; the answer for a longer one takes the same time.
         let fits_length = password.expose_secret().chars().count() <= password::MAX_CHARS;
         let tried = if fits_length { password } else { SecretString::from(String::new()) };

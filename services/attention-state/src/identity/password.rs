@@ -32,12 +32,16 @@ static NOBODY: LazyLock<String> =
 /// # Errors
 /// What is wrong with it, without quoting it.
 pub fn check_hash(text: &str) -> Result<(), String> {
-    let hash = PasswordHash::new(text).map_err(|_| "must be a PHC string `$argon2id$v=19$m=…,t=…,p=…$salt$hash`")?;
+    let hash =
+        PasswordHash::new(text).map_err(|_| "must be a PHC string `$argon2id$v=19$m=…,t=…,p=…$salt$hash`")?;
     if hash.algorithm.as_str() != "argon2id" || hash.version != Some(19) {
         return Err("must be argon2id, version 19".to_owned());
     }
     let params = Params::try_from(&hash).map_err(|_| "its parameters are not valid")?;
-    if !MEMORY.contains(&params.m_cost()) || !PASSES.contains(&params.t_cost()) || !LANES.contains(&params.p_cost()) {
+    if !MEMORY.contains(&params.m_cost())
+        || !PASSES.contains(&params.t_cost())
+        || !LANES.contains(&params.p_cost())
+    {
         return Err("needs m from 19456 to 65536, t from 2 to 10, p from 1 to 4".to_owned());
     }
     let salted = hash.salt.is_some_and(|salt| salt.as_str().len() >= 16);
@@ -78,7 +82,8 @@ impl Hasher {
             let text = hash.unwrap_or(nobody);
             let parsed = PasswordHash::new(&text)
                 .map_err(|_| Error::corrupt("BAD_STORED_HASH", "a stored password hash cannot be read"))?;
-            let fits = Argon2::default().verify_password(password.expose_secret().as_bytes(), &parsed).is_ok();
+            let fits =
+                Argon2::default().verify_password(password.expose_secret().as_bytes(), &parsed).is_ok();
             Ok(known && fits)
         })
         .await?

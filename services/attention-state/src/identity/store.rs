@@ -27,9 +27,12 @@ pub async fn hash_of(conn: &mut PgConnection, user: &str) -> Result<Option<Strin
 /// # Errors
 /// Database errors.
 pub async fn hashes(conn: &mut PgConnection, users: &[String]) -> Result<Vec<(String, String)>, Error> {
-    let rows = sqlx::query!("SELECT user_key, password_hash FROM identity.credential WHERE user_key = ANY($1)", users)
-        .fetch_all(conn)
-        .await?;
+    let rows = sqlx::query!(
+        "SELECT user_key, password_hash FROM identity.credential WHERE user_key = ANY($1)",
+        users
+    )
+    .fetch_all(conn)
+    .await?;
     Ok(rows.into_iter().map(|row| (row.user_key, row.password_hash)).collect())
 }
 

@@ -122,17 +122,26 @@ async fn many_attempts_at_one_instant_do_not_slip_through() {
     let started = std::time::Instant::now();
     let attempts: Vec<_> = (0..30).map(|_| login(&served, "ana", "una-frase-falsa")).collect();
     let tried = futures::future::join_all(attempts).await;
-    let checked = tried.iter().filter(|one| one.as_ref().unwrap_err().code() == Code::Unauthenticated).count();
+    let checked =
+        tried.iter().filter(|one| one.as_ref().unwrap_err().code() == Code::Unauthenticated).count();
     // On a very slow machine the first delay, a second, may pass meanwhile and one more may be tried.
     let allowed = 5 + started.elapsed().as_secs() as usize;
-    assert!((5..=allowed).contains(&checked), "{checked} passwords were looked at in {:?}", started.elapsed());
+    assert!(
+        (5..=allowed).contains(&checked),
+        "{checked} passwords were looked at in {:?}",
+        started.elapsed()
+    );
 }
 
 #[tokio::test]
 async fn a_user_who_is_switched_off_is_refused_at_once() {
     let served = served().await;
     let token = login(&served, "ana", PASSWORD).await.unwrap();
-    let without = example().replacen("    active: true                   # optional\n  - key: luis", "    active: false\n  - key: luis", 1);
+    let without = example().replacen(
+        "    active: true                   # optional\n  - key: luis",
+        "    active: false\n  - key: luis",
+        1,
+    );
     apply(&served.db, &without).await;
     assert_eq!(who(served.with_token(&token)).await.unwrap_err().code(), Code::Unauthenticated);
     assert_eq!(login(&served, "ana", PASSWORD).await.unwrap_err().code(), Code::Unauthenticated);
@@ -165,7 +174,8 @@ async fn wrong_tokens_are_refused() {
         let status = who(served.with_token(&token)).await.unwrap_err();
         assert_eq!(status.code(), Code::Unauthenticated, "{what}");
     }
-    let anonymous = IdentityServiceClient::new(served.anonymous()).who_am_i(WhoAmIRequest {}).await.unwrap_err();
+    let anonymous =
+        IdentityServiceClient::new(served.anonymous()).who_am_i(WhoAmIRequest {}).await.unwrap_err();
     assert_eq!(anonymous.code(), Code::Unauthenticated);
     let service = who(served.service()).await.unwrap_err();
     assert_eq!(reason_of(&service).as_deref(), Some("USER_REQUIRED"));
@@ -197,15 +207,24 @@ async fn internal_rpcs_refuse_an_agents_token_and_applying_needs_a_coordinator()
     assert_eq!(refused.len(), 16);
     for (who, result) in refused {
         let status = result.unwrap_err();
-        assert_eq!((status.code(), reason_of(&status).as_deref()), (Code::PermissionDenied, Some("SERVICE_REQUIRED")), "{who}");
+        assert_eq!(
+            (status.code(), reason_of(&status).as_deref()),
+            (Code::PermissionDenied, Some("SERVICE_REQUIRED")),
+            "{who}"
+        );
     }
-    let anonymous = AssignmentServiceClient::new(served.anonymous()).apply_offers(ApplyOffersRequest::default()).await;
+    let anonymous =
+        AssignmentServiceClient::new(served.anonymous()).apply_offers(ApplyOffersRequest::default()).await;
     assert_eq!(anonymous.unwrap_err().code(), Code::Unauthenticated);
     let request = ApplyDirectoryRequest { yaml: String::new(), dry_run: true };
-    let status = DirectoryServiceClient::new(served.user("luis")).apply_directory(request.clone()).await.unwrap_err();
+    let status =
+        DirectoryServiceClient::new(served.user("luis")).apply_directory(request.clone()).await.unwrap_err();
     assert_eq!(reason_of(&status).as_deref(), Some("COORDINATOR_REQUIRED"));
     let status = DirectoryServiceClient::new(served.anonymous()).apply_directory(request).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
-    let status = DirectoryServiceClient::new(served.anonymous()).get_directory(GetDirectoryRequest {}).await.unwrap_err();
+    let status = DirectoryServiceClient::new(served.anonymous())
+        .get_directory(GetDirectoryRequest {})
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
 }

@@ -44,7 +44,10 @@ pub async fn begin(tx: &mut PgConnection, name: &str) -> Result<(), Error> {
     .await?;
     match counted {
         Some(_) => Ok(()),
-        None => Err(Error::exhausted("LOGIN_THROTTLED", "too many failed sign-ins for this user; wait before the next")),
+        None => Err(Error::exhausted(
+            "LOGIN_THROTTLED",
+            "too many failed sign-ins for this user; wait before the next",
+        )),
     }
 }
 

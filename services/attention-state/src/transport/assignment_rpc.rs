@@ -9,10 +9,10 @@ use hilo_kit::db::Db;
 use hilo_kit::nats::Subjects;
 use hilo_proto::internal::v1::assignment_service_server::AssignmentService;
 use hilo_proto::internal::v1::{
-    ApplyOffersRequest, ApplyOffersResponse, GetRoutingConfigRequest, GetRoutingConfigResponse, HoldPartitionsRequest,
-    HoldPartitionsResponse, ListDecisionsRequest, ListDecisionsResponse, ListLiveInteractionsRequest,
-    ListLiveInteractionsResponse, ReportPresenceRequest, ReportPresenceResponse, SetAgentStatusRequest,
-    SetAgentStatusResponse,
+    ApplyOffersRequest, ApplyOffersResponse, GetRoutingConfigRequest, GetRoutingConfigResponse,
+    HoldPartitionsRequest, HoldPartitionsResponse, ListDecisionsRequest, ListDecisionsResponse,
+    ListLiveInteractionsRequest, ListLiveInteractionsResponse, ReportPresenceRequest, ReportPresenceResponse,
+    SetAgentStatusRequest, SetAgentStatusResponse,
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -80,7 +80,8 @@ impl AssignmentService for AssignmentRpc {
     ) -> Result<Response<GetRoutingConfigResponse>, Status> {
         require_service(&request)?;
         let known = request.into_inner().known_version;
-        let config = self.db.snapshot(move |conn| Box::pin(async move { config::read(conn, known).await })).await?;
+        let config =
+            self.db.snapshot(move |conn| Box::pin(async move { config::read(conn, known).await })).await?;
         Ok(Response::new(config))
     }
 

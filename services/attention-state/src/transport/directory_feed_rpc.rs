@@ -29,7 +29,8 @@ impl DirectoryFeedService for DirectoryFeedRpc {
     ) -> Result<Response<GetDirectoryResponse>, Status> {
         require_service(&request)?;
         let known = request.into_inner().known_version;
-        let answer = self.db.snapshot(move |conn| Box::pin(async move { feed::answer(conn, known).await })).await?;
+        let answer =
+            self.db.snapshot(move |conn| Box::pin(async move { feed::answer(conn, known).await })).await?;
         Ok(Response::new(answer))
     }
 }

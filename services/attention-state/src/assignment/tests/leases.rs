@@ -15,11 +15,13 @@ use crate::directory::testing::{self, database, directory_of};
 const TERM: Duration = Duration::from_secs(4);
 
 async fn expire_leases(db: &Db, holder: &str) {
-    sqlx::query("UPDATE assignment.partition_lease SET expires_at = now() - interval '1 ms' WHERE holder = $1")
-        .bind(holder)
-        .execute(db.pool())
-        .await
-        .unwrap();
+    sqlx::query(
+        "UPDATE assignment.partition_lease SET expires_at = now() - interval '1 ms' WHERE holder = $1",
+    )
+    .bind(holder)
+    .execute(db.pool())
+    .await
+    .unwrap();
     sqlx::query("UPDATE assignment.replica SET expires_at = now() - interval '1 ms' WHERE replica_id = $1")
         .bind(holder)
         .execute(db.pool())
@@ -97,11 +99,12 @@ async fn replicas_that_ask_at_the_same_instant_never_hold_one_twice() {
         for task in asked {
             // What one gives back while the others ask may be held by nobody, but never by two.
             for held in task.await.unwrap() {
-                let current: i64 = sqlx::query_scalar("SELECT epoch FROM assignment.partition WHERE partition = $1")
-                    .bind(held.partition)
-                    .fetch_one(db.pool())
-                    .await
-                    .unwrap();
+                let current: i64 =
+                    sqlx::query_scalar("SELECT epoch FROM assignment.partition WHERE partition = $1")
+                        .bind(held.partition)
+                        .fetch_one(db.pool())
+                        .await
+                        .unwrap();
                 let fresh = seen.insert((held.partition, held.epoch));
                 assert!(fresh && held.epoch <= current, "round {round}: {held:?} held twice");
             }

@@ -13,8 +13,8 @@ use hilo_kit::db::Db;
 use hilo_kit::nats::Subjects;
 use hilo_proto::internal::v1::assignment_change::Change;
 use hilo_proto::internal::v1::{
-    ApplyOffersRequest, AssignmentChange, AssignmentOutcome, AssignmentResult, DecisionRecord, ExpireOffer, MakeOffer,
-    Overflow,
+    ApplyOffersRequest, AssignmentChange, AssignmentOutcome, AssignmentResult, DecisionRecord, ExpireOffer,
+    MakeOffer, Overflow,
 };
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -43,9 +43,13 @@ pub(super) async fn queue(db: &Db, campaign: &str, count: usize) -> Vec<Interact
             let mut ids = Vec::new();
             for _ in 0..count {
                 let contact = Uuid::now_v7();
-                sqlx::query("INSERT INTO contact.contact (contact_id) VALUES ($1)").bind(contact).execute(&mut *tx).await?;
-                let number: i64 =
-                    sqlx::query_scalar("SELECT nextval('attention.attention_number')").fetch_one(&mut *tx).await?;
+                sqlx::query("INSERT INTO contact.contact (contact_id) VALUES ($1)")
+                    .bind(contact)
+                    .execute(&mut *tx)
+                    .await?;
+                let number: i64 = sqlx::query_scalar("SELECT nextval('attention.attention_number')")
+                    .fetch_one(&mut *tx)
+                    .await?;
                 let (command, id, attention) = arrival(&campaign, contact, number, work.now());
                 let head = Head {
                     customer_address: "cliente@ejemplo.pe".to_owned(),
@@ -64,7 +68,12 @@ pub(super) async fn queue(db: &Db, campaign: &str, count: usize) -> Vec<Interact
     .unwrap()
 }
 
-fn arrival(campaign: &str, contact: Uuid, number: i64, now: OffsetDateTime) -> (Command, InteractionId, Uuid) {
+fn arrival(
+    campaign: &str,
+    contact: Uuid,
+    number: i64,
+    now: OffsetDateTime,
+) -> (Command, InteractionId, Uuid) {
     let (interaction, attention) = (InteractionId::new(), AttentionId::new());
     let command = Command::ReceiveMessage {
         message: MessageSummary {

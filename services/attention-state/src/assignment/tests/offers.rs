@@ -56,7 +56,8 @@ async fn an_offer_is_committed_with_load_pointer_instant_and_record() {
     .unwrap();
     assert_eq!((pointer.as_str(), offered), ("ana", true));
     let id = ids[0].uuid();
-    let records = db.read(move |conn| Box::pin(async move { decisions::list(conn, id).await })).await.unwrap();
+    let records =
+        db.read(move |conn| Box::pin(async move { decisions::list(conn, id).await })).await.unwrap();
     assert_eq!(records.len(), 1);
     assert_eq!(records[0].offer_id, made.offer_id);
     assert_eq!(records[0].decision.as_ref().unwrap().winner, "ana");
@@ -78,7 +79,8 @@ async fn surplus_over_capacity_is_refused_also_within_one_batch() {
     assert_eq!(load_of(&db, "ana").await, 5);
     // An expiry in the same batch gives room for the next.
     let freed = expire(ids[1], 2, &offer_id(&results[0]), "agent_paused");
-    let again = apply(&db, batch("a", vec![offer(ids[5], 1, "ana"), freed, offer(ids[6], 1, "ana")])).await.unwrap();
+    let again =
+        apply(&db, batch("a", vec![offer(ids[5], 1, "ana"), freed, offer(ids[6], 1, "ana")])).await.unwrap();
     assert_eq!(outcomes(&again), [NoCapacity, Applied, Applied]);
     assert_eq!(load_of(&db, "ana").await, 5);
     // A person's own choice is not bound by it.
@@ -203,8 +205,10 @@ async fn the_paused_the_absent_and_the_inactive_are_offered_nothing() {
     db.transaction(|tx| Box::pin(agents::set_paused(tx, "ana", true))).await.unwrap();
     assert_eq!(ask().await, [NotAvailable], "paused");
     db.transaction(|tx| Box::pin(agents::set_paused(tx, "ana", false))).await.unwrap();
-    let without = directory_of(&[("a", &["ana", "luis"]), ("b", &["rosa"])], "")
-        .replace("{key: ana, name: ana, roles: [agent]}", "{key: ana, name: ana, roles: [agent], active: false}");
+    let without = directory_of(&[("a", &["ana", "luis"]), ("b", &["rosa"])], "").replace(
+        "{key: ana, name: ana, roles: [agent]}",
+        "{key: ana, name: ana, roles: [agent], active: false}",
+    );
     testing::apply(&db, &without).await;
     assert_eq!(ask().await, [NotAvailable], "inactive");
     testing::apply(&db, &directory_of(&[("a", &["ana", "luis"]), ("b", &["rosa"])], "")).await;
@@ -225,7 +229,10 @@ async fn overflow_takes_effect_when_its_time_has_come_by_the_databases_clock() {
     let ids = queue(&db, "a", 1).await;
     let now = async || outcomes(&apply(&db, batch("a", vec![overflow(ids[0], 1)])).await.unwrap());
     assert_eq!(now().await, [TooEarly]);
-    sqlx::query("UPDATE attention.interaction SET queued_at = now() - interval '61 s'").execute(db.pool()).await.unwrap();
+    sqlx::query("UPDATE attention.interaction SET queued_at = now() - interval '61 s'")
+        .execute(db.pool())
+        .await
+        .unwrap();
     assert_eq!(now().await, [Applied]);
     assert_eq!(outcomes(&apply(&db, batch("a", vec![offer(ids[0], 2, "")])).await.unwrap()), [Applied]);
 }
@@ -257,6 +264,7 @@ async fn five_hundred_changes_are_one_transaction() {
     let changes = ids.iter().enumerate().map(|(at, id)| offer(*id, 1, &agents[at % 100])).collect();
     let results = apply(&db, batch("a", changes)).await.unwrap();
     assert!(outcomes(&results).iter().all(|outcome| *outcome == Applied));
-    let load: i64 = sqlx::query_scalar("SELECT sum(load) FROM assignment.agent_load").fetch_one(db.pool()).await.unwrap();
+    let load: i64 =
+        sqlx::query_scalar("SELECT sum(load) FROM assignment.agent_load").fetch_one(db.pool()).await.unwrap();
     assert_eq!(load, 500);
 }

@@ -30,12 +30,19 @@ async fn the_items_of_an_agent_who_is_switched_off_go_back_to_the_queue() {
     let cache = feed::cache(&db, &announcer, &shutdown).await.unwrap();
     assert!(cache.current().user("ana").is_some());
     assert_eq!((load_of(&db, "ana").await, load_of(&db, "luis").await), (2, 2));
-    let off = both.replace("{key: ana, name: ana, roles: [agent]}", "{key: ana, name: ana, roles: [agent], active: false}");
+    let off = both.replace(
+        "{key: ana, name: ana, roles: [agent]}",
+        "{key: ana, name: ana, roles: [agent], active: false}",
+    );
     admin.apply(off, false, "service:test".into()).await.unwrap();
-    eventually("the own cache follows", Duration::from_millis(900), || async { cache.current().user("ana").is_none() })
+    eventually("the own cache follows", Duration::from_millis(900), || async {
+        cache.current().user("ana").is_none()
+    })
+    .await
+    .unwrap();
+    eventually("ana holds nothing", Duration::from_secs(5), || async { load_of(&db, "ana").await == 0 })
         .await
         .unwrap();
-    eventually("ana holds nothing", Duration::from_secs(5), || async { load_of(&db, "ana").await == 0 }).await.unwrap();
     assert_eq!(load_of(&db, "luis").await, 2, "a colleague keeps his");
     let states: Vec<(String, Option<String>)> =
         sqlx::query_as("SELECT state, offer_agent_key FROM attention.interaction ORDER BY interaction_id")
@@ -43,7 +50,10 @@ async fn the_items_of_an_agent_who_is_switched_off_go_back_to_the_queue() {
             .await
             .unwrap();
     let row = |state: &str, offered: Option<&str>| (state.to_owned(), offered.map(str::to_owned));
-    assert_eq!(states, [row("queued", None), row("open", None), row("queued", None), row("queued", Some("luis"))]);
+    assert_eq!(
+        states,
+        [row("queued", None), row("open", None), row("queued", None), row("queued", Some("luis"))]
+    );
     shutdown.begin();
 }
 
@@ -72,8 +82,12 @@ async fn a_change_reaches_the_cache_of_another_service_within_a_second_and_so_do
     }
     let issuer = hilo_kit::auth::Issuer::new(served.keys.signing_key.expose(), "hilo").unwrap();
     let issued = issuer.issue("ana", hilo_kit::clock::wall(), Duration::from_secs(600)).unwrap();
-    let identity =
-        crate::identity::Identity::new(served.db.clone(), issuer.into(), Hasher::default(), served.announcer.clone());
+    let identity = crate::identity::Identity::new(
+        served.db.clone(),
+        issuer.into(),
+        Hasher::default(),
+        served.announcer.clone(),
+    );
     identity.logout("ana", issued.token_id, issued.expires_at).await.unwrap();
     eventually("the token is revoked elsewhere", Duration::from_secs(1), || async {
         cache.current().is_revoked("ana", &issued.token_id.to_string())

@@ -2,8 +2,8 @@
 
 use hilo_proto::internal::v1::assignment_service_client::AssignmentServiceClient;
 use hilo_proto::internal::v1::{
-    AssignmentMode, GetRoutingConfigRequest, HoldPartitionsRequest, ListDecisionsRequest, ListLiveInteractionsRequest,
-    SetAgentStatusRequest,
+    AssignmentMode, GetRoutingConfigRequest, HoldPartitionsRequest, ListDecisionsRequest,
+    ListLiveInteractionsRequest, SetAgentStatusRequest,
 };
 use tonic::Code;
 
@@ -19,11 +19,18 @@ async fn the_configuration_names_campaigns_partitions_agents_and_loads() {
     let ids = queue(&served.db, "a", 1).await;
     apply(&served.db, batch("a", vec![offer(ids[0], 1, "ana")])).await.unwrap();
     let mut client = AssignmentServiceClient::new(served.service());
-    let config = client.get_routing_config(GetRoutingConfigRequest { known_version: 0 }).await.unwrap().into_inner();
+    let config =
+        client.get_routing_config(GetRoutingConfigRequest { known_version: 0 }).await.unwrap().into_inner();
     assert_eq!((config.config_version, config.changed), (2, true));
     let a = &config.campaigns[0];
-    assert_eq!((a.campaign_key.as_str(), a.partition, a.mode()), ("a", partition_of("a"), AssignmentMode::RoundRobin));
-    assert_eq!((a.member_keys.as_slice(), a.rotation_pointer.as_str()), (&["luis".to_owned(), "ana".to_owned()][..], "ana"));
+    assert_eq!(
+        (a.campaign_key.as_str(), a.partition, a.mode()),
+        ("a", partition_of("a"), AssignmentMode::RoundRobin)
+    );
+    assert_eq!(
+        (a.member_keys.as_slice(), a.rotation_pointer.as_str()),
+        (&["luis".to_owned(), "ana".to_owned()][..], "ana")
+    );
     let agents: Vec<&str> = config.agents.iter().map(|one| one.agent_key.as_str()).collect();
     assert_eq!(agents, ["ana", "luis", "rosa"]);
     let ana = &config.agents[0];
@@ -31,7 +38,8 @@ async fn the_configuration_names_campaigns_partitions_agents_and_loads() {
         ana.loads.iter().map(|one| (one.channel.as_str(), one.load, one.capacity)).collect();
     assert_eq!(loads, [("email", 1, 5), ("whatsapp", 0, 5)]);
     assert!(ana.loads[0].last_offered_at.is_some() && ana.loads[1].last_offered_at.is_none());
-    let known = client.get_routing_config(GetRoutingConfigRequest { known_version: 2 }).await.unwrap().into_inner();
+    let known =
+        client.get_routing_config(GetRoutingConfigRequest { known_version: 2 }).await.unwrap().into_inner();
     assert_eq!((known.changed, known.campaigns.len(), known.agents.len()), (false, 0, 0));
     let paused = SetAgentStatusRequest { agent_key: "ana".to_owned(), paused: true };
     let agent = client.set_agent_status(paused).await.unwrap().into_inner().agent.unwrap();
@@ -44,7 +52,8 @@ async fn the_configuration_names_campaigns_partitions_agents_and_loads() {
 async fn live_interactions_come_in_pages_without_gap_or_repetition() {
     let served = Served::start().await;
     // One group, two campaigns, so that a page ends inside and between them.
-    testing::apply(&served.db, &directory_of(&[("a", &["ana"]), ("b", &["ana"]), ("c", &["rosa"])], "")).await;
+    testing::apply(&served.db, &directory_of(&[("a", &["ana"]), ("b", &["ana"]), ("c", &["rosa"])], ""))
+        .await;
     let mut wanted = queue(&served.db, "a", 5).await;
     wanted.extend(queue(&served.db, "b", 4).await);
     queue(&served.db, "c", 3).await;
@@ -56,7 +65,12 @@ async fn live_interactions_come_in_pages_without_gap_or_repetition() {
     let mut client = AssignmentServiceClient::new(served.service());
     let (mut found, mut token, mut pages) = (Vec::new(), String::new(), 0);
     loop {
-        let request = ListLiveInteractionsRequest { partition: partition_of("a"), page_size: 2, page_token: token, attention_ids: Vec::new() };
+        let request = ListLiveInteractionsRequest {
+            partition: partition_of("a"),
+            page_size: 2,
+            page_token: token,
+            attention_ids: Vec::new(),
+        };
         let page = client.list_live_interactions(request).await.unwrap().into_inner();
         pages += 1;
         found.extend(page.interactions);
@@ -65,7 +79,8 @@ async fn live_interactions_come_in_pages_without_gap_or_repetition() {
             break;
         }
     }
-    let ids: Vec<String> = found.iter().map(|one| one.interaction.as_ref().unwrap().interaction_id.clone()).collect();
+    let ids: Vec<String> =
+        found.iter().map(|one| one.interaction.as_ref().unwrap().interaction_id.clone()).collect();
     assert_eq!(ids, wanted.iter().map(ToString::to_string).collect::<Vec<_>>());
     assert_eq!(pages, 5);
     assert_eq!(found[1].interaction.as_ref().unwrap().agent_key, "ana");
@@ -78,9 +93,14 @@ async fn live_interactions_come_in_pages_without_gap_or_repetition() {
         attention_ids: found.iter().take(2).map(|one| one.attention_id.clone()).collect(),
     };
     let mut again = client.list_live_interactions(by_id).await.unwrap().into_inner();
-    again.interactions.sort_by(|a, b| a.sequence.cmp(&b.sequence));
+    again.interactions.sort_by_key(|one| one.sequence);
     assert_eq!((again.interactions, again.next_page_token.as_str()), (found[..2].to_vec(), ""));
-    let bad = ListLiveInteractionsRequest { partition: 0, page_size: 0, page_token: "x".to_owned(), attention_ids: Vec::new() };
+    let bad = ListLiveInteractionsRequest {
+        partition: 0,
+        page_size: 0,
+        page_token: "x".to_owned(),
+        attention_ids: Vec::new(),
+    };
     assert_eq!(client.list_live_interactions(bad).await.unwrap_err().code(), Code::InvalidArgument);
 }
 

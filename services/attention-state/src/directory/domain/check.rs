@@ -22,7 +22,8 @@ pub(super) fn check(draft: &mut Draft) {
     claims(&draft.claims.accounts, directory, problems);
     campaigns(directory, problems);
     users(directory, problems);
-    let clear = draft.given.credentials.iter().filter(|(_, one)| matches!(one, Credential::Password(_))).count();
+    let clear =
+        draft.given.credentials.iter().filter(|(_, one)| matches!(one, Credential::Password(_))).count();
     if clear > MAX_PASSWORDS {
         let message = format!("at most {MAX_PASSWORDS} passwords in clear per apply; give `password_hash`");
         problems.add("users", "TOO_MANY", message);
@@ -72,7 +73,11 @@ fn claims(claims: &[Claim], directory: &mut Directory, problems: &mut Problems) 
         }
         let owner = *owners.entry(at).or_insert(campaign);
         if owner != campaign {
-            problems.add(path, "ACCOUNT_SHARED", format!("`{account}` belongs to the campaign `{owner}` already"));
+            problems.add(
+                path,
+                "ACCOUNT_SHARED",
+                format!("`{account}` belongs to the campaign `{owner}` already"),
+            );
         }
     }
     for (at, owner) in owners {
@@ -90,7 +95,8 @@ fn claims(claims: &[Claim], directory: &mut Directory, problems: &mut Problems) 
 
 fn campaigns(directory: &Directory, problems: &mut Problems) {
     let users: HashMap<&UserKey, &User> = directory.users.iter().map(|one| (&one.key, one)).collect();
-    let campaigns: HashMap<&CampaignKey, &Campaign> = directory.campaigns.iter().map(|one| (&one.key, one)).collect();
+    let campaigns: HashMap<&CampaignKey, &Campaign> =
+        directory.campaigns.iter().map(|one| (&one.key, one)).collect();
     let forms: HashSet<&str> = directory.forms.iter().map(|one: &Form| one.key.as_str()).collect();
     for (at, campaign) in directory.campaigns.iter().enumerate() {
         let path = format!("campaigns[{at}]");
@@ -104,9 +110,15 @@ fn campaigns(directory: &Directory, problems: &mut Problems) {
                 Some(_) => {}
             }
         }
-        for (field, form) in [("inbound_form", &campaign.inbound_form), ("outbound_form", &campaign.outbound_form)] {
+        for (field, form) in
+            [("inbound_form", &campaign.inbound_form), ("outbound_form", &campaign.outbound_form)]
+        {
             if let Some(form) = form.as_ref().filter(|form| !forms.contains(form.as_str())) {
-                problems.add(&format!("{path}.{field}"), "UNKNOWN_FORM", format!("no form has the key `{form}`"));
+                problems.add(
+                    &format!("{path}.{field}"),
+                    "UNKNOWN_FORM",
+                    format!("no form has the key `{form}`"),
+                );
             }
         }
         overflow(campaign, &path, &campaigns, problems);

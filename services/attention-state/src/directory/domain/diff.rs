@@ -50,8 +50,11 @@ fn compare<T: Entry>(what: &str, current: &[T], next: &[T], lines: &mut Vec<Stri
     for entry in next {
         let line = match before.get(entry.key()) {
             None => Some(format!("+ {what} {}", entry.key())),
-            Some(old) if old.active() && !entry.active() => Some(format!("- {what} {} (inactive)", entry.key())),
-            Some(old) => details(&old.fields(), &entry.fields()).map(|text| format!("~ {what} {}: {text}", entry.key())),
+            Some(old) if old.active() && !entry.active() => {
+                Some(format!("- {what} {} (inactive)", entry.key()))
+            }
+            Some(old) => details(&old.fields(), &entry.fields())
+                .map(|text| format!("~ {what} {}: {text}", entry.key())),
         };
         if let Some(line) = line {
             changed.insert(entry.key().to_owned());
@@ -87,7 +90,10 @@ fn joined<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
 
 fn server(server: Option<&MailServer>) -> String {
     server.map_or_else(String::new, |one| {
-        format!("{}@{}:{} {} {} {}", one.user, one.host, one.port, one.security, one.password_secret, one.mailbox)
+        format!(
+            "{}@{}:{} {} {} {}",
+            one.user, one.host, one.port, one.security, one.password_secret, one.mailbox
+        )
     })
 }
 

@@ -19,7 +19,11 @@ pub(super) fn form(node: &Node, path: &str, problems: &mut Problems) -> Form {
         let inner = format!("{}[{at}]", section.path("fields"));
         let field = field(node, &inner, problems);
         if fields.iter().any(|before| before.key == field.key) {
-            problems.add(&format!("{inner}.key"), "DUPLICATE", format!("the form has two fields `{}`", field.key));
+            problems.add(
+                &format!("{inner}.key"),
+                "DUPLICATE",
+                format!("the form has two fields `{}`", field.key),
+            );
         }
         fields.push(field);
     }
@@ -72,7 +76,11 @@ fn choices(kind: FieldType, field: &FormField, section: &Section<'_>, problems: 
     for (at, choice) in field.choices.iter().enumerate() {
         // Several chosen values are stored separated by line feeds.
         if choice.trim().is_empty() || choice.chars().count() > 200 || choice.chars().any(char::is_control) {
-            problems.add(&format!("{path}[{at}]"), "BAD_VALUE", "a choice is one line of 1 to 200 characters");
+            problems.add(
+                &format!("{path}[{at}]"),
+                "BAD_VALUE",
+                "a choice is one line of 1 to 200 characters",
+            );
         }
     }
 }

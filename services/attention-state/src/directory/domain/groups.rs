@@ -42,7 +42,8 @@ pub fn groups(directory: &Directory) -> Vec<Group> {
     for (at, campaign) in directory.campaigns.iter().enumerate() {
         members.entry(root(&mut parents, at)).or_default().push(campaign);
     }
-    let mut groups: Vec<Group> = members.into_values().filter_map(|campaigns| group(directory, campaigns)).collect();
+    let mut groups: Vec<Group> =
+        members.into_values().filter_map(|campaigns| group(directory, campaigns)).collect();
     groups.sort_by(|a, b| a.key.cmp(&b.key));
     groups
 }
@@ -109,7 +110,8 @@ fn fingerprint(directory: &Directory, campaigns: &[&Campaign]) -> Vec<u8> {
             .as_bytes(),
         );
         for member in &campaign.members {
-            let state = users.get(member.as_str()).map(|one| (one.active, one.email_capacity, one.whatsapp_capacity));
+            let state =
+                users.get(member.as_str()).map(|one| (one.active, one.email_capacity, one.whatsapp_capacity));
             hash.update(format!("{member}|{state:?}\n").as_bytes());
         }
     }
@@ -155,7 +157,8 @@ mod tests {
             campaign("e", &["rosa"], None),
             campaign("f", &["solo"], None),
         ]));
-        let shown: Vec<(&str, String)> = found.iter().map(|one| (one.key.as_str(), one.campaigns.join(" "))).collect();
+        let shown: Vec<(&str, String)> =
+            found.iter().map(|one| (one.key.as_str(), one.campaigns.join(" "))).collect();
         assert_eq!(shown, [("a", "a c e".to_owned()), ("b", "b d".to_owned()), ("f", "f".to_owned())]);
         assert!(found.iter().all(|one| (0..PARTITIONS).contains(&one.partition)));
     }

@@ -58,7 +58,9 @@ pub fn merge(current: &Directory, mut next: Directory) -> Directory {
     let known: HashMap<_, _> = current.forms.iter().map(|one| (&one.key, one)).collect();
     for form in &mut next.forms {
         match known.get(&form.key) {
-            Some(before) if before.title == form.title && before.fields == form.fields => *form = (*before).clone(),
+            Some(before) if before.title == form.title && before.fields == form.fields => {
+                *form = (*before).clone()
+            }
             Some(before) => form.version = before.version + 1,
             None => form.version = 1,
         }

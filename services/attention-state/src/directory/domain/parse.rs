@@ -41,7 +41,11 @@ pub fn parse(text: &str) -> Result<(Given, Problems), Vec<Problem>> {
     };
     let mut draft = read(&root);
     super::check::check(&mut draft);
-    if draft.problems.is_empty() { Ok((draft.given, draft.problems)) } else { Err(draft.problems.into_sorted()) }
+    if draft.problems.is_empty() {
+        Ok((draft.given, draft.problems))
+    } else {
+        Err(draft.problems.into_sorted())
+    }
 }
 
 fn read(root: &Node) -> Draft {
@@ -57,10 +61,8 @@ fn read(root: &Node) -> Draft {
     });
     let users = each(&top, "users", &mut problems, user);
     let forms = each(&top, "forms", &mut problems, form);
-    given.credentials = users
-        .iter()
-        .filter_map(|(user, credential)| Some((user.key.clone(), credential.clone()?)))
-        .collect();
+    given.credentials =
+        users.iter().filter_map(|(user, credential)| Some((user.key.clone(), credential.clone()?))).collect();
     given.directory = Directory {
         time_zone: if zone.is_empty() { "UTC".to_owned() } else { zone },
         accounts,
@@ -82,8 +84,16 @@ fn each<T>(
 }
 
 fn account(node: &Node, path: &str, problems: &mut Problems) -> Account {
-    let known =
-        ["key", "channel", "address", "display_name", "accept_unauthenticated_replies", "imap", "smtp", "active"];
+    let known = [
+        "key",
+        "channel",
+        "address",
+        "display_name",
+        "accept_unauthenticated_replies",
+        "imap",
+        "smtp",
+        "active",
+    ];
     let section = Section::open(node, path, &known, problems);
     let key = AccountKey::unchecked(section.own_key(problems));
     let channel = section.choice("channel", Channel::WORDS, None, problems).unwrap_or(Channel::Email);
@@ -119,9 +129,11 @@ fn address(section: &Section<'_>, problems: &mut Problems) -> String {
         return text;
     };
     let plain = |part: &str| {
-        !part.is_empty() && part.chars().all(|one| one.is_alphanumeric() || "._-+!#$%&'*/=?^`{|}~".contains(one))
+        !part.is_empty()
+            && part.chars().all(|one| one.is_alphanumeric() || "._-+!#$%&'*/=?^`{|}~".contains(one))
     };
-    let labels = domain.split('.').all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'));
+    let labels =
+        domain.split('.').all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'));
     let host = domain.chars().all(|one| one.is_alphanumeric() || one == '-' || one == '.');
     if !plain(local) || local.len() > 64 || !labels || !host {
         problems.add(&section.path("address"), "BAD_VALUE", "must be an address such as soporte@ejemplo.pe");
@@ -141,13 +153,18 @@ fn server(node: &Node, path: &str, imap: bool, problems: &mut Problems) -> MailS
     let host = section.required_line("host", 253, problems);
     let security = section.choice("security", &words, None, problems).unwrap_or(Security::Tls);
     if security == Security::Plain && !["localhost", "127.0.0.1", "::1"].contains(&host.as_str()) {
-        problems.add(&section.path("security"), "PLAIN_NOT_LOOPBACK", "only a loopback host may be spoken to in clear");
+        problems.add(
+            &section.path("security"),
+            "PLAIN_NOT_LOOPBACK",
+            "only a loopback host may be spoken to in clear",
+        );
     }
     if section.node("port").is_none() {
         problems.add(&section.path("port"), "MISSING", "`port` is required");
     }
     let port = section.integer("port", 1..=65_535, 0, problems);
-    let user = if imap { section.required_line("user", 254, problems) } else { section.line("user", 254, problems) };
+    let user =
+        if imap { section.required_line("user", 254, problems) } else { section.line("user", 254, problems) };
     let password_secret = secret_name(&section, !user.is_empty(), problems);
     MailServer {
         host,
@@ -162,10 +179,15 @@ fn server(node: &Node, path: &str, imap: bool, problems: &mut Problems) -> MailS
 fn secret_name(section: &Section<'_>, needed: bool, problems: &mut Problems) -> String {
     let name = section.line("password_secret", 60, problems);
     if needed && name.is_empty() {
-        problems.add(&section.path("password_secret"), "MISSING", "the name of the secret with the password is required");
+        problems.add(
+            &section.path("password_secret"),
+            "MISSING",
+            "the name of the secret with the password is required",
+        );
     }
     if !name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_') {
-        let message = "the name of a secret is made of A-Z, 0-9 and `_`; the password itself never stands here";
+        let message =
+            "the name of a secret is made of A-Z, 0-9 and `_`; the password itself never stands here";
         problems.add(&section.path("password_secret"), "BAD_VALUE", message);
     }
     name
@@ -173,8 +195,21 @@ fn secret_name(section: &Section<'_>, needed: bool, problems: &mut Problems) -> 
 
 fn campaign(node: &Node, path: &str, claims: &mut Claims, problems: &mut Problems) -> Campaign {
     let known = [
-        "key", "name", "description", "channel", "accounts", "members", "assignment_mode", "accept_timeout_seconds",
-        "overflow_seconds", "overflow_mode", "overflow_campaign", "inbound_form", "outbound_form", "signature", "active",
+        "key",
+        "name",
+        "description",
+        "channel",
+        "accounts",
+        "members",
+        "assignment_mode",
+        "accept_timeout_seconds",
+        "overflow_seconds",
+        "overflow_mode",
+        "overflow_campaign",
+        "inbound_form",
+        "outbound_form",
+        "signature",
+        "active",
     ];
     let section = Section::open(node, path, &known, problems);
     let key = CampaignKey::unchecked(section.own_key(problems));
@@ -192,7 +227,12 @@ fn campaign(node: &Node, path: &str, claims: &mut Claims, problems: &mut Problem
         assignment_mode: section
             .choice("assignment_mode", AssignmentMode::WORDS, None, problems)
             .unwrap_or(AssignmentMode::Everyone),
-        accept_timeout_seconds: section.integer("accept_timeout_seconds", 0..=MAX_ACCEPT_SECONDS, 0, problems),
+        accept_timeout_seconds: section.integer(
+            "accept_timeout_seconds",
+            0..=MAX_ACCEPT_SECONDS,
+            0,
+            problems,
+        ),
         overflow_seconds: section.integer("overflow_seconds", 0..=MAX_OVERFLOW_SECONDS, 0, problems),
         overflow_mode: section
             .choice("overflow_mode", OverflowMode::WORDS, Some(OverflowMode::None), problems)

@@ -17,7 +17,14 @@ const MAX_CAPACITY: i32 = 500;
 /// Reads one user.
 pub(super) fn user(node: &Node, path: &str, problems: &mut Problems) -> (User, Option<Credential>) {
     let known = [
-        "key", "name", "roles", "campaigns", "active", "email_capacity", "whatsapp_capacity", "password",
+        "key",
+        "name",
+        "roles",
+        "campaigns",
+        "active",
+        "email_capacity",
+        "whatsapp_capacity",
+        "password",
         "password_hash",
     ];
     let section = Section::open(node, path, &known, problems);
@@ -34,9 +41,11 @@ pub(super) fn user(node: &Node, path: &str, problems: &mut Problems) -> (User, O
         email_capacity: section.integer("email_capacity", 1..=MAX_CAPACITY, DEFAULT_CAPACITY, problems),
         whatsapp_capacity: section.integer("whatsapp_capacity", 1..=MAX_CAPACITY, DEFAULT_CAPACITY, problems),
     };
-    let scoped = [Role::Supervisor, Role::Reporter, Role::Monitor].iter().any(|role| user.roles.contains(role));
+    let scoped =
+        [Role::Supervisor, Role::Reporter, Role::Monitor].iter().any(|role| user.roles.contains(role));
     if !user.campaigns.is_empty() && !scoped {
-        let message = "only a supervisor, reporter or monitor is given campaigns; agents see those they are members of";
+        let message =
+            "only a supervisor, reporter or monitor is given campaigns; agents see those they are members of";
         problems.add(&section.path("campaigns"), "BAD_VALUE", message);
     }
     let credential = credential(&section, problems);
@@ -66,7 +75,11 @@ fn roles(section: &Section<'_>, problems: &mut Problems) -> BTreeSet<Role> {
 fn credential(section: &Section<'_>, problems: &mut Problems) -> Option<Credential> {
     let both = section.node("password").is_some() && section.node("password_hash").is_some();
     if both {
-        problems.add(&section.path("password_hash"), "DUPLICATE", "give `password` or `password_hash`, not both");
+        problems.add(
+            &section.path("password_hash"),
+            "DUPLICATE",
+            "give `password` or `password_hash`, not both",
+        );
     }
     if section.node("password").is_some() {
         let text = section.text("password", password::MAX_CHARS, problems);

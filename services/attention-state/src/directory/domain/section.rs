@@ -20,7 +20,11 @@ impl<'a> Section<'a> {
         let entries: &[Entry] = match &node.value {
             Value::Mapping(entries) => entries,
             Value::Scalar { .. } | Value::Sequence(_) => {
-                problems.add(path, "WRONG_TYPE", format!("must be a mapping with the keys {}", known.join(", ")));
+                problems.add(
+                    path,
+                    "WRONG_TYPE",
+                    format!("must be a mapping with the keys {}", known.join(", ")),
+                );
                 &[]
             }
         };
@@ -30,7 +34,12 @@ impl<'a> Section<'a> {
                 let message = format!("unknown key `{}`; known are {}", short(&entry.key), known.join(", "));
                 problems.add_at(entry.line, &inner, "UNKNOWN_KEY", message);
             } else if entries.iter().take(position).any(|before| before.key == entry.key) {
-                problems.add_at(entry.line, &inner, "DUPLICATE_KEY", format!("`{}` stands here twice", entry.key));
+                problems.add_at(
+                    entry.line,
+                    &inner,
+                    "DUPLICATE_KEY",
+                    format!("`{}` stands here twice", entry.key),
+                );
             }
         }
         Self { path: path.to_owned(), entries }
@@ -43,7 +52,11 @@ impl<'a> Section<'a> {
 
     /// The value of a field; `None` when it is left out or null.
     pub fn node(&self, field: &str) -> Option<&'a Node> {
-        self.entries.iter().find(|entry| entry.key == field).map(|entry| &entry.value).filter(|node| !node.is_null())
+        self.entries
+            .iter()
+            .find(|entry| entry.key == field)
+            .map(|entry| &entry.value)
+            .filter(|node| !node.is_null())
     }
 
     fn scalar(&self, field: &str, what: &str, problems: &mut Problems) -> Option<(&'a str, bool)> {
@@ -164,7 +177,13 @@ impl<'a> Section<'a> {
     }
 
     /// An optional whole number.
-    pub fn integer(&self, field: &str, range: RangeInclusive<i32>, default: i32, problems: &mut Problems) -> i32 {
+    pub fn integer(
+        &self,
+        field: &str,
+        range: RangeInclusive<i32>,
+        default: i32,
+        problems: &mut Problems,
+    ) -> i32 {
         let Some((text, plain)) = self.scalar(field, "a whole number", problems) else { return default };
         match text.parse::<i64>().ok().filter(|_| plain) {
             None => problems.add(&self.path(field), "BAD_VALUE", "must be a whole number"),

@@ -71,7 +71,12 @@ struct Builder {
 /// Every problem of the syntax that was found; a text with one has no tree.
 pub fn read(text: &str) -> Result<Option<Node>, Vec<Problem>> {
     if text.len() > MAX_BYTES {
-        return Err(vec![Problem::new(1, "", "TOO_LARGE", format!("the text has more than {MAX_BYTES} bytes"))]);
+        return Err(vec![Problem::new(
+            1,
+            "",
+            "TOO_LARGE",
+            format!("the text has more than {MAX_BYTES} bytes"),
+        )]);
     }
     let mut builder = Builder { open: Vec::new(), root: None, problems: Vec::new() };
     let mut documents = 0;
@@ -151,7 +156,12 @@ impl Builder {
                     Value::Scalar { text, .. } => *key = Some((text, node.line)),
                     Value::Sequence(_) | Value::Mapping(_) => {
                         *key = Some((String::new(), node.line));
-                        self.problems.push(Problem::new(node.line, "", "YAML_SYNTAX", "a key must be a word".into()));
+                        self.problems.push(Problem::new(
+                            node.line,
+                            "",
+                            "YAML_SYNTAX",
+                            "a key must be a word".into(),
+                        ));
                     }
                 },
             },

@@ -48,7 +48,10 @@ impl Access {
 ///
 /// # Errors
 /// Database errors.
-pub async fn campaign_for_account(conn: &mut PgConnection, account_key: &str) -> Result<Option<Campaign>, Error> {
+pub async fn campaign_for_account(
+    conn: &mut PgConnection,
+    account_key: &str,
+) -> Result<Option<Campaign>, Error> {
     let row = sqlx::query_as!(
         CampaignRow,
         "SELECT campaign.campaign_key, name, description, campaign.channel, assignment_mode, accept_timeout_seconds,
@@ -136,7 +139,8 @@ pub async fn access(conn: &mut PgConnection, user_key: &str) -> Result<Option<Ac
     .await?;
     row.map(|row| {
         let roles: BTreeSet<Role> = row.roles.iter().map(|one| one.parse()).collect::<Result<_, _>>()?;
-        let scoped = [Role::Supervisor, Role::Reporter, Role::Monitor].iter().any(|role| roles.contains(role));
+        let scoped =
+            [Role::Supervisor, Role::Reporter, Role::Monitor].iter().any(|role| roles.contains(role));
         let given = if scoped { row.campaign_keys } else { Vec::new() };
         Ok(Access {
             user_key: user_key.to_owned(),

@@ -8,7 +8,8 @@ use sqlx::types::Json;
 
 use crate::directory::domain::key::{AccountKey, CampaignKey, FormKey, UserKey};
 use crate::directory::domain::model::{
-    Account, AssignmentMode, Campaign, Channel, Directory, Form, FormField, MailServer, OverflowMode, Role, User,
+    Account, AssignmentMode, Campaign, Channel, Directory, Form, FormField, MailServer, OverflowMode, Role,
+    User,
 };
 
 /// A stored word that its CHECK constraint allows but this binary does not know.

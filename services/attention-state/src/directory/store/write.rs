@@ -173,7 +173,8 @@ async fn accounts(tx: &mut PgConnection, accounts: impl Iterator<Item = &Account
     if rows.is_empty() {
         return Ok(());
     }
-    let keys: Vec<String> = rows.iter().filter_map(|row| row.get("account_key")?.as_str().map(str::to_owned)).collect();
+    let keys: Vec<String> =
+        rows.iter().filter_map(|row| row.get("account_key")?.as_str().map(str::to_owned)).collect();
     // Two accounts may exchange their addresses in one apply; the unique index sees each row as it is written.
     sqlx::query!("UPDATE directory.account SET active = false WHERE account_key = ANY($1)", &keys)
         .execute(&mut *tx)
@@ -212,8 +213,12 @@ pub async fn finish(
     )
     .execute(&mut *tx)
     .await?;
-    sqlx::query!("UPDATE directory.state SET version = $1, time_zone = $2, changed_at = now()", version, time_zone)
-        .execute(tx)
-        .await?;
+    sqlx::query!(
+        "UPDATE directory.state SET version = $1, time_zone = $2, changed_at = now()",
+        version,
+        time_zone
+    )
+    .execute(tx)
+    .await?;
     Ok(())
 }

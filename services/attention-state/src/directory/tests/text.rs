@@ -1,0 +1,212 @@
+//! What is wrong with a text is said by line, path and reason, all at once.
+
+use super::{line_of, shown};
+use crate::directory::domain::parse::parse;
+use crate::directory::testing::example;
+
+/// Errors of the example after one edit, as `line path REASON`.
+fn errors(edit: impl Fn(&str) -> String) -> Vec<String> {
+    match parse(&edit(&example())) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.iter().map(shown).collect(),
+    }
+}
+
+#[test]
+fn the_documented_example_is_right() {
+    assert_eq!(errors(str::to_owned), Vec::<String>::new());
+}
+
+#[test]
+fn every_error_has_its_line_path_and_reason() {
+    // What to replace, by what, and the expected path and reason on the line where it stands.
+    let rows: &[(&str, &str, &str, &str)] = &[
+        ("time_zone: America/Lima", "time_zone: [x]", "time_zone", "WRONG_TYPE"),
+        ("time_zone: America/Lima", "timezone: America/Lima", "timezone", "UNKNOWN_KEY"),
+        ("- key: soporte\n", "- key: Soporte\n", "accounts[0].key", "BAD_KEY"),
+        ("display_name: Soporte Ejemplo", "channel: email", "accounts[0].channel", "DUPLICATE_KEY"),
+        ("address: soporte@ejemplo.pe", "address: soporte", "accounts[0].address", "BAD_VALUE"),
+        (
+            "address: soporte@ejemplo.pe",
+            "address: \"so\\nBcc@ejemplo.pe\"",
+            "accounts[0].address",
+            "BAD_VALUE",
+        ),
+        ("port: 465", "port: 70000", "accounts[0].smtp.port", "OUT_OF_BOUNDS"),
+        (
+            "host: smtp.ejemplo.pe, port: 465, security: tls",
+            "host: smtp.ejemplo.pe, port: 465, security: plain",
+            "accounts[0].smtp.security",
+            "PLAIN_NOT_LOOPBACK",
+        ),
+        (
+            "host: imap.ejemplo.pe, port: 993, security: tls",
+            "host: imap.ejemplo.pe, port: 993, security: starttls",
+            "accounts[0].imap.security",
+            "BAD_VALUE",
+        ),
+        (
+            "password_secret: SOPORTE_SMTP",
+            "password_secret: hunter2!",
+            "accounts[0].smtp.password_secret",
+            "BAD_VALUE",
+        ),
+        ("accounts: [soporte]", "accounts: [soporta]", "campaigns[0].accounts[0]", "UNKNOWN_ACCOUNT"),
+        ("accounts: []", "accounts: [soporte]", "campaigns[1].accounts[0]", "ACCOUNT_SHARED"),
+        ("members: [ana, luis]", "members: [ana, luisa]", "campaigns[0].members[1]", "UNKNOWN_USER"),
+        ("members: [ana, luis]", "members: [ana, ana]", "campaigns[0].members[1]", "DUPLICATE"),
+        (
+            "assignment_mode: round_robin",
+            "assignment_mode: alphabetical",
+            "campaigns[0].assignment_mode",
+            "BAD_VALUE",
+        ),
+        (
+            "accept_timeout_seconds: 30",
+            "accept_timeout_seconds: -1",
+            "campaigns[0].accept_timeout_seconds",
+            "OUT_OF_BOUNDS",
+        ),
+        (
+            "accept_timeout_seconds: 30",
+            "accept_timeout_seconds: soon",
+            "campaigns[0].accept_timeout_seconds",
+            "BAD_VALUE",
+        ),
+        (
+            "accept_timeout_seconds: 30",
+            "accept_timeout_seconds: '30'",
+            "campaigns[0].accept_timeout_seconds",
+            "BAD_VALUE",
+        ),
+        (
+            "overflow_seconds: 120 ",
+            "overflow_seconds: 99999999 ",
+            "campaigns[0].overflow_seconds",
+            "OUT_OF_BOUNDS",
+        ),
+        (
+            "overflow_mode: assign_to_all",
+            "overflow_mode: send_to_campaign",
+            "campaigns[0].overflow_mode",
+            "OVERFLOW_TARGET",
+        ),
+        (
+            "description: Consultas de clientes",
+            "overflow_campaign: ventas",
+            "campaigns[0].overflow_campaign",
+            "OVERFLOW_TARGET",
+        ),
+        ("inbound_form: consulta", "inbound_form: consultas", "campaigns[0].inbound_form", "UNKNOWN_FORM"),
+        (
+            "active: true                   # optional; false takes",
+            "active: si # optional; false takes",
+            "campaigns[0].active",
+            "BAD_VALUE",
+        ),
+        ("- key: ventas\n", "- key: soporte-tecnico\n", "campaigns[1].key", "DUPLICATE"),
+        ("name: Ventas", "name: ''", "campaigns[1].name", "MISSING"),
+        ("name: Ana Quispe", "name: \"Ana\\nQuispe\"", "users[0].name", "BAD_VALUE"),
+        ("password: una-frase-larga", "password: corta", "users[0].password", "WEAK_PASSWORD"),
+        ("email_capacity: 5", "email_capacity: 0", "users[0].email_capacity", "OUT_OF_BOUNDS"),
+        ("whatsapp_capacity: 5", "campaigns: [ventas]", "users[0].campaigns", "BAD_VALUE"),
+        ("roles: [agent, supervisor]", "roles: [agent, jefe]", "users[1].roles[1]", "BAD_VALUE"),
+        ("campaigns: [soporte-tecnico]", "campaigns: [otra]", "users[1].campaigns", "UNKNOWN_CAMPAIGN"),
+        ("m=19456,t=2", "m=1024,t=2", "users[1].password_hash", "BAD_PASSWORD_HASH"),
+        (
+            "type: single_choice, required: true, choices: [Consulta, Reclamo, Pedido]",
+            "type: single_choice",
+            "forms[0].fields[0].choices",
+            "CHOICES",
+        ),
+        (
+            "choices: [Entrega, Pago, Producto], maximum: 2",
+            "choices: [Pago, Pago]",
+            "forms[0].fields[1].choices[1]",
+            "DUPLICATE",
+        ),
+        ("type: list", "type: menu", "forms[0].fields[2].type", "BAD_VALUE"),
+        (
+            "minimum: 8, maximum: 12",
+            "minimum: 12, maximum: 8",
+            "forms[0].fields[3].maximum",
+            "MINIMUM_ABOVE_MAXIMUM",
+        ),
+        ("minimum: 8, maximum: 12", "minimum: -1", "forms[0].fields[3].minimum", "OUT_OF_BOUNDS"),
+        (
+            "type: number, minimum: 0",
+            "type: number, minimum: poco",
+            "forms[0].fields[4].minimum",
+            "BAD_VALUE",
+        ),
+        ("type: date", "type: date, maximum: 3", "forms[0].fields[5].maximum", "BAD_VALUE"),
+        ("key: resumen", "key: fecha", "forms[0].fields[6].key", "DUPLICATE"),
+    ];
+    for (old, new, path, reason) in rows {
+        assert!(example().contains(old), "the row no longer fits the example: {old}");
+        let line = line_of(old.trim_end().lines().next().unwrap());
+        let found = errors(|text| text.replacen(old, new, 1));
+        assert!(
+            found.contains(&format!("{line} {path} {reason}")),
+            "{old} -> {new}\nwanted {line} {path} {reason}\n{found:#?}"
+        );
+    }
+}
+
+#[test]
+fn all_errors_come_at_once_in_line_order_and_references_to_a_broken_thing_are_no_noise() {
+    let found = errors(|text| {
+        text.replacen("- key: soporte\n", "- key: So porte\n", 1)
+            .replacen("accounts: [soporte]", "accounts: [So porte]", 1)
+            .replacen("port: 465", "port: 0", 1)
+            .replacen("name: Ana Quispe", "nombre: Ana", 1)
+            .replacen("type: date", "type: fecha", 1)
+    });
+    let reasons: Vec<&str> = found.iter().map(|one| one.rsplit(' ').next().unwrap()).collect();
+    assert_eq!(
+        reasons,
+        ["BAD_KEY", "OUT_OF_BOUNDS", "BAD_KEY", "MISSING", "UNKNOWN_KEY", "BAD_VALUE"],
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn roles_channels_and_addresses_are_checked_between_parts() {
+    let found = errors(|text| text.replacen("roles: [agent] ", "roles: [reporter] ", 1));
+    assert_eq!(found, [format!("{} campaigns[0].members[0] NOT_AN_AGENT", line_of("members: [ana, luis]"))]);
+    let twice = "accounts:\n  - {key: a, channel: email, address: X@ejemplo.pe}\n  - {key: b, channel: email, address: x@Ejemplo.pe}\n  - {key: c, channel: whatsapp, address: x@y.pe}\n\
+                 campaigns:\n  - {key: k, name: K, channel: email, accounts: [a, b, c], members: [], assignment_mode: random}\n";
+    let found: Vec<String> = parse(twice).unwrap_err().iter().map(shown).collect();
+    assert_eq!(
+        found,
+        [
+            "3 accounts[1].address DUPLICATE_ADDRESS",
+            "4 accounts[2].address WRONG_CHANNEL",
+            "6 campaigns[0].accounts[2] WRONG_CHANNEL"
+        ]
+    );
+    let orphan = "accounts:\n  - {key: a, channel: email, address: x@ejemplo.pe}\n";
+    let found: Vec<String> = parse(orphan).unwrap_err().iter().map(shown).collect();
+    assert_eq!(found, ["2 accounts[0] ACCOUNT_WITHOUT_CAMPAIGN"]);
+}
+
+#[test]
+fn no_error_quotes_a_password() {
+    for text in [
+        "users:\n  - {key: a, name: A, roles: [agent], password: s3cr3t}",
+        "users:\n  - {key: a, name: A, roles: [agent], password_hash: s3cr3t-s3cr3t}",
+    ] {
+        let problems = parse(text).unwrap_err();
+        assert!(!format!("{problems:?}").contains("s3cr3t"), "{problems:?}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_damaged_directory_never_panics(from in 0usize..3_000, length in 0usize..40, junk in "[\\[\\]{}:,\\-a0 \n\"']{0,6}") {
+        let text = example();
+        let from = text.floor_char_boundary(from.min(text.len()));
+        let to = text.floor_char_boundary((from + length).min(text.len()));
+        let _ = parse(&format!("{}{junk}{}", &text[..from], &text[to..]));
+    }
+}
