@@ -153,6 +153,23 @@ impl Local {
         configured.map_or_else(|| self.data.join("secrets"), PathBuf::from)
     }
 
+    /// Takes a lock in the data folder, held as long as the file is; the kernel gives it back when the process ends.
+    ///
+    /// # Errors
+    /// `LOCKED` when another process has it.
+    pub fn lock(&self, name: &str) -> Result<std::fs::File, Failure> {
+        let file = std::fs::File::create(self.data.join(name))?;
+        let held = |_| {
+            Failure::new(
+                Exit::Rejected,
+                "LOCKED",
+                format!("another process holds {name} in {}", self.data.display()),
+            )
+        };
+        file.try_lock().map_err(held)?;
+        Ok(file)
+    }
+
     /// The password `hilo run` generated for a user.
     pub fn password(&self, user: &str) -> Option<SecretString> {
         let text = SecretString::from(read_small(&self.data.join("agents.txt")).ok()?);

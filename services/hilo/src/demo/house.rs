@@ -35,15 +35,18 @@ pub struct House {
     /// True when the demo found it running.
     pub found: bool,
     process: Option<Process>,
+    // Two demos on one stack would take the mail servers out of each other's accounts.
+    _lock: Option<std::fs::File>,
 }
 
 impl House {
-    /// The running stack, when one answers on the public port and its passwords are known.
+    /// The running stack, when one answers on the public port, its passwords are known, and no other demo is on it.
     pub async fn running(installation: &Installation) -> Option<Self> {
         let endpoint = installation.endpoint().ok()?;
         let local = installation.local().ok()?;
         let coordinator = coordinator(&local, &endpoint).await.ok()?;
-        Some(Self { local, endpoint, coordinator, found: true, process: None })
+        let lock = local.lock("demo.lock").ok()?;
+        Some(Self { local, endpoint, coordinator, found: true, process: None, _lock: Some(lock) })
     }
 
     /// Starts a private one. Main thread only.
@@ -80,7 +83,7 @@ impl House {
         });
         match signing_in.await {
             Ok(coordinator) => {
-                Ok(Self { local, endpoint, coordinator, found: false, process: Some(process) })
+                Ok(Self { local, endpoint, coordinator, found: false, process: Some(process), _lock: None })
             }
             Err(failure) => {
                 process.stop().await;
