@@ -23,7 +23,11 @@ pub struct Section {
 impl hilo_kit::config::Section for Section {
     fn validate(&self, problems: &mut Problems) {
         self.database.validate(problems, "database");
-        problems.require(!self.signing_key.is_empty(), "signing_key", "must be an Ed25519 private key in PEM form");
+        problems.require(
+            !self.signing_key.is_empty(),
+            "signing_key",
+            "must be an Ed25519 private key in PEM form",
+        );
         let long = self.thread_key.expose().len() >= hilo_kit::thread_token::MIN_KEY_BYTES;
         problems.require(long, "thread_key", "must be at least 16 bytes long");
     }

@@ -17,6 +17,7 @@ mod desk;
 pub mod directory;
 pub mod identity;
 mod intake;
+mod metrics;
 mod run;
 mod transport;
 

@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Parser;
 use hilo_kit::auth::{Issuer, ServiceTokens, Verifier};
-use hilo_kit::config::{Profile, load};
+use hilo_kit::config::load;
 use hilo_kit::consumer::{BatchHandler, Consumer, ConsumerSpec};
 use hilo_kit::db::Db;
 use hilo_kit::dead::{DeadLetterEndpoint, DeadLetters};
@@ -51,8 +50,6 @@ use crate::transport::identity_rpc::IdentityRpc;
 pub const SERVICE: &str = "attention-state";
 /// The reader of OUTBOUND in email-ingest, asked which sends it has taken.
 const EMAIL_SENDER: &str = "email-sender";
-/// Production keeps answering this long after readiness went off, until load balancers have noticed.
-const LINGER: Duration = Duration::from_secs(5);
 /// Mails of one batch: their identity keys and Message-IDs are locked together.
 const INTAKE_BATCH: usize = 64;
 
@@ -114,14 +111,10 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
     spawn_outbox(&config, &parts, &shutdown)?;
     spawn_consumers(&parts, &shutdown);
     crate::assignment::release::spawn(&parts.db, parts.nats.subjects().clone(), &parts.announcer, &shutdown);
-    let linger = match config.profile {
-        Profile::Embedded => Duration::ZERO,
-        Profile::Production => LINGER,
-    };
     let server = grpc::Server::new(listeners.grpc, parts.readiness.clone())
         .add_routes(routes(&config, &parts, issuer, &shutdown))
-        .authenticate(verifier)
-        .linger(linger);
+        .authenticate(verifier.with_directory(parts.directory.clone()))
+        .profile(config.profile);
     let served = server.serve(shutdown.clone()).await;
     shutdown.begin();
     shutdown.drain(hilo_kit::lifecycle::HARD_CAP).await;
@@ -135,6 +128,7 @@ async fn assemble(config: &Config, shutdown: &Shutdown) -> Result<Parts, Error> 
     let db = Db::connect(&config.section.database).await?;
     let nats = Nats::connect(&config.nats).await?;
     nats.watch_readiness(broker, shutdown);
+    hilo_kit::nats::watch_durability(&config.nats, config.profile, shutdown);
     let announcer = Announcer::new(Some(nats.clone()));
     let directory = feed::cache(&db, &announcer, shutdown).await?;
     let hub = Hub::new(db.clone());

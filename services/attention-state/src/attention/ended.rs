@@ -70,7 +70,9 @@ pub(crate) async fn confirm(tx: &mut PgConnection, stored: &[(Uuid, i64)]) -> Re
 pub(crate) async fn whole(tx: &mut PgConnection, id: Uuid) -> Result<Option<Thread>, Error> {
     let Some(loaded) = store::interactions(tx, &[id]).await?.into_iter().next() else { return Ok(None) };
     let interaction = loaded.interaction;
-    let Stage::Ended { agent, opened_at, ended_at, closed_attention } = &interaction.stage else { return Ok(None) };
+    let Stage::Ended { agent, opened_at, ended_at, closed_attention } = &interaction.stage else {
+        return Ok(None);
+    };
     let Some(attention) = store::attention(tx, loaded.attention.uuid()).await? else { return Ok(None) };
     let head = &attention.head;
     let customer = contact::contact(tx, head.contact.uuid()).await?;
@@ -115,7 +117,8 @@ async fn filled_form(tx: &mut PgConnection, interaction: &Interaction) -> Result
     .await?;
     let Some(row) = row else { return Ok(None) };
     let definition = directory::form(tx, &row.form_key, Some(row.form_version)).await?;
-    let labels = definition.map(|form| form.fields.into_iter().map(|field| (field.key, field.label)).collect());
+    let labels =
+        definition.map(|form| form.fields.into_iter().map(|field| (field.key, field.label)).collect());
     Ok(Some(FilledForm {
         form_key: row.form_key,
         form_version: row.form_version,

@@ -2,14 +2,14 @@
 
 use hilo_kit::clock::to_proto;
 use hilo_proto::event::v1::{
-    AttentionEvent, AttentionState, Direction as ProtoDirection, EventType, InteractionSnapshot, InteractionState,
-    MessageSummary as ProtoMessage, OfferSnapshot,
+    AttentionEvent, AttentionState, Direction as ProtoDirection, EventType, InteractionSnapshot,
+    InteractionState, MessageSummary as ProtoMessage, OfferSnapshot,
 };
 use time::OffsetDateTime;
 
 use super::domain::{
-    Attention, Direction, Event, Happened, Interaction, MailClass, MessageKind, MessageSummary, Offer, Phase, Stage,
-    UserKey,
+    Attention, Direction, Event, Happened, Interaction, MailClass, MessageKind, MessageSummary, Offer, Phase,
+    Stage, UserKey,
 };
 
 /// The event as published: `at` is the instant of the transaction, `actor` the person who caused it.

@@ -54,7 +54,8 @@ impl Reply {
 /// Builds the reply.
 pub(crate) fn compose(parts: Parts<'_>) -> Reply {
     let answered = &parts.answered;
-    let mut to = if answered.reply_to.is_empty() { vec![answered.from.clone()] } else { answered.reply_to.clone() };
+    let mut to =
+        if answered.reply_to.is_empty() { vec![answered.from.clone()] } else { answered.reply_to.clone() };
     let mut cc = Vec::new();
     if parts.reply_all {
         to.extend(answered.to.iter().cloned());
@@ -119,7 +120,8 @@ fn subject(answered: &str) -> String {
 }
 
 fn references(answered: &Answered) -> Vec<String> {
-    let mut chain: Vec<String> = answered.reference_ids.iter().filter(|id| fit_for_header(id)).cloned().collect();
+    let mut chain: Vec<String> =
+        answered.reference_ids.iter().filter(|id| fit_for_header(id)).cloned().collect();
     if fit_for_header(&answered.internet_message_id) {
         chain.retain(|id| *id != answered.internet_message_id);
         chain.push(answered.internet_message_id.clone());
@@ -133,7 +135,9 @@ fn references(answered: &Answered) -> Vec<String> {
 
 /// A Message-ID from outside goes into our header, so it must not bring line breaks or brackets.
 fn fit_for_header(id: &str) -> bool {
-    !id.is_empty() && id.len() <= 900 && id.chars().all(|c| !c.is_control() && !c.is_whitespace() && !matches!(c, '<' | '>'))
+    !id.is_empty()
+        && id.len() <= 900
+        && id.chars().all(|c| !c.is_control() && !c.is_whitespace() && !matches!(c, '<' | '>'))
 }
 
 fn signed(text: &str, signature: &str) -> String {
@@ -204,7 +208,11 @@ mod tests {
 
     #[test]
     fn reply_all_leaves_out_ourselves_and_doubles() {
-        let reply = compose(Parts { reply_all: true, cc: vec![one("otto@cliente.example"), one("nuevo@x.example")], ..parts() });
+        let reply = compose(Parts {
+            reply_all: true,
+            cc: vec![one("otto@cliente.example"), one("nuevo@x.example")],
+            ..parts()
+        });
         assert_eq!(addresses(&reply.to), ["eva@cliente.example", "otto@cliente.example"]);
         assert_eq!(addresses(&reply.cc), ["jefa@cliente.example", "nuevo@x.example"]);
     }
@@ -219,7 +227,8 @@ mod tests {
     #[test]
     fn long_chains_keep_root_and_newest_and_hostile_ids_leave() {
         let mut parts = parts();
-        parts.answered.reference_ids = (0..40).map(|n| format!("m{n}@x")).chain(["evil\r\nBcc: a@b".into()]).collect();
+        parts.answered.reference_ids =
+            (0..40).map(|n| format!("m{n}@x")).chain(["evil\r\nBcc: a@b".into()]).collect();
         let references = compose(parts).references;
         assert_eq!(references.len(), MAX_REFERENCES);
         assert_eq!(references.first().map(String::as_str), Some("m0@x"));
@@ -229,7 +238,11 @@ mod tests {
 
     #[test]
     fn html_is_sanitised() {
-        let reply = compose(Parts { html: "<p onclick=x()>Hola<script>1</script></p>", signature: "a < b", ..parts() });
+        let reply = compose(Parts {
+            html: "<p onclick=x()>Hola<script>1</script></p>",
+            signature: "a < b",
+            ..parts()
+        });
         assert_eq!(reply.html, "<p>Hola</p><p>-- <br>a&#32;&lt;&#32;b</p>");
     }
 

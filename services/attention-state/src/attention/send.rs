@@ -18,8 +18,8 @@ use super::domain::{
 };
 use super::outbox;
 use super::reply::{self, Reply};
-use super::store::{LastMessage, thread};
 use super::store::message::{self, Key, KeyRow, NewMessage, StoredAddress};
+use super::store::{LastMessage, thread};
 use super::work::{Actor, Work};
 use crate::directory;
 use crate::intake::preview;
@@ -65,11 +65,17 @@ pub(crate) async fn send(
     let after = decision.state.ok_or_else(super::commands::not_found)?;
     let reply = compose(tx, thread_key, &after, letter).await?;
     work.admit(after.id, reply.recipients().map(|one| crate::intake::normal(&one.address)));
-    work.show(letter.interaction, LastMessage { preview: preview(&letter.text), at: work.now(), sender_verified: None });
+    work.show(
+        letter.interaction,
+        LastMessage { preview: preview(&letter.text), at: work.now(), sender_verified: None },
+    );
     work.write(tx, subjects).await?;
     let row = |key: Key| KeyRow { key, message: id, interaction: letter.interaction, attention: after.id };
-    let keys: Vec<KeyRow> =
-        [Some(Key::Send(id.uuid())), Key::internet(&reply.message_id)].into_iter().flatten().map(row).collect();
+    let keys: Vec<KeyRow> = [Some(Key::Send(id.uuid())), Key::internet(&reply.message_id)]
+        .into_iter()
+        .flatten()
+        .map(row)
+        .collect();
     message::insert_messages(tx, &[stored_message(work, &after, letter, &reply, id)]).await?;
     message::insert_keys(tx, &keys).await?;
     append(tx, &[outbound(subjects, work, &after, reply, id, traceparent)?]).await?;
@@ -83,9 +89,9 @@ async fn compose(
     letter: &Letter,
 ) -> Result<Reply, Error> {
     let account = after.account.as_str();
-    let (address, display_name) = directory::sender(tx, account)
-        .await?
-        .ok_or_else(|| Error::rejected("ACCOUNT_UNKNOWN", "the account of this attention is not in the directory"))?;
+    let (address, display_name) = directory::sender(tx, account).await?.ok_or_else(|| {
+        Error::rejected("ACCOUNT_UNKNOWN", "the account of this attention is not in the directory")
+    })?;
     let campaign = directory::campaign(tx, after.campaign.as_str()).await?;
     let answered = thread::last_inbound(tx, after.id, letter.interaction)
         .await?
@@ -105,13 +111,20 @@ async fn compose(
     match reply.recipients().count() {
         0 => Err(Error::rejected("NO_RECIPIENT", "the mail to answer has no author")),
         count if count > MAX_RECIPIENTS => {
-            Err(Error::invalid("TOO_MANY_RECIPIENTS", format!("at most {MAX_RECIPIENTS} recipients")).field("cc", "too many"))
+            Err(Error::invalid("TOO_MANY_RECIPIENTS", format!("at most {MAX_RECIPIENTS} recipients"))
+                .field("cc", "too many"))
         }
         _ => Ok(reply),
     }
 }
 
-fn stored_message(work: &Work, after: &Attention, letter: &Letter, reply: &Reply, id: MessageId) -> NewMessage {
+fn stored_message(
+    work: &Work,
+    after: &Attention,
+    letter: &Letter,
+    reply: &Reply,
+    id: MessageId,
+) -> NewMessage {
     NewMessage {
         message_id: id.uuid(),
         attention_id: after.id.uuid(),

@@ -16,7 +16,10 @@ pub(crate) struct Thread {
 }
 
 /// Attentions by id; unknown ids are left out.
-pub(crate) async fn threads(tx: &mut PgConnection, ids: &[Uuid]) -> Result<HashMap<AttentionId, Thread>, Error> {
+pub(crate) async fn threads(
+    tx: &mut PgConnection,
+    ids: &[Uuid],
+) -> Result<HashMap<AttentionId, Thread>, Error> {
     let rows = sqlx::query!(
         "SELECT attention_id, account_key, lineage_id FROM attention.attention WHERE attention_id = ANY($1)",
         ids
@@ -25,7 +28,9 @@ pub(crate) async fn threads(tx: &mut PgConnection, ids: &[Uuid]) -> Result<HashM
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| (AttentionId(row.attention_id), Thread { account: row.account_key, lineage: row.lineage_id }))
+        .map(|row| {
+            (AttentionId(row.attention_id), Thread { account: row.account_key, lineage: row.lineage_id })
+        })
         .collect())
 }
 
@@ -57,15 +62,22 @@ pub(crate) async fn lineages(tx: &mut PgConnection, ids: &[Uuid]) -> Result<BTre
 }
 
 /// Attentions that wait for a parent with one of these Message-IDs: pairs of digest and attention.
-pub(crate) async fn awaiting(tx: &mut PgConnection, digests: &[Vec<u8>]) -> Result<Vec<(Vec<u8>, AttentionId)>, Error> {
-    let rows = sqlx::query!("SELECT key, attention_id FROM attention.awaited_parent WHERE key = ANY($1)", digests)
-        .fetch_all(tx)
-        .await?;
+pub(crate) async fn awaiting(
+    tx: &mut PgConnection,
+    digests: &[Vec<u8>],
+) -> Result<Vec<(Vec<u8>, AttentionId)>, Error> {
+    let rows =
+        sqlx::query!("SELECT key, attention_id FROM attention.awaited_parent WHERE key = ANY($1)", digests)
+            .fetch_all(tx)
+            .await?;
     Ok(rows.into_iter().map(|row| (row.key, AttentionId(row.attention_id))).collect())
 }
 
 /// Notes that attentions wait for parents.
-pub(crate) async fn await_parents(tx: &mut PgConnection, pairs: &[(Vec<u8>, AttentionId)]) -> Result<(), Error> {
+pub(crate) async fn await_parents(
+    tx: &mut PgConnection,
+    pairs: &[(Vec<u8>, AttentionId)],
+) -> Result<(), Error> {
     let keys: Vec<Vec<u8>> = pairs.iter().map(|(key, _)| key.clone()).collect();
     let attentions: Vec<Uuid> = pairs.iter().map(|(_, attention)| attention.uuid()).collect();
     sqlx::query!(

@@ -12,7 +12,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::domain::{
-    Attention, AttentionId, Channel, Command, Decision, Happened, Interaction, InteractionId, Rejection, UserKey, decide,
+    Attention, AttentionId, Channel, Command, Decision, Happened, Interaction, InteractionId, Rejection,
+    UserKey, decide,
 };
 use super::outbox;
 use super::store::{self, Head, LastMessage, Lines, Wait};
@@ -162,7 +163,9 @@ impl Work {
     /// Trace stored with an interaction.
     pub fn traceparent(&self, interaction: InteractionId) -> &str {
         let entry = self.attentions.get(&interaction).and_then(|attention| self.entries.get(attention));
-        entry.and_then(|entry| entry.interactions.get(&interaction)).map_or("", |t| t.lines.traceparent.as_str())
+        entry
+            .and_then(|entry| entry.interactions.get(&interaction))
+            .map_or("", |t| t.lines.traceparent.as_str())
     }
 
     /// What the attention's row holds beside the domain's head.
@@ -204,7 +207,12 @@ impl Work {
     }
 
     /// Begins a new attention by `command`.
-    pub(crate) fn begin(&mut self, command: Command, head: Head, traceparent: &str) -> Result<AttentionId, Rejection> {
+    pub(crate) fn begin(
+        &mut self,
+        command: Command,
+        head: Head,
+        traceparent: &str,
+    ) -> Result<AttentionId, Rejection> {
         let decision = decide(None, command, self.now)?;
         let state = decision.state.clone().ok_or(Rejection::UnknownAttention)?;
         let id = state.id;

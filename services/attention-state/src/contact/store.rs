@@ -111,7 +111,11 @@ pub(crate) async fn contact(tx: &mut PgConnection, id: Uuid) -> Result<Option<Co
 }
 
 /// True when the contact has an attention in one of the campaigns: the right to see it.
-pub(crate) async fn is_known_in(tx: &mut PgConnection, id: Uuid, campaigns: &[String]) -> Result<bool, Error> {
+pub(crate) async fn is_known_in(
+    tx: &mut PgConnection,
+    id: Uuid,
+    campaigns: &[String],
+) -> Result<bool, Error> {
     let known = sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT 1 FROM attention.attention a
              WHERE a.contact_id = $1 AND (a.campaign_key = ANY($2) OR EXISTS (
@@ -126,7 +130,11 @@ pub(crate) async fn is_known_in(tx: &mut PgConnection, id: Uuid, campaigns: &[St
 }
 
 /// Changes name, company, VIP and extra fields of a contact that is at the version given; `None` when it is not.
-pub(crate) async fn update(tx: &mut PgConnection, id: Uuid, wanted: &Contact) -> Result<Option<Contact>, Error> {
+pub(crate) async fn update(
+    tx: &mut PgConnection,
+    id: Uuid,
+    wanted: &Contact,
+) -> Result<Option<Contact>, Error> {
     let extra: BTreeMap<&String, &String> = wanted.extra.iter().collect();
     let updated = sqlx::query!(
         "UPDATE contact.contact SET name = $3, company = $4, vip = $5, extra = $6, version = version + 1

@@ -7,9 +7,9 @@ use hilo_kit::error::Error;
 use hilo_kit::fault;
 use hilo_kit::nats::Subjects;
 use hilo_proto::attention::v1::{
-    DeclineOfferRequest, DeclineOfferResponse, EndInteractionRequest, EndInteractionResponse, OpenInteractionRequest,
-    OpenInteractionResponse, ReleaseInteractionRequest, ReleaseInteractionResponse, SendMessageRequest,
-    SendMessageResponse,
+    DeclineOfferRequest, DeclineOfferResponse, EndInteractionRequest, EndInteractionResponse,
+    OpenInteractionRequest, OpenInteractionResponse, ReleaseInteractionRequest, ReleaseInteractionResponse,
+    SendMessageRequest, SendMessageResponse,
 };
 use hilo_proto::event::v1::InteractionSnapshot;
 use sqlx::PgConnection;
@@ -306,7 +306,9 @@ fn letter(access: &Access, request: SendMessageRequest) -> Result<Letter, Error>
 fn is_address(text: &str) -> bool {
     let Some((local, domain)) = text.rsplit_once('@') else { return false };
     let plain = |part: &str| {
-        let bad = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '<' | '>' | ',' | ';' | '"' | '(' | ')' | ':');
+        let bad = |c: char| {
+            c.is_control() || c.is_whitespace() || matches!(c, '<' | '>' | ',' | ';' | '"' | '(' | ')' | ':')
+        };
         !part.is_empty() && !part.contains(bad)
     };
     text.len() <= 254 && local.len() <= 64 && plain(local) && !local.contains('@') && plain(domain)
@@ -321,7 +323,9 @@ mod tests {
         for good in ["eva@cliente.example", "eva+1@x", "ñandú@ejemplo.pe"] {
             assert!(is_address(good), "{good}");
         }
-        for bad in ["", "eva", "@x", "eva@", "a@b@c", "a b@x", "a@x\r\nBcc: c@d", "<a@x>", "a@x,b@y", "\"a b\"@x"] {
+        for bad in
+            ["", "eva", "@x", "eva@", "a@b@c", "a b@x", "a@x\r\nBcc: c@d", "<a@x>", "a@x,b@y", "\"a b\"@x"]
+        {
             assert!(!is_address(bad), "{bad}");
         }
     }

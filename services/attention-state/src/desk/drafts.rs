@@ -46,7 +46,8 @@ pub(crate) async fn save_draft(
             let (_, state) = held(tx, &access, id).await?;
             opened_by(&state, &access.user_key)?;
             let saved = write_draft(tx, id.uuid(), request.base_version, &request.text).await?;
-            let version = saved.ok_or_else(|| Error::rejected("STALE_DRAFT", "the draft was saved elsewhere meanwhile"))?;
+            let version = saved
+                .ok_or_else(|| Error::rejected("STALE_DRAFT", "the draft was saved elsewhere meanwhile"))?;
             Ok(SaveDraftResponse { draft: Some(Draft { version, text: request.text }) })
         })
     })
@@ -123,7 +124,9 @@ async fn write_form(
     let problems = form::problems_on_save(&definition, values);
     if !problems.is_empty() {
         let bad = Error::invalid("INVALID_REQUEST", "values do not fit the form");
-        return Err(problems.into_iter().fold(bad, |bad, one| bad.field(format!("values.{}", one.field), one.problem)));
+        return Err(problems
+            .into_iter()
+            .fold(bad, |bad, one| bad.field(format!("values.{}", one.field), one.problem)));
     }
     let saved = if base == 0 {
         sqlx::query_scalar!(
@@ -150,7 +153,8 @@ async fn write_form(
         .fetch_optional(&mut *tx)
         .await?
     };
-    let version = saved.ok_or_else(|| Error::rejected("STALE_FORM", "the form was saved elsewhere meanwhile"))?;
+    let version =
+        saved.ok_or_else(|| Error::rejected("STALE_FORM", "the form was saved elsewhere meanwhile"))?;
     work.write(tx, subjects).await?;
     Ok(version)
 }
@@ -166,7 +170,10 @@ fn opened_by(state: &Attention, user: &str) -> Result<(), Error> {
 }
 
 /// The form that counts for the addressed interaction: the version in force, or, once ended, the one filled in.
-pub(super) async fn definition(tx: &mut PgConnection, state: &Attention) -> Result<Option<FormDefinition>, Error> {
+pub(super) async fn definition(
+    tx: &mut PgConnection,
+    state: &Attention,
+) -> Result<Option<FormDefinition>, Error> {
     let Some(interaction) = &state.interaction else { return Ok(None) };
     if let Stage::Ended { .. } = interaction.stage {
         let filled = sqlx::query!(
@@ -212,7 +219,10 @@ pub(super) async fn draft(tx: &mut PgConnection, id: Uuid) -> Result<Option<Draf
 }
 
 /// What the form of an item still lacks.
-pub(super) async fn problems_on_end(tx: &mut PgConnection, state: &Attention) -> Result<Vec<FieldProblem>, Error> {
+pub(super) async fn problems_on_end(
+    tx: &mut PgConnection,
+    state: &Attention,
+) -> Result<Vec<FieldProblem>, Error> {
     let Some(definition) = definition(tx, state).await? else { return Ok(Vec::new()) };
     let Some(interaction) = &state.interaction else { return Ok(Vec::new()) };
     let values = form_state(tx, interaction.id.uuid()).await?.map(|state| state.values).unwrap_or_default();

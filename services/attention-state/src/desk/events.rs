@@ -50,7 +50,9 @@ pub(crate) async fn list(
                 .iter()
                 .map(|payload| hilo_proto::json::from_json::<AttentionEvent>(DATA, payload))
                 .collect::<Result<_, _>>()
-                .map_err(|error| Error::corrupt("EVENT_NOT_DECODED", "a stored event is malformed").with_source(error))?;
+                .map_err(|error| {
+                    Error::corrupt("EVENT_NOT_DECODED", "a stored event is malformed").with_source(error)
+                })?;
             Ok(ListEventsResponse { events })
         })
     })

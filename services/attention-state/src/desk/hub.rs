@@ -95,7 +95,8 @@ impl Hub {
         spec.max_batch = 256;
         spec.linger = Duration::ZERO;
         let reader = Reader { hub: self.clone() };
-        let consumer = Consumer::spawn(nats, spec, Arc::new(reader), Arc::new(AlarmSink::default()), shutdown);
+        let consumer =
+            Consumer::spawn(nats, spec, Arc::new(reader), Arc::new(AlarmSink::default()), shutdown);
         let (hub, stop) = (self.clone(), shutdown.clone());
         shutdown.spawn("desk counters", async move { hub.count(&stop).await });
         let (hub, stop, watched) = (self.clone(), shutdown.clone(), consumer.clone());
@@ -185,7 +186,8 @@ impl Hub {
             if self.has_desks() {
                 match self.shared.db.read(|conn| Box::pin(items::queue_lengths(conn))).await {
                     Ok(rows) => {
-                        let lengths = rows.into_iter().map(|(campaign, channel, n)| ((campaign, channel), n)).collect();
+                        let lengths =
+                            rows.into_iter().map(|(campaign, channel, n)| ((campaign, channel), n)).collect();
                         self.shared.lengths.send_replace(Arc::new(lengths));
                     }
                     Err(error) => error.log("counting queues"),
@@ -223,6 +225,7 @@ impl Subscription {
         let lost = self.lagged.swap(false, Ordering::AcqRel);
         if lost || matches!(update, Update::Resync) {
             while self.updates.try_recv().is_ok() {}
+            crate::metrics::resync();
             return Some(Update::Resync);
         }
         Some(update)
@@ -277,7 +280,12 @@ impl Reader {
             return Ok(());
         }
         let ids: Vec<Uuid> = changed.keys().copied().collect();
-        let read = self.hub.shared.db.read(move |conn| Box::pin(async move { items::by_ids(conn, &ids).await })).await?;
+        let read = self
+            .hub
+            .shared
+            .db
+            .read(move |conn| Box::pin(async move { items::by_ids(conn, &ids).await }))
+            .await?;
         for mut item in read {
             if let Some((campaign, traceparent)) = changed.get(&item.interaction) {
                 item.traceparent.clone_from(traceparent);

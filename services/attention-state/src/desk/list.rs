@@ -63,12 +63,16 @@ pub(crate) async fn page(
                 let mut page = Vec::new();
                 let mut open_after = None;
                 match place {
-                    Place::Queued(after) => page = items::queued(tx, &campaigns, &channel, after, limit).await?,
+                    Place::Queued(after) => {
+                        page = items::queued(tx, &campaigns, &channel, after, limit).await?
+                    }
                     Place::Open(after) => open_after = after,
                 }
                 let room = limit - i64::try_from(page.len()).unwrap_or(limit);
                 if room > 0 {
-                    page.extend(items::open(tx, &access.user_key, &channel, &search, open_after, room).await?);
+                    page.extend(
+                        items::open(tx, &access.user_key, &channel, &search, open_after, room).await?,
+                    );
                 }
                 Ok((page, counted))
             })
@@ -120,7 +124,8 @@ pub(super) fn check_channel(channel: &str) -> Result<(), Error> {
     if Channel::of(channel).is_some() {
         return Ok(());
     }
-    Err(Error::invalid("INVALID_REQUEST", "the channel is not known").field("channel", "must be email or whatsapp"))
+    Err(Error::invalid("INVALID_REQUEST", "the channel is not known")
+        .field("channel", "must be email or whatsapp"))
 }
 
 fn encode(item: &Item) -> String {
@@ -132,9 +137,13 @@ fn encode(item: &Item) -> String {
 }
 
 fn decode(token: &str) -> Result<Place, Error> {
-    let bad = || Error::invalid("INVALID_PAGE_TOKEN", "the page token is not one of ours").field("page_token", "malformed");
+    let bad = || {
+        Error::invalid("INVALID_PAGE_TOKEN", "the page token is not one of ours")
+            .field("page_token", "malformed")
+    };
     let mut parts = token.split('.');
-    let (Some(letter), Some(at), Some(id), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+    let (Some(letter), Some(at), Some(id), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
         return Err(bad());
     };
     let micros: i128 = at.parse().map_err(|_| bad())?;
@@ -157,7 +166,13 @@ mod tests {
         let token = format!("q.1700000000123456.{}", Uuid::from_u128(7).simple());
         let Ok(Place::Queued(Some(after))) = decode(&token) else { panic!("a queued place") };
         assert_eq!((after.at.unix_timestamp(), after.id), (1_700_000_000, Uuid::from_u128(7)));
-        for junk in ["", "q", "q.1", "x.1.00000000000000000000000000000007", "q.999999999999999999999999999999999999.7"] {
+        for junk in [
+            "",
+            "q",
+            "q.1",
+            "x.1.00000000000000000000000000000007",
+            "q.999999999999999999999999999999999999.7",
+        ] {
             assert!(decode(junk).is_err(), "{junk}");
         }
     }

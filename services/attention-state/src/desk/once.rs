@@ -35,8 +35,12 @@ impl Once {
     ///
     /// # Errors
     /// `REQUEST_ID_REUSED`; database errors.
-    pub(super) async fn begin<A: Message + Default>(&self, tx: &mut PgConnection) -> Result<Option<A>, Error> {
-        let begun: Begin = idempotency::begin(tx, &self.principal, self.rpc, &self.request_id, &self.hash).await?;
+    pub(super) async fn begin<A: Message + Default>(
+        &self,
+        tx: &mut PgConnection,
+    ) -> Result<Option<A>, Error> {
+        let begun: Begin =
+            idempotency::begin(tx, &self.principal, self.rpc, &self.request_id, &self.hash).await?;
         match begun.replay()? {
             Some(answer) => Ok(Some(A::decode(answer.as_slice())?)),
             None => Ok(None),

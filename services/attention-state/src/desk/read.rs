@@ -4,8 +4,8 @@ use hilo_kit::db::Db;
 use hilo_kit::error::Error;
 use hilo_kit::ids;
 use hilo_proto::attention::v1::{
-    Attention as ProtoAttention, GetAttentionRequest, GetAttentionResponse, ListMessagesRequest, ListMessagesResponse,
-    OpenInteractionResponse,
+    Attention as ProtoAttention, GetAttentionRequest, GetAttentionResponse, ListMessagesRequest,
+    ListMessagesResponse, OpenInteractionResponse,
 };
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -69,7 +69,10 @@ pub(crate) async fn messages(
             let first = page.iter().map(|(position, _)| *position).min().unwrap_or(1);
             let earlier = !thread::page(tx, id, interaction, first, 1).await?.is_empty();
             let next_page_token = if earlier { first.to_string() } else { String::new() };
-            Ok(ListMessagesResponse { messages: page.into_iter().map(|(_, one)| one).collect(), next_page_token })
+            Ok(ListMessagesResponse {
+                messages: page.into_iter().map(|(_, one)| one).collect(),
+                next_page_token,
+            })
         })
     })
     .await
@@ -80,12 +83,17 @@ fn before(token: &str) -> Result<i64, Error> {
         return Ok(i64::MAX);
     }
     token.parse().ok().filter(|position| *position > 0).ok_or_else(|| {
-        Error::invalid("INVALID_PAGE_TOKEN", "the page token is not one of ours").field("page_token", "malformed")
+        Error::invalid("INVALID_PAGE_TOKEN", "the page token is not one of ours")
+            .field("page_token", "malformed")
     })
 }
 
 /// All that a desk needs of an item it opened.
-pub(super) async fn opened(db: &Db, access: Access, id: InteractionId) -> Result<OpenInteractionResponse, Error> {
+pub(super) async fn opened(
+    db: &Db,
+    access: Access,
+    id: InteractionId,
+) -> Result<OpenInteractionResponse, Error> {
     db.snapshot(move |tx| {
         Box::pin(async move {
             let item = items::by_ids(tx, &[id.uuid()]).await?.into_iter().next().ok_or_else(not_found)?;
@@ -110,7 +118,8 @@ pub(super) async fn opened(db: &Db, access: Access, id: InteractionId) -> Result
 /// The domain's state with one interaction addressed, read without a lock.
 async fn addressed(tx: &mut PgConnection, attention: Uuid, id: InteractionId) -> Result<Attention, Error> {
     let loaded = store::attention(tx, attention).await?.ok_or_else(not_found)?;
-    let interaction = store::interactions(tx, &[id.uuid()]).await?.into_iter().next().map(|one| one.interaction);
+    let interaction =
+        store::interactions(tx, &[id.uuid()]).await?.into_iter().next().map(|one| one.interaction);
     Ok(Attention { interaction, ..loaded.head })
 }
 

@@ -81,7 +81,8 @@ mod tests {
             (&gone, Right::Serve, "ventas", "INTERACTION_NOT_FOUND"),
         ];
         for (who, right, campaign, expected) in rows {
-            let answer = check(who, right, campaign).map_or_else(|error| error.reason().to_owned(), |()| "ok".into());
+            let answer =
+                check(who, right, campaign).map_or_else(|error| error.reason().to_owned(), |()| "ok".into());
             assert_eq!(answer, expected, "{:?} {right:?} {campaign}", who.roles);
         }
     }

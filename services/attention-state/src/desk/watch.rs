@@ -130,18 +130,14 @@ impl Session {
                         }
                     }
                     Some(Update::Resync) => self.snapshot().await?,
-                    None => return Ok(()),
+                    None => return Err(Some(stopping())),
                 },
                 changed = self.lengths.changed() => {
-                    if changed.is_err() {
-                        return Ok(());
-                    }
+                    changed.map_err(|_| Some(stopping()))?;
                     self.counters().await.map_err(ended)?;
                 }
                 changed = directory.changed() => {
-                    if changed.is_err() {
-                        return Ok(());
-                    }
+                    changed.map_err(|_| Some(stopping()))?;
                     self.recheck().await?;
                 }
                 _ = recheck.tick() => self.recheck().await?,
@@ -149,9 +145,7 @@ impl Session {
                 () = tokio::time::sleep_until(expires) => {
                     return Err(Some(Error::unauthenticated("the token has expired").into()));
                 }
-                () = stop.cancelled() => {
-                    return Err(Some(Error::unavailable("STOPPING", "this replica stops; connect again").into()));
-                }
+                () = stop.cancelled() => return Err(Some(stopping())),
                 () = open.closed() => return Ok(()),
             }
         }
@@ -167,10 +161,14 @@ impl Session {
         let user = self.watcher.user.clone();
         let campaigns = self.campaigns.iter().cloned().collect();
         let (list, counted) =
-            list::snapshot(&self.watching.db, user, campaigns, self.watcher.channel.clone()).await.map_err(|error| Some(error.into()))?;
+            list::snapshot(&self.watching.db, user, campaigns, self.watcher.channel.clone())
+                .await
+                .map_err(|error| Some(error.into()))?;
         self.shown = list
             .iter()
-            .map(|item| (item.interaction, Shown { version: item.version, open: item.place != Place::Queued }))
+            .map(|item| {
+                (item.interaction, Shown { version: item.version, open: item.place != Place::Queued })
+            })
             .collect();
         let counters = list::counters(counted);
         self.counted = Some(counters);
@@ -213,7 +211,8 @@ impl Session {
         if !own || item.traceparent.is_empty() {
             return item.traceparent.clone();
         }
-        let span = telemetry::span_with_parent(Some(&item.traceparent), tracing::info_span!("attention.desk.push"));
+        let span =
+            telemetry::span_with_parent(Some(&item.traceparent), tracing::info_span!("attention.desk.push"));
         span.in_scope(telemetry::current_traceparent).unwrap_or_else(|| item.traceparent.clone())
     }
 
@@ -244,6 +243,11 @@ impl Session {
         self.campaigns = campaigns;
         self.snapshot().await
     }
+}
+
+/// What a client is told whose replica goes away; tasks of a stopping process end in any order.
+fn stopping() -> Status {
+    Error::unavailable("STOPPING", "this replica stops; connect again").into()
 }
 
 /// The monotonic instant of a token's end.

@@ -17,8 +17,8 @@ use uuid::Uuid;
 
 use super::DELIVERY_CONSUMER;
 use crate::attention::domain::{Command, DeliveryState, MessageId, MessageKind, MessageSummary, Rejection};
-use crate::attention::store::message::{self, KnownSend};
 use crate::attention::store::Wait;
+use crate::attention::store::message::{self, KnownSend};
 use crate::attention::work::{Actor, Found, Work};
 
 /// Longest text kept of what servers said.
@@ -88,7 +88,9 @@ fn outcome(applied: Applied) -> Outcome {
     match applied {
         Applied::Done => Outcome::Ack,
         Applied::Busy => Outcome::Busy,
-        Applied::Unknown => Outcome::Dead(Error::missing("UNKNOWN_SEND", "no message of ours has this send id")),
+        Applied::Unknown => {
+            Outcome::Dead(Error::missing("UNKNOWN_SEND", "no message of ours has this send id"))
+        }
     }
 }
 
@@ -137,20 +139,28 @@ fn read(delivery: &Delivery) -> Result<Report, Error> {
 
 /// What the servers said of the recipients that were not served.
 fn detail(recipients: &[RecipientState]) -> String {
-    let troubled = recipients.iter().filter(|one| matches!(one.state(), SendState::Failed | SendState::Unknown));
+    let troubled =
+        recipients.iter().filter(|one| matches!(one.state(), SendState::Failed | SendState::Unknown));
     let lines: Vec<String> = troubled
         .map(|one| {
             let code = if one.reply_code == 0 { String::new() } else { format!(" {}", one.reply_code) };
             let words = one.reply_text.replace('\0', "\u{fffd}");
-            format!("{}:{code} {} {words}", one.address.replace('\0', ""), one.enhanced_code).trim().to_owned()
+            format!("{}:{code} {} {words}", one.address.replace('\0', ""), one.enhanced_code)
+                .trim()
+                .to_owned()
         })
         .collect();
     lines.join("\n").chars().take(MAX_DETAIL).collect()
 }
 
-async fn apply(tx: &mut PgConnection, subjects: &Subjects, reports: &[Report]) -> Result<Vec<Applied>, Error> {
+async fn apply(
+    tx: &mut PgConnection,
+    subjects: &Subjects,
+    reports: &[Report],
+) -> Result<Vec<Applied>, Error> {
     let ids: Vec<Uuid> = reports.iter().map(|report| report.send).collect();
-    let interactions: HashMap<Uuid, _> = message::interactions_of_sends(tx, &ids).await?.into_iter().collect();
+    let interactions: HashMap<Uuid, _> =
+        message::interactions_of_sends(tx, &ids).await?.into_iter().collect();
     let wanted: Vec<_> = interactions.values().copied().collect();
     let mut work = Work::lock(tx, &wanted, Wait::Skip).await?;
     let place = |work: &Work, report: &Report| match interactions.get(&report.send).map(|id| work.find(*id)) {
@@ -158,17 +168,20 @@ async fn apply(tx: &mut PgConnection, subjects: &Subjects, reports: &[Report]) -
         Some(Found::Busy) => Applied::Busy,
         Some(Found::Locked(_)) => Applied::Done,
     };
-    let free: Vec<Uuid> =
-        reports.iter().filter(|report| place(&work, report) == Applied::Done).map(|report| report.delivery).collect();
+    let free: Vec<Uuid> = reports
+        .iter()
+        .filter(|report| place(&work, report) == Applied::Done)
+        .map(|report| report.delivery)
+        .collect();
     let fresh: HashSet<Uuid> = inbox::take(tx, DELIVERY_CONSUMER, &free).await?.into_iter().collect();
     let mut sends: HashMap<Uuid, KnownSend> =
         message::sends(tx, &ids).await?.into_iter().map(|send| (send.send, send)).collect();
     let mut changes = Vec::new();
     for report in reports.iter().filter(|report| fresh.contains(&report.delivery)) {
-        if let Some(send) = sends.get_mut(&report.send) {
-            if report_one(&mut work, send, report)? {
-                changes.push((report.send, report.state, report.detail.clone()));
-            }
+        if let Some(send) = sends.get_mut(&report.send)
+            && report_one(&mut work, send, report)?
+        {
+            changes.push((report.send, report.state, report.detail.clone()));
         }
     }
     work.write(tx, subjects).await?;

@@ -29,6 +29,7 @@ impl InboundHandler {
 
     async fn take(&self, mails: Vec<Mail>) -> Result<Vec<plan::Taken>, Error> {
         let span = tracing::info_span!("attention.intake.batch", mails = mails.len());
+        crate::metrics::batch(mails.len());
         let (mails, subjects) = (Arc::new(mails), self.subjects.clone());
         let taken = self
             .db
@@ -82,7 +83,9 @@ fn failed(error: Error) -> Outcome {
     match error.class().broker_action() {
         BrokerAction::Wait | BrokerAction::Retry => Outcome::Retry(error),
         // A unique index that another transaction filled first: the next try sees its row.
-        BrokerAction::Ack => Outcome::Retry(Error::conflict("LOST_RACE", "another transaction was first").with_source(error)),
+        BrokerAction::Ack => {
+            Outcome::Retry(Error::conflict("LOST_RACE", "another transaction was first").with_source(error))
+        }
         BrokerAction::DeadLetter => Outcome::Dead(error),
     }
 }

@@ -6,7 +6,9 @@ use hilo_kit::error::Error;
 use hilo_kit::ids;
 use hilo_kit::telemetry;
 use hilo_proto::inbound::v1::inbound_envelope::Content;
-use hilo_proto::inbound::v1::{DmarcResult, EmailAddress, InboundEmail, InboundEnvelope, MailClass as ProtoClass};
+use hilo_proto::inbound::v1::{
+    DmarcResult, EmailAddress, InboundEmail, InboundEnvelope, MailClass as ProtoClass,
+};
 use prost::Message as _;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -61,21 +63,32 @@ pub(super) fn read(delivery: &Delivery) -> Result<Mail, Error> {
     let evidence = email.evidence.clone().unwrap_or_default();
     let received_at = envelope.received_at.as_ref().and_then(from_proto);
     let from = email.from.as_ref().map(|from| normal(&from.address)).unwrap_or_default();
-    let references = evidence.references.iter().take(MAX_REFERENCES).filter_map(|id| Key::internet(id)).collect();
-    let parent = if envelope.traceparent.is_empty() { delivery.traceparent() } else { Some(envelope.traceparent.as_str()) };
+    let references =
+        evidence.references.iter().take(MAX_REFERENCES).filter_map(|id| Key::internet(id)).collect();
+    let parent = if envelope.traceparent.is_empty() {
+        delivery.traceparent()
+    } else {
+        Some(envelope.traceparent.as_str())
+    };
     Ok(Mail {
         delivery: delivery.id(),
         ledger: ids::parse(&envelope.ledger_id, "ledger_id")?,
         account: envelope.account_key,
         conversation: ids::parse(&envelope.conversation_key, "conversation_key")?,
         number: envelope.sequence,
-        received_at: received_at.ok_or_else(|| Error::invalid("NO_INSTANT", "the envelope has no instant"))?,
+        received_at: received_at
+            .ok_or_else(|| Error::invalid("NO_INSTANT", "the envelope has no instant"))?,
         traceparent: trace(parent),
         from,
         class: class(email.mail_class()),
         dmarc: evidence.dmarc(),
         unauthenticated_accepted: evidence.unauthenticated_replies_accepted,
-        tokens: evidence.token_attention_ids.iter().filter_map(|id| Uuid::try_parse(id).ok()).map(AttentionId).collect(),
+        tokens: evidence
+            .token_attention_ids
+            .iter()
+            .filter_map(|id| Uuid::try_parse(id).ok())
+            .map(AttentionId)
+            .collect(),
         references,
         own: Key::internet(&email.message_id),
         email,

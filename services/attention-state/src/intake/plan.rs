@@ -25,8 +25,8 @@ use crate::attention::work::Work;
 use crate::contact;
 use crate::directory;
 
-pub(crate) use write::preview;
 use write::Written;
+pub(crate) use write::preview;
 
 /// What became of a mail.
 #[derive(Debug)]
@@ -56,7 +56,11 @@ struct Known {
 }
 
 /// Takes the mails in; one answer per mail, in order.
-pub(super) async fn take_in(tx: &mut PgConnection, subjects: &Subjects, mails: &[Mail]) -> Result<Vec<Taken>, Error> {
+pub(super) async fn take_in(
+    tx: &mut PgConnection,
+    subjects: &Subjects,
+    mails: &[Mail],
+) -> Result<Vec<Taken>, Error> {
     lookup::lock_keys(tx, mails).await?;
     let mut known = lookup::known(tx, mails).await?;
     let wanted = lookup::attentions_to_lock(&known);
@@ -96,7 +100,8 @@ pub(super) async fn take_in(tx: &mut PgConnection, subjects: &Subjects, mails: &
 /// True when another transaction holds a thread this mail may join or link.
 fn is_busy(mail: &Mail, known: &Known, work: &Work) -> bool {
     let claimed = candidates(mail, known);
-    let lineages = claimed.iter().filter_map(|id| known.threads.get(id)).filter_map(|t| known.lineages.get(&t.lineage));
+    let lineages =
+        claimed.iter().filter_map(|id| known.threads.get(id)).filter_map(|t| known.lineages.get(&t.lineage));
     let open = lineages.filter_map(|lineage| lineage.open);
     let children = mail.own.iter().filter_map(|own| known.awaiting.get(&own.bytes())).flatten().copied();
     claimed.iter().copied().chain(open).chain(children).any(|id| !work.holds(id))
@@ -123,16 +128,27 @@ fn decide(work: &mut Work, known: &mut Known, written: &mut Written, mail: &Mail
     let verdict = {
         let candidates: Vec<Candidate<'_>> = claimed
             .iter()
-            .filter_map(|id| work.head(*id).map(|head| Candidate { attention: *id, participants: &head.participants }))
+            .filter_map(|id| {
+                work.head(*id).map(|head| Candidate { attention: *id, participants: &head.participants })
+            })
             .collect();
         threading::verdict(&mail.claim(), &candidates)
     };
+    crate::metrics::mail(match verdict {
+        Verdict::Join { .. } => "joined",
+        Verdict::Unverified { .. } => "unverified",
+        Verdict::New { .. } => "new",
+    });
     let attention = match verdict {
-        Verdict::Join { attention, verified } => join(work, known, written, mail, &campaign, attention, verified)?,
+        Verdict::Join { attention, verified } => {
+            join(work, known, written, mail, &campaign, attention, verified)?
+        }
         Verdict::Unverified { claims } => {
             written.begin(work, known, mail, write::Beginning::unverified(&campaign, claims))?
         }
-        Verdict::New { verified } => written.begin(work, known, mail, write::Beginning::new(&campaign, verified))?,
+        Verdict::New { verified } => {
+            written.begin(work, known, mail, write::Beginning::new(&campaign, verified))?
+        }
     };
     if claimed.is_empty() && known_parent_missing(mail) {
         written.awaits(known, mail, attention);
@@ -155,7 +171,8 @@ fn join(
     attention: AttentionId,
     verified: bool,
 ) -> Result<AttentionId, Error> {
-    let lineage = known.threads.get(&attention).and_then(|thread| known.lineages.get(&thread.lineage)).copied();
+    let lineage =
+        known.threads.get(&attention).and_then(|thread| known.lineages.get(&thread.lineage)).copied();
     let lineage = lineage.unwrap_or(Lineage { open: None, newest: attention });
     match lineage.open {
         Some(open) => written.append(work, mail, campaign, open, verified).map(|()| open),
@@ -188,12 +205,18 @@ fn link_children(
 }
 
 /// Campaign by account.
-async fn campaigns(tx: &mut PgConnection, mails: &[Mail]) -> Result<HashMap<String, Option<CampaignKey>>, Error> {
+async fn campaigns(
+    tx: &mut PgConnection,
+    mails: &[Mail],
+) -> Result<HashMap<String, Option<CampaignKey>>, Error> {
     let mut found = HashMap::new();
     for mail in mails {
         if !found.contains_key(&mail.account) {
             let campaign = directory::campaign_for_account(tx, &mail.account).await?;
-            found.insert(mail.account.clone(), campaign.map(|campaign| CampaignKey::new(campaign.key.as_str())));
+            found.insert(
+                mail.account.clone(),
+                campaign.map(|campaign| CampaignKey::new(campaign.key.as_str())),
+            );
         }
     }
     Ok(found)

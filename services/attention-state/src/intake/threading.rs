@@ -30,25 +30,20 @@ pub(super) struct Candidate<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Into this attention, or its open successor.
-    Join {
-        attention: AttentionId,
-        verified: bool,
-    },
+    Join { attention: AttentionId, verified: bool },
     /// Into a new attention, linked to the one it claims and visibly unverified.
-    Unverified {
-        claims: AttentionId,
-    },
+    Unverified { claims: AttentionId },
     /// Into a new attention that claims nothing, or nothing that could be looked at.
-    New {
-        verified: bool,
-    },
+    New { verified: bool },
 }
 
 /// Decides.
 pub(super) fn verdict(claim: &Claim<'_>, candidates: &[Candidate<'_>]) -> Verdict {
     let authenticated = match claim.dmarc {
         DmarcResult::Pass | DmarcResult::NoPolicy => true,
-        DmarcResult::Fail | DmarcResult::TemporaryError | DmarcResult::Unspecified => claim.unauthenticated_accepted,
+        DmarcResult::Fail | DmarcResult::TemporaryError | DmarcResult::Unspecified => {
+            claim.unauthenticated_accepted
+        }
     };
     if authenticated {
         let member = candidates.iter().find(|candidate| belongs(claim, candidate));
@@ -71,7 +66,8 @@ pub(super) fn verdict(claim: &Claim<'_>, candidates: &[Candidate<'_>]) -> Verdic
 /// A participant's mail, or a machine's report on what we sent there: its author is never a participant, it makes nobody
 /// one, and it is shown by its class.
 fn belongs(claim: &Claim<'_>, candidate: &Candidate<'_>) -> bool {
-    is_report(claim.class) || (!claim.from.is_empty() && candidate.participants.iter().any(|p| p == claim.from))
+    is_report(claim.class)
+        || (!claim.from.is_empty() && candidate.participants.iter().any(|p| p == claim.from))
 }
 
 /// Written by a machine about our own mail.
@@ -90,12 +86,21 @@ mod tests {
     const A: AttentionId = AttentionId(uuid::Uuid::from_u128(1));
     const B: AttentionId = AttentionId(uuid::Uuid::from_u128(2));
 
-    fn decide(dmarc: DmarcResult, switch: bool, from: &str, class: MailClass, candidates: &[AttentionId]) -> Verdict {
+    fn decide(
+        dmarc: DmarcResult,
+        switch: bool,
+        from: &str,
+        class: MailClass,
+        candidates: &[AttentionId],
+    ) -> Verdict {
         let participants = ["eva@cliente.example".to_owned()];
         let of_b = ["otto@cliente.example".to_owned()];
         let candidates: Vec<Candidate<'_>> = candidates
             .iter()
-            .map(|id| Candidate { attention: *id, participants: if *id == A { &participants } else { &of_b } })
+            .map(|id| Candidate {
+                attention: *id,
+                participants: if *id == A { &participants } else { &of_b },
+            })
             .collect();
         verdict(&Claim { from, dmarc, unauthenticated_accepted: switch, class }, &candidates)
     }
@@ -132,7 +137,10 @@ mod tests {
             let from = if participant { "eva@cliente.example" } else { "mallory@otro.example" };
             let candidates: &[AttentionId] = if claims { &[A] } else { &[] };
             let found = decide(dmarc, switch, from, MailClass::Human, candidates);
-            assert_eq!(found, expected, "{dmarc:?} switch={switch} participant={participant} claims={claims}");
+            assert_eq!(
+                found, expected,
+                "{dmarc:?} switch={switch} participant={participant} claims={claims}"
+            );
         }
     }
 
@@ -152,7 +160,13 @@ mod tests {
         let daemon = "mailer-daemon@otro.example";
         let found = decide(NoPolicy, false, daemon, MailClass::DeliveryReport, &[A]);
         assert_eq!(found, Verdict::Join { attention: A, verified: false });
-        assert_eq!(decide(Fail, false, daemon, MailClass::DeliveryReport, &[A]), Verdict::Unverified { claims: A });
-        assert_eq!(decide(NoPolicy, false, daemon, MailClass::DeliveryReport, &[]), Verdict::New { verified: true });
+        assert_eq!(
+            decide(Fail, false, daemon, MailClass::DeliveryReport, &[A]),
+            Verdict::Unverified { claims: A }
+        );
+        assert_eq!(
+            decide(NoPolicy, false, daemon, MailClass::DeliveryReport, &[]),
+            Verdict::New { verified: true }
+        );
     }
 }

@@ -12,7 +12,9 @@ async fn until_taken(house: Arc<House>, mail: Mail) {
     for _ in 0..200 {
         match house.try_take(std::slice::from_ref(&mail)).await.remove(0) {
             Outcome::Ack => return,
-            Outcome::Busy | Outcome::Retry(_) => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+            Outcome::Busy | Outcome::Retry(_) => {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await
+            }
             Outcome::Dead(error) => panic!("{error:?}"),
         }
     }
@@ -28,7 +30,8 @@ async fn two_agents_who_open_at_once_one_wins_each_time() {
         let interaction = house.attentions().await.last().unwrap().last_interaction;
         let tries = [ana.clone(), luis.clone()].map(|access| {
             let house = house.clone();
-            let request = OpenInteractionRequest { interaction_id: interaction.to_string(), request_id: fresh() };
+            let request =
+                OpenInteractionRequest { interaction_id: interaction.to_string(), request_id: fresh() };
             tokio::spawn(async move { house.actions.open(access, request).await })
         });
         let (mut won, mut lost) = (0, 0);
@@ -76,7 +79,12 @@ async fn answers_to_closed_attentions_at_once_share_one_successor() {
         house.end_item(second.last_interaction, true).await;
         let tasks: Vec<_> = [&m1, &m2, &m1, &m2]
             .iter()
-            .map(|id| tokio::spawn(until_taken(house.clone(), Mail::from("eva@cliente.example").answers(&[id.as_str()]))))
+            .map(|id| {
+                tokio::spawn(until_taken(
+                    house.clone(),
+                    Mail::from("eva@cliente.example").answers(&[id.as_str()]),
+                ))
+            })
             .collect();
         for task in tasks {
             task.await.unwrap();

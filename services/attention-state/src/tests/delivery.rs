@@ -45,10 +45,12 @@ async fn with_send() -> (House, String, Uuid, Uuid) {
 }
 
 async fn state(house: &House) -> (String, String) {
-    sqlx::query_as("SELECT delivery_state, delivery_detail FROM attention.message WHERE direction = 'outbound'")
-        .fetch_one(house.db.pool())
-        .await
-        .unwrap()
+    sqlx::query_as(
+        "SELECT delivery_state, delivery_detail FROM attention.message WHERE direction = 'outbound'",
+    )
+    .fetch_one(house.db.pool())
+    .await
+    .unwrap()
 }
 
 #[tokio::test]
@@ -71,7 +73,8 @@ async fn states_only_rise_whatever_the_order() {
             }
         }
         assert_eq!(state(&house).await.0, expected, "{reports:?}");
-        let changed = house.events(attention).await.iter().filter(|name| *name == "message_status_changed").count();
+        let changed =
+            house.events(attention).await.iter().filter(|name| *name == "message_status_changed").count();
         assert_eq!(changed, changes, "{reports:?}");
     }
 }
@@ -93,9 +96,13 @@ async fn an_unknown_send_is_dead_and_a_locked_one_waits() {
     let (house, send, ..) = with_send().await;
     let mut tx = house.db.pool().begin().await.unwrap();
     sqlx::query("SELECT 1 FROM attention.attention FOR UPDATE").execute(&mut *tx).await.unwrap();
-    let batch = [report(&send, SendState::Sent), report(&fresh(), SendState::Sent), report("junk", SendState::Sent)];
+    let batch =
+        [report(&send, SendState::Sent), report(&fresh(), SendState::Sent), report("junk", SendState::Sent)];
     let outcomes = house.delivery.handle(&batch).await;
-    assert!(matches!(outcomes.as_slice(), [Outcome::Busy, Outcome::Dead(_), Outcome::Dead(_)]), "{outcomes:?}");
+    assert!(
+        matches!(outcomes.as_slice(), [Outcome::Busy, Outcome::Dead(_), Outcome::Dead(_)]),
+        "{outcomes:?}"
+    );
     tx.rollback().await.unwrap();
     let outcomes = house.delivery.handle(&batch[..1]).await;
     assert!(matches!(outcomes.as_slice(), [Outcome::Ack]), "{outcomes:?}");

@@ -1,8 +1,9 @@
 //! The desk: opening answers with everything, lists and counters, drafts and forms, ending, ended threads, rights.
 
 use hilo_proto::attention::v1::{
-    DeclineOfferRequest, EndInteractionRequest, GetAttentionRequest, ListEventsRequest, ListInteractionsRequest,
-    ListMessagesRequest, OpenInteractionRequest, ReleaseInteractionRequest, SaveDraftRequest, SaveFormRequest,
+    DeclineOfferRequest, EndInteractionRequest, GetAttentionRequest, ListEventsRequest,
+    ListInteractionsRequest, ListMessagesRequest, OpenInteractionRequest, ReleaseInteractionRequest,
+    SaveDraftRequest, SaveFormRequest,
 };
 use hilo_proto::event::v1::{AttentionState, EventType, InteractionState};
 use std::collections::HashMap;
@@ -24,10 +25,11 @@ async fn ring(house: &House, interaction: Uuid, agent: Option<&'static str>) -> 
         .db
         .transaction(move |tx| {
             Box::pin(async move {
-                let version: i64 = sqlx::query_scalar("SELECT version FROM attention.interaction WHERE interaction_id = $1")
-                    .bind(interaction)
-                    .fetch_one(&mut *tx)
-                    .await?;
+                let version: i64 =
+                    sqlx::query_scalar("SELECT version FROM attention.interaction WHERE interaction_id = $1")
+                        .bind(interaction)
+                        .fetch_one(&mut *tx)
+                        .await?;
                 let subjects = Subjects::new("hilo")?;
                 let agent = agent.map(UserKey::new);
                 let command = Command::MakeOffer { version, offer, agent, deadline_at: None };
@@ -47,9 +49,16 @@ async fn load(house: &House, agent: &str) -> i32 {
         .unwrap()
 }
 
-async fn listed(house: &House, user: &str, search: &str) -> hilo_proto::attention::v1::ListInteractionsResponse {
-    let request =
-        ListInteractionsRequest { channel: "email".into(), search: search.into(), ..ListInteractionsRequest::default() };
+async fn listed(
+    house: &House,
+    user: &str,
+    search: &str,
+) -> hilo_proto::attention::v1::ListInteractionsResponse {
+    let request = ListInteractionsRequest {
+        channel: "email".into(),
+        search: search.into(),
+        ..ListInteractionsRequest::default()
+    };
     list::page(&house.db, house.access(user).await, request).await.unwrap()
 }
 
@@ -96,8 +105,15 @@ async fn declining_lets_the_offer_pass_and_releasing_queues_again() {
     house.open_item("ana", interaction).await;
     let release = ReleaseInteractionRequest { interaction_id: interaction.to_string(), request_id: fresh() };
     let released = house.actions.release(ana.clone(), release.clone()).await.unwrap().interaction.unwrap();
-    assert_eq!((released.state(), released.passed_by.as_slice()), (InteractionState::Queued, &["ana".to_owned()][..]));
-    assert_eq!(house.actions.release(ana, release).await.unwrap().interaction.unwrap(), released, "same request, same answer");
+    assert_eq!(
+        (released.state(), released.passed_by.as_slice()),
+        (InteractionState::Queued, &["ana".to_owned()][..])
+    );
+    assert_eq!(
+        house.actions.release(ana, release).await.unwrap().interaction.unwrap(),
+        released,
+        "same request, same answer"
+    );
     assert_eq!(load(&house, "ana").await, 0);
 }
 
@@ -112,16 +128,20 @@ async fn the_list_shows_queued_then_open_newest_first_with_counters_and_search_o
     ring(&house, all[1].last_interaction, Some("luis")).await;
     ring(&house, all[2].last_interaction, None).await;
     let page = listed(&house, "ana", "").await;
-    let shown: Vec<(&str, bool)> = page.items.iter().map(|item| (item.subject.as_str(), item.ringing)).collect();
+    let shown: Vec<(&str, bool)> =
+        page.items.iter().map(|item| (item.subject.as_str(), item.ringing)).collect();
     assert_eq!(shown, [("Entrega", true), ("Factura", false), ("100% roto", false)]);
     let counters = page.counters.unwrap();
     assert_eq!((counters.open, counters.queued), (1, 2));
     assert!(page.items[1].offer_id.is_empty(), "another's offer is nobody's business");
-    for (search, found) in [("roto", 1), ("100%", 1), ("00%", 1), ("100_", 0), ("EVA@", 1), ("fact", 0), ("quispe", 1)] {
+    for (search, found) in
+        [("roto", 1), ("100%", 1), ("00%", 1), ("100_", 0), ("EVA@", 1), ("fact", 0), ("quispe", 1)]
+    {
         assert_eq!(listed(&house, "ana", search).await.items.len(), found, "{search}");
     }
     assert!(listed(&house, "rosa", "").await.items.is_empty(), "another campaign");
-    let request = ListInteractionsRequest { channel: "email".into(), search: "ab".into(), ..Default::default() };
+    let request =
+        ListInteractionsRequest { channel: "email".into(), search: "ab".into(), ..Default::default() };
     let error = list::page(&house.db, house.access("ana").await, request).await.unwrap_err();
     assert_eq!(error.reason(), "QUERY_TOO_SHORT");
     let request = ListInteractionsRequest { channel: "fax".into(), ..Default::default() };
@@ -196,13 +216,24 @@ async fn drafts_and_forms_are_saved_against_a_base_version_and_required_fields_b
     let opened = house.open_item("ana", seen.last_interaction).await;
     assert_eq!(opened.form.unwrap().key, "consulta");
     let (id, ana) = (seen.last_interaction.to_string(), house.access("ana").await);
-    let draft = |base, text: &str| SaveDraftRequest { interaction_id: id.clone(), base_version: base, text: text.into() };
-    for (base, text, expected) in [(0, "a", Ok(1)), (0, "b", Err("STALE_DRAFT")), (1, "c", Ok(2)), (1, "d", Err("STALE_DRAFT"))] {
+    let draft = |base, text: &str| SaveDraftRequest {
+        interaction_id: id.clone(),
+        base_version: base,
+        text: text.into(),
+    };
+    for (base, text, expected) in
+        [(0, "a", Ok(1)), (0, "b", Err("STALE_DRAFT")), (1, "c", Ok(2)), (1, "d", Err("STALE_DRAFT"))]
+    {
         let saved = save_draft(&house.db, ana.clone(), draft(base, text)).await;
-        let saved = saved.map(|answer| answer.draft.unwrap().version).map_err(|error| error.reason().to_owned());
+        let saved =
+            saved.map(|answer| answer.draft.unwrap().version).map_err(|error| error.reason().to_owned());
         assert_eq!(saved, expected.map_err(str::to_owned), "{text}");
     }
-    let end = |close| EndInteractionRequest { interaction_id: id.clone(), close_attention: close, request_id: fresh() };
+    let end = |close| EndInteractionRequest {
+        interaction_id: id.clone(),
+        close_attention: close,
+        request_id: fresh(),
+    };
     let error = house.actions.end(ana.clone(), end(false)).await.unwrap_err();
     assert_eq!(error.reason(), "FORM_INCOMPLETE");
     let fields: Vec<&str> = error.violations().iter().map(|one| one.field.as_str()).collect();
@@ -211,7 +242,10 @@ async fn drafts_and_forms_are_saved_against_a_base_version_and_required_fields_b
     let form = |base, values: &[(&str, &str)]| SaveFormRequest {
         interaction_id: id.clone(),
         base_version: base,
-        values: values.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<HashMap<_, _>>(),
+        values: values
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect::<HashMap<_, _>>(),
     };
     let full = [("motivo", "Reclamo"), ("resumen", "No llegó")];
     for (base, values, expected) in [
@@ -222,7 +256,8 @@ async fn drafts_and_forms_are_saved_against_a_base_version_and_required_fields_b
         (1, &full[..], Ok(2)),
     ] {
         let saved = save_form(&house.db, &subjects, ana.clone(), form(base, values)).await;
-        let saved = saved.map(|answer| answer.form_state.unwrap().version).map_err(|error| error.reason().to_owned());
+        let saved =
+            saved.map(|answer| answer.form_state.unwrap().version).map_err(|error| error.reason().to_owned());
         assert_eq!(saved, expected.map_err(str::to_owned), "{values:?}");
     }
     let opened = house.open_item("ana", seen.last_interaction).await;
@@ -237,7 +272,10 @@ async fn drafts_and_forms_are_saved_against_a_base_version_and_required_fields_b
     let summary = thread.summary.unwrap();
     assert!(summary.attention_closed);
     let filled = thread.form.unwrap();
-    assert_eq!((filled.values["motivo"].as_str(), filled.labels["motivo"].as_str()), ("Reclamo", "Motivo de contacto"));
+    assert_eq!(
+        (filled.values["motivo"].as_str(), filled.labels["motivo"].as_str()),
+        ("Reclamo", "Motivo de contacto")
+    );
 }
 
 async fn thread(house: &House, id: Uuid) -> Option<hilo_proto::history::v1::Thread> {
@@ -255,10 +293,18 @@ async fn history_finds_ended_threads_until_it_confirmed_their_version() {
     for seen in &all {
         house.end_item(seen.last_interaction, false).await;
     }
-    let unconfirmed =
-        async |after| house.db.read(move |conn| Box::pin(async move { ended::unconfirmed(conn, after, 2).await })).await.unwrap();
+    let unconfirmed = async |after| {
+        house
+            .db
+            .read(move |conn| Box::pin(async move { ended::unconfirmed(conn, after, 2).await }))
+            .await
+            .unwrap()
+    };
     let page = unconfirmed(None).await;
-    assert_eq!(page.iter().map(|one| one.interaction).collect::<Vec<_>>(), [all[0].last_interaction, all[1].last_interaction]);
+    assert_eq!(
+        page.iter().map(|one| one.interaction).collect::<Vec<_>>(),
+        [all[0].last_interaction, all[1].last_interaction]
+    );
     let next = unconfirmed(Some((page[1].ended_at, page[1].interaction))).await;
     assert_eq!(next.len(), 1);
     let confirm = async |stored: Vec<(Uuid, i64)>| {
@@ -306,7 +352,8 @@ async fn foreign_ids_answer_as_if_they_did_not_exist_in_every_operation() {
         let mut answers = Vec::new();
         let open = OpenInteractionRequest { interaction_id: i(), request_id: fresh() };
         answers.push(("open", house.actions.open(rosa().await, open).await.map(drop)));
-        let decline = DeclineOfferRequest { interaction_id: i(), offer_id: offer.to_string(), request_id: fresh() };
+        let decline =
+            DeclineOfferRequest { interaction_id: i(), offer_id: offer.to_string(), request_id: fresh() };
         answers.push(("decline", house.actions.decline(rosa().await, decline).await.map(drop)));
         let send = hilo_proto::attention::v1::SendMessageRequest {
             interaction_id: i(),

@@ -25,7 +25,10 @@ async fn a_first_mail_makes_contact_attention_interaction_message_and_events() {
         ["attention_opened", "interaction_queued", "message_received"]
     );
     assert_eq!(house.count("SELECT count(*) FROM contact.contact WHERE name = 'Eva Quispe'").await, 1);
-    assert_eq!(house.count("SELECT count(*) FROM contact.identity WHERE value = 'eva@cliente.example'").await, 1);
+    assert_eq!(
+        house.count("SELECT count(*) FROM contact.identity WHERE value = 'eva@cliente.example'").await,
+        1
+    );
     let kinds: Vec<String> = sqlx::query_scalar("SELECT kind FROM attention.message_key ORDER BY kind")
         .fetch_all(house.db.pool())
         .await
@@ -53,12 +56,18 @@ async fn events_are_cloudevents_without_bodies_or_addresses_and_continue_the_mai
     let interaction = queued.interaction.unwrap();
     assert_eq!(interaction.state(), InteractionState::Queued);
     assert_eq!((interaction.version, interaction.message_count, interaction.ordinal), (1, 1, 1));
-    let headers: String =
-        sqlx::query_scalar("SELECT headers::text FROM kit.outbox_log WHERE stream = 'events' ORDER BY sequence LIMIT 1")
-            .fetch_one(house.db.pool())
-            .await
-            .unwrap();
-    for wanted in ["ce-specversion", "hilo.attention.v1.attention_opened", "00000000000000000001", "0af7651916cd43dd8448eb211c80319c"] {
+    let headers: String = sqlx::query_scalar(
+        "SELECT headers::text FROM kit.outbox_log WHERE stream = 'events' ORDER BY sequence LIMIT 1",
+    )
+    .fetch_one(house.db.pool())
+    .await
+    .unwrap();
+    for wanted in [
+        "ce-specversion",
+        "hilo.attention.v1.attention_opened",
+        "00000000000000000001",
+        "0af7651916cd43dd8448eb211c80319c",
+    ] {
         assert!(headers.contains(wanted), "{wanted} missing in {headers}");
     }
 }
@@ -80,8 +89,8 @@ async fn a_batch_sees_its_own_mails() {
 async fn a_repeat_changes_nothing_under_the_same_delivery_and_under_another() {
     let house = House::open().await;
     let mail = Mail::from("eva@cliente.example");
-    house.take(&[mail.clone()]).await;
-    house.take(&[mail.clone()]).await;
+    house.take(std::slice::from_ref(&mail)).await;
+    house.take(std::slice::from_ref(&mail)).await;
     // The row was handed over anew: another delivery id, the same mail of the ledger.
     house.take(&[Mail { delivery_id: Uuid::now_v7(), ..mail.clone() }]).await;
     let twice = Mail { delivery_id: Uuid::now_v7(), ..mail };
@@ -105,7 +114,10 @@ async fn what_cannot_be_read_is_dead_and_holds_up_nobody() {
     let empty = Delivery::new("hilo.inbound.email.soporte-mail", vec![], &b""[..]);
     let good = Mail::from("eva@cliente.example").delivery();
     let outcomes = house.inbound.handle(&[poison, good, empty]).await;
-    assert!(matches!(outcomes.as_slice(), [Outcome::Dead(_), Outcome::Ack, Outcome::Dead(_)]), "{outcomes:?}");
+    assert!(
+        matches!(outcomes.as_slice(), [Outcome::Dead(_), Outcome::Ack, Outcome::Dead(_)]),
+        "{outcomes:?}"
+    );
     assert_eq!(house.attentions().await.len(), 1);
 }
 

@@ -1,11 +1,15 @@
 //! Tests of intake, desk and sending on a real database: fixtures shared by the files beside this one.
 
 mod concurrency;
+mod conforming;
+mod contacts;
 mod delivery;
 mod desk;
+mod events;
 mod guards;
 mod intake;
 mod sending;
+mod service;
 mod threading;
 
 use hilo_kit::consumer::{BatchHandler, Delivery, Outcome};
@@ -69,7 +73,11 @@ impl House {
 
     pub(crate) async fn access(&self, user: &str) -> Access {
         let user = user.to_owned();
-        self.db.read(move |conn| Box::pin(async move { directory::access(conn, &user).await })).await.unwrap().unwrap()
+        self.db
+            .read(move |conn| Box::pin(async move { directory::access(conn, &user).await }))
+            .await
+            .unwrap()
+            .unwrap()
     }
 
     pub(crate) async fn open_item(&self, user: &str, interaction: Uuid) -> OpenInteractionResponse {
@@ -91,7 +99,7 @@ impl House {
     /// All attentions by number.
     pub(crate) async fn attentions(&self) -> Vec<Seen> {
         sqlx::query_as(
-            "SELECT attention_id, state, linked_attention_id, lineage_id, participants, sequence, subject, campaign_key,
+            "SELECT attention_id, state, linked_attention_id, lineage_id, participants, campaign_key,
                (SELECT count(*) FROM attention.message m WHERE m.attention_id = a.attention_id) AS messages,
                (SELECT array_agg(state ORDER BY ordinal) FROM attention.interaction i
                 WHERE i.attention_id = a.attention_id) AS interactions,
@@ -134,8 +142,6 @@ pub(crate) struct Seen {
     pub linked_attention_id: Option<Uuid>,
     pub lineage_id: Uuid,
     pub participants: Vec<String>,
-    pub sequence: i64,
-    pub subject: String,
     pub campaign_key: String,
     pub messages: i64,
     pub interactions: Vec<String>,
@@ -161,7 +167,8 @@ pub(crate) struct Mail {
 impl Mail {
     /// Of a customer whose domain publishes no policy.
     pub(crate) fn from(address: &str) -> Self {
-        let evidence = ThreadingEvidence { dmarc: DmarcResult::NoPolicy.into(), ..ThreadingEvidence::default() };
+        let evidence =
+            ThreadingEvidence { dmarc: DmarcResult::NoPolicy.into(), ..ThreadingEvidence::default() };
         Self {
             delivery_id: Uuid::now_v7(),
             ledger: Uuid::now_v7(),

@@ -20,11 +20,12 @@ fn request(interaction: Uuid, text: &str) -> SendMessageRequest {
 }
 
 async fn sent(house: &House) -> Vec<(OutboundEnvelope, OutboundEmail)> {
-    let payloads: Vec<Vec<u8>> =
-        sqlx::query_scalar("SELECT payload FROM kit.outbox_log WHERE stream = 'outbound' ORDER BY key, sequence")
-            .fetch_all(house.db.pool())
-            .await
-            .unwrap();
+    let payloads: Vec<Vec<u8>> = sqlx::query_scalar(
+        "SELECT payload FROM kit.outbox_log WHERE stream = 'outbound' ORDER BY key, sequence",
+    )
+    .fetch_all(house.db.pool())
+    .await
+    .unwrap();
     payloads
         .iter()
         .map(|payload| {
@@ -45,13 +46,20 @@ async fn a_reply_carries_token_and_references_and_its_answer_joins() {
     house.take(&[Mail::from("eva@cliente.example").id("m2@x").answers(&["m1@x"])]).await;
     let attention = house.attentions().await[0].clone();
     house.open_item("ana", attention.last_interaction).await;
-    let answer = house.actions.send(house.access("ana").await, request(attention.last_interaction, "Hola Eva")).await.unwrap();
+    let answer = house
+        .actions
+        .send(house.access("ana").await, request(attention.last_interaction, "Hola Eva"))
+        .await
+        .unwrap();
     let message = answer.message.unwrap();
     assert_eq!((message.delivery_state.as_str(), message.agent_key.as_str()), ("queued", "ana"));
     let sent = sent(&house).await;
     let [(envelope, email)] = sent.as_slice() else { panic!("{sent:?}") };
     assert_eq!(envelope.send_id, message.message_id);
-    assert_eq!((envelope.conversation_key.as_str(), envelope.sequence), (attention.attention_id.to_string().as_str(), 1));
+    assert_eq!(
+        (envelope.conversation_key.as_str(), envelope.sequence),
+        (attention.attention_id.to_string().as_str(), 1)
+    );
     assert!(envelope.traceparent.contains("0af7651916cd43dd8448eb211c80319c"), "{}", envelope.traceparent);
     assert_eq!(addresses(&email.to), ["eva@cliente.example"]);
     assert_eq!((email.in_reply_to.as_str(), email.subject.as_str()), ("m2@x", "Re: No llegó mi pedido"));
@@ -90,7 +98,13 @@ async fn only_the_agent_who_opened_it_sends() {
     house.take(&[Mail::from("eva@cliente.example")]).await;
     let interaction = house.attentions().await[0].last_interaction;
     let refused = async |user: &str| {
-        house.actions.send(house.access(user).await, request(interaction, "x")).await.unwrap_err().reason().to_owned()
+        house
+            .actions
+            .send(house.access(user).await, request(interaction, "x"))
+            .await
+            .unwrap_err()
+            .reason()
+            .to_owned()
     };
     assert_eq!(refused("ana").await, "NOT_OPEN");
     house.open_item("luis", interaction).await;
@@ -112,7 +126,10 @@ async fn malformed_messages_name_their_fields() {
     assert_eq!(fields, ["text", "cc[0].address"]);
     let mut bad = request(interaction, "x");
     bad.request_id = "7".into();
-    assert_eq!(house.actions.send(house.access("ana").await, bad).await.unwrap_err().violations()[0].field, "request_id");
+    assert_eq!(
+        house.actions.send(house.access("ana").await, bad).await.unwrap_err().violations()[0].field,
+        "request_id"
+    );
 }
 
 #[tokio::test]
@@ -120,7 +137,8 @@ async fn everybody_an_agent_writes_to_may_answer_and_reply_to_counts_only_authen
     let house = House::open().await;
     let redirect = |dmarc| {
         Mail::from("eva@cliente.example").dmarc(dmarc).with(|email| {
-            email.reply_to = vec![EmailAddress { address: "otra@cliente.example".into(), name: String::new() }];
+            email.reply_to =
+                vec![EmailAddress { address: "otra@cliente.example".into(), name: String::new() }];
             email.cc = vec![EmailAddress { address: "jefa@cliente.example".into(), name: String::new() }];
         })
     };
@@ -131,7 +149,8 @@ async fn everybody_an_agent_writes_to_may_answer_and_reply_to_counts_only_authen
         let request = SendMessageRequest { reply_all: true, ..request(seen.last_interaction, "Hola") };
         house.actions.send(house.access("ana").await, request).await.unwrap();
     }
-    let mut to: Vec<String> = sent(&house).await.iter().map(|(_, email)| addresses(&email.to).join(" ")).collect();
+    let mut to: Vec<String> =
+        sent(&house).await.iter().map(|(_, email)| addresses(&email.to).join(" ")).collect();
     to.sort();
     assert_eq!(to, ["eva@cliente.example", "otra@cliente.example"]);
     for seen in house.attentions().await {

@@ -35,7 +35,8 @@ async fn the_joining_rule_on_the_way_through_the_database() {
     for by_token in [false, true] {
         for (what, from, dmarc, switch, then) in &rows {
             let (house, first) = begun().await;
-            let answer = Mail::from(from).dmarc(*dmarc).evidence(|e| e.unauthenticated_replies_accepted = *switch);
+            let answer =
+                Mail::from(from).dmarc(*dmarc).evidence(|e| e.unauthenticated_replies_accepted = *switch);
             let answer = if by_token { answer.token(first) } else { answer.answers(&["m1@x"]) };
             house.take(&[answer]).await;
             let attentions = house.attentions().await;
@@ -48,7 +49,10 @@ async fn the_joining_rule_on_the_way_through_the_database() {
                 Then::Unverified => {
                     assert_eq!(attentions.len(), 2, "{what}");
                     assert_eq!(attentions[1].linked_attention_id, Some(first), "{what}");
-                    assert_ne!(attentions[1].lineage_id, first, "{what}: an unverified one starts its own lineage");
+                    assert_ne!(
+                        attentions[1].lineage_id, first,
+                        "{what}: an unverified one starts its own lineage"
+                    );
                     assert!(!attentions[1].sender_verified, "{what}");
                 }
                 Then::Unlinked => {
@@ -121,9 +125,16 @@ async fn a_parent_that_comes_late_links_the_attentions_in_any_order_of_batches()
         }
         let attentions = house.attentions().await;
         assert_eq!(attentions.len(), 2);
-        assert_eq!(attentions[0].linked_attention_id, Some(attentions[1].attention_id), "together: {together}");
+        assert_eq!(
+            attentions[0].linked_attention_id,
+            Some(attentions[1].attention_id),
+            "together: {together}"
+        );
         assert!(house.events(attentions[0].attention_id).await.contains(&"attention_linked".to_owned()));
-        assert_eq!(house.count("SELECT count(*) FROM attention.awaited_parent WHERE attention_id IS NULL").await, 0);
+        assert_eq!(
+            house.count("SELECT count(*) FROM attention.awaited_parent WHERE attention_id IS NULL").await,
+            0
+        );
     }
 }
 
@@ -156,10 +167,9 @@ async fn spoofed_answers_with_the_attacker_in_cc_gain_nothing() {
     let (house, first) = begun().await;
     let spoofed: Vec<Mail> = (0..100)
         .map(|_| {
-            Mail::from("eva@cliente.example")
-                .dmarc(DmarcResult::Fail)
-                .answers(&["m1@x"])
-                .with(|email| email.cc = vec![EmailAddress { address: "mallory@otro.example".into(), name: String::new() }])
+            Mail::from("eva@cliente.example").dmarc(DmarcResult::Fail).answers(&["m1@x"]).with(|email| {
+                email.cc = vec![EmailAddress { address: "mallory@otro.example".into(), name: String::new() }]
+            })
         })
         .collect();
     for batch in spoofed.chunks(50) {

@@ -7,13 +7,13 @@ use hilo_kit::error::Error;
 use hilo_kit::nats::Subjects;
 use hilo_proto::attention::v1::attention_service_server::AttentionService;
 use hilo_proto::attention::v1::{
-    DeclineOfferRequest, DeclineOfferResponse, EndInteractionRequest, EndInteractionResponse, GetAttentionRequest,
-    GetAttentionResponse, ListEventsRequest, ListEventsResponse, ListInteractionsRequest, ListInteractionsResponse,
-    ListMessagesRequest, ListMessagesResponse, OpenInteractionRequest, OpenInteractionResponse,
-    ReleaseInteractionRequest, ReleaseInteractionResponse, ReopenInteractionRequest, ReopenInteractionResponse,
-    SaveDraftRequest, SaveDraftResponse, SaveFormRequest, SaveFormResponse, SendMessageRequest, SendMessageResponse,
-    StartAttentionRequest, StartAttentionResponse, TransferInteractionRequest, TransferInteractionResponse,
-    WatchDeskRequest,
+    DeclineOfferRequest, DeclineOfferResponse, EndInteractionRequest, EndInteractionResponse,
+    GetAttentionRequest, GetAttentionResponse, ListEventsRequest, ListEventsResponse,
+    ListInteractionsRequest, ListInteractionsResponse, ListMessagesRequest, ListMessagesResponse,
+    OpenInteractionRequest, OpenInteractionResponse, ReleaseInteractionRequest, ReleaseInteractionResponse,
+    ReopenInteractionRequest, ReopenInteractionResponse, SaveDraftRequest, SaveDraftResponse,
+    SaveFormRequest, SaveFormResponse, SendMessageRequest, SendMessageResponse, StartAttentionRequest,
+    StartAttentionResponse, TransferInteractionRequest, TransferInteractionResponse, WatchDeskRequest,
 };
 use tonic::{Request, Response, Status};
 
@@ -84,7 +84,10 @@ impl AttentionService for AttentionRpc {
         Ok(Response::new(read::messages(&self.watching.db, access, request.into_inner()).await?))
     }
 
-    async fn list_events(&self, request: Request<ListEventsRequest>) -> Result<Response<ListEventsResponse>, Status> {
+    async fn list_events(
+        &self,
+        request: Request<ListEventsRequest>,
+    ) -> Result<Response<ListEventsResponse>, Status> {
         // Services heal their gaps by it too, without a user's rights.
         let access = match principal(&request) {
             Some(Principal::Service { .. }) => None,
@@ -117,12 +120,18 @@ impl AttentionService for AttentionRpc {
         Ok(Response::new(self.actions.send(access, request.into_inner()).await?))
     }
 
-    async fn save_draft(&self, request: Request<SaveDraftRequest>) -> Result<Response<SaveDraftResponse>, Status> {
+    async fn save_draft(
+        &self,
+        request: Request<SaveDraftRequest>,
+    ) -> Result<Response<SaveDraftResponse>, Status> {
         let access = self.caller(&request).await?;
         Ok(Response::new(desk::save_draft(&self.watching.db, access, request.into_inner()).await?))
     }
 
-    async fn save_form(&self, request: Request<SaveFormRequest>) -> Result<Response<SaveFormResponse>, Status> {
+    async fn save_form(
+        &self,
+        request: Request<SaveFormRequest>,
+    ) -> Result<Response<SaveFormResponse>, Status> {
         let access = self.caller(&request).await?;
         let saved = desk::save_form(&self.watching.db, &self.subjects, access, request.into_inner()).await?;
         Ok(Response::new(saved))

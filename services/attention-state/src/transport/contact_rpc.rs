@@ -54,10 +54,13 @@ fn check(contact: &Contact) -> Result<Uuid, Error> {
         }
     }
     let fits = |(key, value): (&String, &String)| {
-        (1..=MAX_TEXT).contains(&key.chars().count()) && value.chars().count() <= MAX_EXTRA_VALUE && !value.contains('\0')
+        (1..=MAX_TEXT).contains(&key.chars().count())
+            && value.chars().count() <= MAX_EXTRA_VALUE
+            && !value.contains('\0')
     };
     if contact.extra.len() > MAX_EXTRA || !contact.extra.iter().all(fits) {
-        bad = bad.field("contact.extra", format!("at most {MAX_EXTRA} fields of {MAX_EXTRA_VALUE} characters"));
+        bad =
+            bad.field("contact.extra", format!("at most {MAX_EXTRA} fields of {MAX_EXTRA_VALUE} characters"));
     }
     if contact.version < 1 {
         bad = bad.field("contact.version", "must be the version it was read at");
@@ -67,10 +70,14 @@ fn check(contact: &Contact) -> Result<Uuid, Error> {
 
 #[tonic::async_trait]
 impl ContactService for ContactRpc {
-    async fn get_contact(&self, request: Request<GetContactRequest>) -> Result<Response<GetContactResponse>, Status> {
+    async fn get_contact(
+        &self,
+        request: Request<GetContactRequest>,
+    ) -> Result<Response<GetContactResponse>, Status> {
         let access = caller::user(&self.db, &request).await?;
         let id = ids::parse(&request.into_inner().contact_id, "contact_id")?;
-        let found = self.db.snapshot(move |tx| Box::pin(async move { visible(tx, &access, id).await })).await?;
+        let found =
+            self.db.snapshot(move |tx| Box::pin(async move { visible(tx, &access, id).await })).await?;
         Ok(Response::new(GetContactResponse { contact: Some(found) }))
     }
 

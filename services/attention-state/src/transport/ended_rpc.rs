@@ -59,13 +59,18 @@ impl EndedThreadService for EndedThreadRpc {
         let size = if request.page_size <= 0 { DEFAULT_PAGE } else { request.page_size.min(MAX_PAGE) };
         let after = decode(&request.page_token)?;
         let limit = i64::from(size);
-        let found =
-            self.db.read(move |conn| Box::pin(async move { ended::unconfirmed(conn, after, limit).await })).await?;
+        let found = self
+            .db
+            .read(move |conn| Box::pin(async move { ended::unconfirmed(conn, after, limit).await }))
+            .await?;
         let full = usize::try_from(size).is_ok_and(|size| found.len() == size);
         let next_page_token = found.last().filter(|_| full).map(encode).unwrap_or_default();
         let version =
             |one: &Ended| EndedVersion { interaction_id: one.interaction.to_string(), version: one.version };
-        Ok(Response::new(ListEndedUnconfirmedResponse { ended: found.iter().map(version).collect(), next_page_token }))
+        Ok(Response::new(ListEndedUnconfirmedResponse {
+            ended: found.iter().map(version).collect(),
+            next_page_token,
+        }))
     }
 
     async fn get_ended_thread(
@@ -75,7 +80,8 @@ impl EndedThreadService for EndedThreadRpc {
         require_service(&request)?;
         let id = ids::parse(&request.into_inner().interaction_id, "interaction_id")?;
         let thread = self.db.snapshot(move |tx| Box::pin(async move { ended::whole(tx, id).await })).await?;
-        let thread = thread.ok_or_else(|| Error::missing("THREAD_NOT_FOUND", "there is no such ended interaction"))?;
+        let thread =
+            thread.ok_or_else(|| Error::missing("THREAD_NOT_FOUND", "there is no such ended interaction"))?;
         Ok(Response::new(GetEndedThreadResponse { thread: Some(thread) }))
     }
 

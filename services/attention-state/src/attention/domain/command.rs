@@ -3,9 +3,7 @@
 use time::{Duration, OffsetDateTime};
 
 use super::delivery::DeliveryState;
-use super::keys::{
-    AccountKey, AttentionId, CampaignKey, ContactId, InteractionId, OfferId, UserKey,
-};
+use super::keys::{AccountKey, AttentionId, CampaignKey, ContactId, InteractionId, OfferId, UserKey};
 use super::rejection::FieldProblem;
 use super::state::{Channel, MessageSummary};
 

@@ -55,7 +55,11 @@ impl Course {
 ///
 /// # Errors
 /// The rejection, when the state forbids it.
-pub fn decide(state: Option<&Attention>, command: Command, now: OffsetDateTime) -> Result<Decision, Rejection> {
+pub fn decide(
+    state: Option<&Attention>,
+    command: Command,
+    now: OffsetDateTime,
+) -> Result<Decision, Rejection> {
     let course = Course { state: state.cloned(), events: Vec::new() };
     match command {
         Command::ReceiveMessage { message, waiting_since, interaction, campaign, opening } => {
@@ -161,7 +165,12 @@ fn expire(
     course.then(Event::OfferWithdrawn { offer: id, passed_by, rings_on: false, because: withdrawn }).decided()
 }
 
-fn overflow(course: Course, version: i64, after: Duration, now: OffsetDateTime) -> Result<Decision, Rejection> {
+fn overflow(
+    course: Course,
+    version: i64,
+    after: Duration,
+    now: OffsetDateTime,
+) -> Result<Decision, Rejection> {
     let queued = queued_at_version(&course, version)?;
     if queued.overflowed {
         return Err(Rejection::AlreadyOverflowed);

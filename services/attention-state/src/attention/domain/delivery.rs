@@ -54,8 +54,9 @@ mod tests {
             .flat_map(|from| DeliveryState::ALL.iter().map(move |to| (*from, *to)))
             .filter(|(from, to)| from.rises_to(*to))
             .collect();
-        assert_eq!(rises, [
-            (Queued, Unknown), (Queued, Sent), (Queued, Failed), (Unknown, Sent), (Unknown, Failed)
-        ]);
+        assert_eq!(
+            rises,
+            [(Queued, Unknown), (Queued, Sent), (Queued, Failed), (Unknown, Sent), (Unknown, Failed)]
+        );
     }
 }

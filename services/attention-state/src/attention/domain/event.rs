@@ -2,8 +2,8 @@
 
 use time::OffsetDateTime;
 
-use super::keys::{AttentionId, CampaignKey, InteractionId, OfferId, UserKey};
 use super::command::Opening;
+use super::keys::{AttentionId, CampaignKey, InteractionId, OfferId, UserKey};
 use super::state::{Direction, MessageSummary, Offer};
 
 /// Something that happened to an attention.

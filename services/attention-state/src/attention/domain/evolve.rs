@@ -81,7 +81,8 @@ fn begin(event: &Event) -> Option<Attention> {
 }
 
 fn queue(attention: &mut Attention, event: &Event) {
-    let Event::InteractionQueued { interaction, direction, campaign, waiting_since, queued_at } = event else {
+    let Event::InteractionQueued { interaction, direction, campaign, waiting_since, queued_at } = event
+    else {
         return;
     };
     attention.interactions += 1;

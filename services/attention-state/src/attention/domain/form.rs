@@ -26,7 +26,8 @@ fn problem_on_save(form: &FormDefinition, key: &str, value: &str) -> Option<Fiel
     if value.chars().count() > MAX_VALUE {
         return Some(problem(key, "is too long"));
     }
-    let foreign = has_choices(field) && chosen(value).any(|choice| !field.choices.iter().any(|c| c == choice));
+    let foreign =
+        has_choices(field) && chosen(value).any(|choice| !field.choices.iter().any(|c| c == choice));
     foreign.then(|| problem(key, "is not one of the choices"))
 }
 
@@ -130,9 +131,13 @@ mod tests {
             ("multiple_choice", true, None, None, "Sí\nOtro", "is not one of the choices"),
         ];
         for (kind, required, minimum, maximum, value, expected) in rows {
-            let form = FormDefinition { fields: vec![field(kind, required, minimum, maximum)], ..Default::default() };
+            let form = FormDefinition {
+                fields: vec![field(kind, required, minimum, maximum)],
+                ..Default::default()
+            };
             let values = Values::from([("f".to_owned(), value.to_owned())]);
-            let problems: Vec<String> = problems_on_end(&form, &values).into_iter().map(|p| p.problem).collect();
+            let problems: Vec<String> =
+                problems_on_end(&form, &values).into_iter().map(|p| p.problem).collect();
             assert_eq!(problems.join("; "), expected, "{kind} {value:?}");
         }
     }

@@ -20,8 +20,8 @@ pub use decide::{Decision, Happened, MAX_MESSAGES, decide};
 pub use delivery::DeliveryState;
 pub use event::{Event, Withdrawn};
 pub use evolve::evolve;
-pub use keys::{
-    AccountKey, AttentionId, CampaignKey, ContactId, InteractionId, MessageId, OfferId, UserKey,
-};
+pub use keys::{AccountKey, AttentionId, CampaignKey, ContactId, InteractionId, MessageId, OfferId, UserKey};
 pub use rejection::{FieldProblem, Rejection};
-pub use state::{Attention, Channel, Direction, Interaction, MailClass, MessageKind, MessageSummary, Offer, Phase, Stage};
+pub use state::{
+    Attention, Channel, Direction, Interaction, MailClass, MessageKind, MessageSummary, Offer, Phase, Stage,
+};

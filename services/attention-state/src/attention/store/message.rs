@@ -288,4 +288,3 @@ pub(crate) async fn set_delivery(
     .await?;
     Ok(())
 }
-

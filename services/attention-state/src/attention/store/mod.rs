@@ -13,7 +13,9 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 pub(crate) use row::{LoadedAttention, LoadedInteraction};
-pub(crate) use write::{Head, LastMessage, Lines, insert_attentions, insert_interactions, update_attentions, update_interactions};
+pub(crate) use write::{
+    Head, LastMessage, Lines, insert_attentions, insert_interactions, update_attentions, update_interactions,
+};
 
 use super::domain::AttentionId;
 
@@ -82,7 +84,10 @@ pub(crate) async fn attentions_of(
 }
 
 /// Reads interactions. Lock their attentions first when they are to be changed.
-pub(crate) async fn interactions(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<LoadedInteraction>, Error> {
+pub(crate) async fn interactions(
+    tx: &mut PgConnection,
+    ids: &[Uuid],
+) -> Result<Vec<LoadedInteraction>, Error> {
     let rows = sqlx::query_as!(
         row::InteractionRow,
         "SELECT interaction_id, attention_id, ordinal, version, state, direction, campaign_key, agent_key, waiting_since,

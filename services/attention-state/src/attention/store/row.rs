@@ -5,8 +5,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::attention::domain::{
-    AccountKey, Attention, AttentionId, CampaignKey, Channel, ContactId, Direction, Interaction, InteractionId,
-    Offer, OfferId, Phase, Stage, UserKey,
+    AccountKey, Attention, AttentionId, CampaignKey, Channel, ContactId, Direction, Interaction,
+    InteractionId, Offer, OfferId, Phase, Stage, UserKey,
 };
 
 pub(super) struct AttentionRow {
@@ -55,7 +55,8 @@ impl AttentionRow {
         let head = Attention {
             id: AttentionId(self.attention_id),
             number: self.number,
-            channel: Channel::of(&self.channel).ok_or_else(|| corrupt("an attention has an unknown channel"))?,
+            channel: Channel::of(&self.channel)
+                .ok_or_else(|| corrupt("an attention has an unknown channel"))?,
             account: AccountKey::new(self.account_key),
             campaign: CampaignKey::new(self.campaign_key),
             contact: ContactId(self.contact_id),
@@ -109,7 +110,8 @@ impl InteractionRow {
             id: InteractionId(self.interaction_id),
             ordinal: self.ordinal,
             version: self.version,
-            direction: Direction::of(&self.direction).ok_or_else(|| corrupt("an interaction has no direction"))?,
+            direction: Direction::of(&self.direction)
+                .ok_or_else(|| corrupt("an interaction has no direction"))?,
             campaign: CampaignKey::new(self.campaign_key),
             waiting_since: self.waiting_since,
             queued_at: self.queued_at,
@@ -126,7 +128,10 @@ impl InteractionRow {
 
     fn stage(&self) -> Result<Stage, Error> {
         let agent = || {
-            self.agent_key.as_deref().map(UserKey::new).ok_or_else(|| corrupt("an open interaction has no agent"))
+            self.agent_key
+                .as_deref()
+                .map(UserKey::new)
+                .ok_or_else(|| corrupt("an open interaction has no agent"))
         };
         let opened_at = || self.opened_at.ok_or_else(|| corrupt("an open interaction was never opened"));
         match self.state.as_str() {

@@ -70,12 +70,10 @@ pub(crate) async fn all_of(
 
 /// One message as stored.
 pub(crate) async fn one(tx: &mut PgConnection, id: MessageId) -> Result<Option<ThreadMessage>, Error> {
-    let place = sqlx::query!(
-        "SELECT attention_id, position FROM attention.message WHERE message_id = $1",
-        id.uuid()
-    )
-    .fetch_optional(&mut *tx)
-    .await?;
+    let place =
+        sqlx::query!("SELECT attention_id, position FROM attention.message WHERE message_id = $1", id.uuid())
+            .fetch_optional(&mut *tx)
+            .await?;
     let Some(place) = place else { return Ok(None) };
     let page = page(tx, place.attention_id, None, place.position + 1, 1).await?;
     Ok(page.into_iter().next().map(|(_, message)| message))
@@ -199,11 +197,14 @@ fn in_ledger_order(page: &mut [Placed]) {
         let places: Vec<usize> = (0..page.len())
             .filter(|at| page.get(*at).and_then(|p| p.ledger).is_some_and(|(key, _)| key == conversation))
             .collect();
-        let number = |page: &[Placed], at: usize| page.get(at).and_then(|p| p.ledger).map(|(_, number)| number);
+        let number =
+            |page: &[Placed], at: usize| page.get(at).and_then(|p| p.ledger).map(|(_, number)| number);
         // Almost always sorted already; an insertion sort over the few places costs nothing then.
         for next in 1..places.len() {
             let mut at = next;
-            while let (Some(&left), Some(&right)) = (at.checked_sub(1).and_then(|l| places.get(l)), places.get(at)) {
+            while let (Some(&left), Some(&right)) =
+                (at.checked_sub(1).and_then(|l| places.get(l)), places.get(at))
+            {
                 if number(page, left) <= number(page, right) {
                     break;
                 }

@@ -88,7 +88,10 @@ fn attention_values<'a>(was: i64, attention: &'a Attention, head: &'a Head) -> A
 }
 
 /// Inserts new attentions.
-pub(crate) async fn insert_attentions(tx: &mut PgConnection, new: &[(&Attention, &Head)]) -> Result<(), Error> {
+pub(crate) async fn insert_attentions(
+    tx: &mut PgConnection,
+    new: &[(&Attention, &Head)],
+) -> Result<(), Error> {
     if new.is_empty() {
         return Ok(());
     }
@@ -309,7 +312,8 @@ pub(crate) async fn update_interactions(
     if changed.is_empty() {
         return Ok(());
     }
-    let values: Vec<_> = changed.iter().map(|(was, a, i, lines)| interaction_values(*was, a, i, lines)).collect();
+    let values: Vec<_> =
+        changed.iter().map(|(was, a, i, lines)| interaction_values(*was, a, i, lines)).collect();
     let updated = sqlx::query!(
         "UPDATE attention.interaction AS i SET version = v.version, state = v.state, campaign_key = v.campaign_key,
            agent_key = v.agent_key, queued_at = v.queued_at, opened_at = v.opened_at, ended_at = v.ended_at,

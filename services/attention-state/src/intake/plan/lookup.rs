@@ -45,7 +45,8 @@ fn lock_number(kind: &[u8], key: &[u8]) -> i64 {
 
 /// Threads, lineages, waiting children and campaigns of the batch.
 pub(super) async fn known(tx: &mut PgConnection, mails: &[Mail]) -> Result<Known, Error> {
-    let references: BTreeSet<Vec<u8>> = mails.iter().flat_map(|mail| &mail.references).map(Key::bytes).collect();
+    let references: BTreeSet<Vec<u8>> =
+        mails.iter().flat_map(|mail| &mail.references).map(Key::bytes).collect();
     let references: Vec<Vec<u8>> = references.into_iter().collect();
     let mut known = Known { campaigns: campaigns(tx, mails).await?, ..Known::default() };
     for (key, attention) in store::message::attentions_of_message_ids(tx, &references).await? {
@@ -82,7 +83,8 @@ pub(super) async fn refresh_lineages(tx: &mut PgConnection, known: &mut Known) -
 pub(super) fn attentions_to_lock(known: &Known) -> Vec<Uuid> {
     let open = known.lineages.values().filter_map(|lineage| lineage.open);
     let children = known.awaiting.values().flatten().copied();
-    let all: BTreeSet<Uuid> = known.threads.keys().copied().chain(open).chain(children).map(|id| id.uuid()).collect();
+    let all: BTreeSet<Uuid> =
+        known.threads.keys().copied().chain(open).chain(children).map(|id| id.uuid()).collect();
     all.into_iter().collect()
 }
 

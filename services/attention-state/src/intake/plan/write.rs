@@ -10,8 +10,8 @@ use super::super::mail::Mail;
 use super::super::threading::is_report;
 use super::{INBOUND_CONSUMER, Known, Lineage, Thread, store, threads};
 use crate::attention::domain::{
-    AccountKey, Attention, AttentionId, CampaignKey, Channel, Command, ContactId, InteractionId, MessageId, MessageKind,
-    MessageSummary, Opening, Rejection,
+    AccountKey, Attention, AttentionId, CampaignKey, Channel, Command, ContactId, InteractionId, MessageId,
+    MessageKind, MessageSummary, Opening, Rejection,
 };
 use crate::attention::store::message::{Key, KeyRow, NewMessage, StoredAddress, StoredAttachment};
 use crate::attention::store::{Head, LastMessage};
@@ -85,7 +85,8 @@ impl Written {
     ) -> Result<AttentionId, Error> {
         let contact = known.contacts.get(mail.identity()).copied();
         let contact = contact.ok_or_else(|| Error::internal("NO_CONTACT", "the contact was not resolved"))?;
-        let number = self.numbers.pop().ok_or_else(|| Error::internal("NO_NUMBER", "too few numbers were drawn"))?;
+        let number =
+            self.numbers.pop().ok_or_else(|| Error::internal("NO_NUMBER", "too few numbers were drawn"))?;
         let id = AttentionId::new();
         let head = head(work, mail, &beginning, id);
         let lineage = head.lineage;
@@ -115,7 +116,12 @@ impl Written {
     }
 
     /// Links an attention to the one that turned out to be its parent.
-    pub(super) fn link(&mut self, work: &mut Work, child: AttentionId, parent: AttentionId) -> Result<(), Rejection> {
+    pub(super) fn link(
+        &mut self,
+        work: &mut Work,
+        child: AttentionId,
+        parent: AttentionId,
+    ) -> Result<(), Rejection> {
         work.decide_at(child, None, Command::Link { to: parent }, &Actor::System, "").map(drop)
     }
 
@@ -135,14 +141,20 @@ impl Written {
         message: MessageId,
         verified: bool,
     ) -> Result<(), Error> {
-        let state = work.state(attention, None).ok_or_else(|| Error::internal("NO_STATE", "the attention is not held"))?;
+        let state = work
+            .state(attention, None)
+            .ok_or_else(|| Error::internal("NO_STATE", "the attention is not held"))?;
         let interaction = state.interaction.as_ref().map(|interaction| interaction.id);
-        let interaction = interaction.ok_or_else(|| Error::internal("NO_STATE", "the attention has no interaction"))?;
-        work.show(interaction, LastMessage {
-            preview: preview(&mail.email.text),
-            at: mail.received_at,
-            sender_verified: Some(verified),
-        });
+        let interaction =
+            interaction.ok_or_else(|| Error::internal("NO_STATE", "the attention has no interaction"))?;
+        work.show(
+            interaction,
+            LastMessage {
+                preview: preview(&mail.email.text),
+                at: mail.received_at,
+                sender_verified: Some(verified),
+            },
+        );
         let row = |key: Key| KeyRow { key, message, interaction, attention };
         self.keys.push(row(Key::External(mail.ledger)));
         self.keys.extend(mail.own.clone().map(row));
@@ -151,7 +163,12 @@ impl Written {
     }
 
     /// Writes everything.
-    pub(super) async fn write(self, tx: &mut PgConnection, subjects: &Subjects, work: &Work) -> Result<(), Error> {
+    pub(super) async fn write(
+        self,
+        tx: &mut PgConnection,
+        subjects: &Subjects,
+        work: &Work,
+    ) -> Result<(), Error> {
         work.write(tx, subjects).await?;
         store::message::insert_messages(tx, &self.messages).await?;
         store::message::insert_keys(tx, &self.keys).await?;
@@ -203,7 +220,12 @@ fn opening(mail: &Mail, beginning: &Beginning, id: AttentionId, number: i64, con
     }
 }
 
-fn receive(mail: &Mail, campaign: &CampaignKey, verified: bool, opening: Option<Opening>) -> (Command, MessageId) {
+fn receive(
+    mail: &Mail,
+    campaign: &CampaignKey,
+    verified: bool,
+    opening: Option<Opening>,
+) -> (Command, MessageId) {
     let message = MessageId::new();
     let command = Command::ReceiveMessage {
         message: MessageSummary {
@@ -242,7 +264,11 @@ fn new_message(
         from_name: from.name,
         to_addresses: addresses(&email.to),
         cc_addresses: addresses(&email.cc),
-        reply_to_addresses: if may_redirect(mail, verified) { addresses(&email.reply_to) } else { Vec::new() },
+        reply_to_addresses: if may_redirect(mail, verified) {
+            addresses(&email.reply_to)
+        } else {
+            Vec::new()
+        },
         subject: email.subject.clone(),
         text_body: email.text.clone(),
         html_body: email.html.clone(),

@@ -68,9 +68,10 @@ fn command(step: &Step, state: Option<&Attention>, number: u128) -> Command {
         Step::Decline(who) => Command::DeclineOffer { offer: outstanding, agent: agent(*who) },
         Step::Open(who) => Command::Open { agent: agent(*who) },
         Step::Release(who) => Command::Release { agent: agent(*who) },
-        Step::Send(who) => {
-            Command::SendMessage { agent: agent(*who), message: outbound(3_000 + number, DeliveryState::Queued) }
-        }
+        Step::Send(who) => Command::SendMessage {
+            agent: agent(*who),
+            message: outbound(3_000 + number, DeliveryState::Queued),
+        },
         Step::Report(to) => Command::ReportDelivery {
             message: outbound(3_000, DeliveryState::Queued),
             reported: *DeliveryState::ALL.get(usize::from(*to)).unwrap_or(&DeliveryState::Sent),
@@ -95,7 +96,8 @@ fn check(before: Option<&Attention>, decision: &Decision) {
     for (happened, expected) in decision.events.iter().zip(sequence + 1..) {
         assert_eq!(happened.after.sequence, expected, "sequence has a gap");
     }
-    let replayed = decision.events.iter().fold(before.cloned(), |state, happened| evolve(state, &happened.event));
+    let replayed =
+        decision.events.iter().fold(before.cloned(), |state, happened| evolve(state, &happened.event));
     assert_eq!(replayed, decision.state, "evolve disagrees with decide");
     if let Some(last) = decision.events.last() {
         assert_eq!(Some(&last.after), decision.state.as_ref(), "the last event does not show the state");

@@ -12,12 +12,7 @@ fn after(commands: impl IntoIterator<Item = Command>) -> Attention {
 }
 
 fn offer(version: i64, agent: Option<&str>) -> Command {
-    Command::MakeOffer {
-        version,
-        offer: OfferId(id(7)),
-        agent: agent.map(user),
-        deadline_at: Some(at(30)),
-    }
+    Command::MakeOffer { version, offer: OfferId(id(7)), agent: agent.map(user), deadline_at: Some(at(30)) }
 }
 
 fn overflow(version: i64) -> Command {
@@ -64,14 +59,17 @@ fn commands(version: i64) -> Vec<(&'static str, Command)> {
         ("decline by ana", Command::DeclineOffer { offer: OfferId(id(7)), agent: user("ana") }),
         ("open by ana", open("ana")),
         ("release by ana", Command::Release { agent: user("ana") }),
-        ("send by ana", Command::SendMessage {
-            agent: user("ana"),
-            message: outbound(30, DeliveryState::Queued),
-        }),
-        ("report sent", Command::ReportDelivery {
-            message: outbound(30, DeliveryState::Queued),
-            reported: DeliveryState::Sent,
-        }),
+        (
+            "send by ana",
+            Command::SendMessage { agent: user("ana"), message: outbound(30, DeliveryState::Queued) },
+        ),
+        (
+            "report sent",
+            Command::ReportDelivery {
+                message: outbound(30, DeliveryState::Queued),
+                reported: DeliveryState::Sent,
+            },
+        ),
         ("save form by ana", Command::SaveForm { agent: user("ana") }),
         ("end by ana, form lacking", Command::End { agent: user("ana"), close: false, problems: lacking }),
         ("end by ana", end(false)),

@@ -1,0 +1,120 @@
+//! Every public event as other systems read it, frozen byte for byte in `proto/examples`. Within v1 they only grow: a
+//! difference here is a decision. `HILO_WRITE_EXAMPLES=1` writes them anew.
+
+use std::path::PathBuf;
+
+use hilo_proto::event::v1::EventType;
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use crate::attention::domain::{
+    AccountKey, Attention, AttentionId, CampaignKey, Channel, Command, ContactId, DeliveryState, Expire,
+    Happened, InteractionId, MailClass, MessageId, MessageKind, MessageSummary, OfferId, Opening, UserKey,
+    decide,
+};
+use crate::attention::outbox::DATA;
+use crate::attention::published::{event, event_name, event_type};
+
+/// 2026-11-23T10:00:00Z and seconds after it.
+fn at(seconds: i64) -> OffsetDateTime {
+    OffsetDateTime::UNIX_EPOCH + Duration::seconds(1_795_428_000 + seconds)
+}
+
+fn id(number: u128) -> Uuid {
+    Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0000 + number)
+}
+
+fn message(number: u128, kind: MessageKind) -> MessageSummary {
+    MessageSummary { id: MessageId(id(number)), occurred_at: at(0), attachments: 1, kind }
+}
+
+fn customer(number: u128) -> Command {
+    let kind = MessageKind::Inbound { class: Some(MailClass::Human), sender_verified: true };
+    Command::ReceiveMessage {
+        message: message(number, kind),
+        waiting_since: at(0),
+        interaction: InteractionId(id(2)),
+        campaign: CampaignKey::new("soporte-tecnico"),
+        opening: Some(Opening {
+            attention: AttentionId(id(1)),
+            number: 5804,
+            channel: Channel::Email,
+            account: AccountKey::new("soporte"),
+            contact: ContactId(id(3)),
+            linked: None,
+        }),
+    }
+}
+
+/// One life in which every event happens.
+fn life() -> Vec<(Command, Option<&'static str>)> {
+    let offer = |number, version, agent: Option<&str>| Command::MakeOffer {
+        version,
+        offer: OfferId(id(number)),
+        agent: agent.map(UserKey::new),
+        deadline_at: agent.map(|_| at(40)),
+    };
+    let ana = || UserKey::new("ana");
+    let queued = MessageKind::Outbound { delivery: DeliveryState::Queued };
+    vec![
+        (customer(10), None),
+        (Command::Link { to: AttentionId(id(9)) }, None),
+        (offer(20, 1, Some("luis")), None),
+        (Command::ExpireOffer { version: 2, offer: OfferId(id(20)), because: Expire::AgentAbsent }, None),
+        (Command::Overflow { version: 3, after: Duration::seconds(1) }, None),
+        (Command::Open { agent: ana() }, Some("ana")),
+        (Command::Release { agent: ana() }, Some("ana")),
+        (Command::Open { agent: ana() }, Some("ana")),
+        (Command::SendMessage { agent: ana(), message: message(11, queued) }, Some("ana")),
+        (Command::ReportDelivery { message: message(11, queued), reported: DeliveryState::Sent }, None),
+        (Command::SaveForm { agent: ana() }, Some("ana")),
+        (Command::End { agent: ana(), close: true, problems: Vec::new() }, Some("ana")),
+    ]
+}
+
+fn happened() -> Vec<(Happened, OffsetDateTime, Option<UserKey>)> {
+    let mut state: Option<Attention> = None;
+    let mut all = Vec::new();
+    for (step, (command, actor)) in (0..).zip(life()) {
+        let decision = decide(state.as_ref(), command, at(step)).unwrap();
+        all.extend(decision.events.into_iter().map(|one| (one, at(step), actor.map(UserKey::new))));
+        state = decision.state;
+    }
+    all
+}
+
+#[test]
+fn every_event_is_published_as_its_frozen_example() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../proto/examples");
+    let mut seen = Vec::new();
+    for (one, at, actor) in happened() {
+        let kind = event_type(&one.event);
+        if seen.contains(&kind) {
+            continue;
+        }
+        seen.push(kind);
+        let mut json =
+            String::from_utf8(hilo_proto::json::to_json(DATA, &event(&one, at, actor.as_ref())).unwrap())
+                .unwrap();
+        json.push('\n');
+        let path = folder.join(format!("{}.json", event_name(kind)));
+        if std::env::var_os("HILO_WRITE_EXAMPLES").is_some() {
+            std::fs::write(&path, &json).unwrap();
+        }
+        let frozen = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(json, frozen, "{}", path.display());
+    }
+    // Reopening and transfer are in the list and not yet in the product.
+    let lacking: Vec<EventType> = (1..=17)
+        .filter_map(|number| EventType::try_from(number).ok())
+        .filter(|kind| !seen.contains(kind))
+        .collect();
+    assert_eq!(
+        lacking,
+        [
+            EventType::InteractionReopened,
+            EventType::InteractionTransferredOut,
+            EventType::InteractionTransferredIn
+        ]
+    );
+}
