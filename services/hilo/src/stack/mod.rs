@@ -4,6 +4,7 @@
 //! nothing of it: they get a configuration file and speak to the same kinds of parts as in production.
 
 pub mod account;
+pub mod cluster;
 pub mod config;
 pub mod directory;
 pub mod folder;

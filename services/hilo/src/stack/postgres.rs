@@ -1,8 +1,8 @@
-//! The private PostgreSQL: made, healed, started and stopped here, on loopback only, with passwords.
+//! The private PostgreSQL: started, restarted and stopped here, on loopback only, with passwords.
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use hilo_kit::error::Error;
@@ -11,7 +11,8 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use super::account::Account;
-use super::folder::{self, DataFolder, make_directory, unusable};
+use super::cluster;
+use super::folder::{DataFolder, make_directory, unusable};
 use super::poll;
 use super::process::{self, Launch, Process, StopSteps};
 use super::progress::Progress;
@@ -45,7 +46,8 @@ pub struct Postgres {
     log: PathBuf,
 }
 
-fn data(folder: &DataFolder) -> PathBuf {
+/// Where the cluster lies.
+pub fn data(folder: &DataFolder) -> PathBuf {
     folder.postgres().join("data")
 }
 
@@ -83,7 +85,7 @@ impl Postgres {
         let account = Account::choose(&folder.postgres())?;
         make_directory(&folder.postgres())?;
         account.give(&folder.postgres())?;
-        let fresh = initialise(tools, folder, secrets, &account, progress).await?;
+        let fresh = cluster::initialise(tools, folder, secrets, &account, progress).await?;
         let log = folder.logs().join("postgres.log");
         let launch = Launch {
             name: "PostgreSQL",
@@ -228,90 +230,4 @@ fn arguments(folder: &DataFolder, settings: Settings) -> Vec<OsString> {
         arguments.extend(["-c".into(), option.into()]);
     }
     arguments
-}
-
-/// Makes the cluster where there is none; answers whether it did. The cluster is made beside its place and moved there
-/// when it is complete, so whatever stands in its place without having been completed has no data in it yet.
-async fn initialise(
-    tools: &Tools,
-    folder: &DataFolder,
-    secrets: &Secrets,
-    account: &Account,
-    progress: &Progress,
-) -> Result<bool, Error> {
-    let data = data(folder);
-    let completed = folder.postgres().join("completed");
-    if data.join("PG_VERSION").is_file() && data.join("global/pg_control").is_file() {
-        if !completed.exists() {
-            folder::write_private(&completed, "")?;
-        }
-        return Ok(false);
-    }
-    if completed.exists() && data.exists() {
-        return Err(Error::corrupt(
-            "DATABASE_DAMAGED",
-            format!(
-                "{} held a database and lacks its control files now; put a backup back, or start over with \
-                 `make clean-data`",
-                data.display()
-            ),
-        ));
-    }
-    if data.exists() {
-        let aside = folder.postgres().join(format!("data.incomplete-{}", uuid::Uuid::now_v7().simple()));
-        fs::rename(&data, &aside).map_err(|error| unusable(&data, error))?;
-        progress.note(&format!("healed: a half-made database folder was moved to {}", aside.display()));
-    }
-    let unfinished = folder.postgres().join("data.new");
-    if unfinished.exists() {
-        fs::remove_dir_all(&unfinished).map_err(|error| unusable(&unfinished, error))?;
-        progress.note("healed: an interrupted initialisation of the database was thrown away");
-    }
-    init_database(tools, folder, secrets, account, &unfinished).await?;
-    fs::rename(&unfinished, &data).map_err(|error| unusable(&data, error))?;
-    folder::write_private(&completed, "")?;
-    Ok(true)
-}
-
-async fn init_database(
-    tools: &Tools,
-    folder: &DataFolder,
-    secrets: &Secrets,
-    account: &Account,
-    target: &Path,
-) -> Result<(), Error> {
-    let password_file = folder.postgres().join("password");
-    folder::write_private(&password_file, &secrets.postgres_password)?;
-    account.give(&password_file)?;
-    let output = tokio::process::Command::new(&tools.setpriv)
-        .args(account.privileges())
-        .args(["--pdeathsig", "KILL", "--"])
-        .arg(tools.postgres.join("initdb"))
-        .arg("-D")
-        .arg(target)
-        .args([
-            "-U",
-            "postgres",
-            "-A",
-            "scram-sha-256",
-            "-E",
-            "UTF8",
-            "--locale=C.UTF-8",
-            "--no-instructions",
-        ])
-        .arg("--pwfile")
-        .arg(&password_file)
-        .current_dir("/")
-        .process_group(0)
-        .output()
-        .await;
-    let _ = fs::remove_file(&password_file);
-    let output = output.map_err(|error| {
-        Error::unavailable("START_FAILED", "initdb could not be started").with_source(error)
-    })?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(Error::unavailable("START_FAILED", format!("initdb failed: {said}")))
 }
