@@ -174,6 +174,11 @@ mod tests {
             .spawn()
             .unwrap();
         std::fs::write(&pid_file, format!("{}\n", child.id())).unwrap();
+        // The kernel lets the parent go on before the new program's arguments can be read.
+        let arguments = format!("/proc/{}/cmdline", child.id());
+        while std::fs::read(&arguments).unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
 
         let elsewhere = Path::new("/somewhere/else");
         assert!(!stop_leftover("it", &pid_file, elsewhere, STEPS).await.unwrap());
