@@ -17,6 +17,37 @@ pub fn content(part: &Part<'_>) -> Vec<u8> {
 
 /// Text of a part and whether its charset was unknown (then read as UTF-8 with replacements).
 pub fn text(part: &Part<'_>) -> (String, bool) {
+    let (text, unknown) = characters(part);
+    let kind = part.headers().and_then(MimeHeaders::content_type);
+    let says = |name: &str, value: &str| {
+        kind.and_then(|kind| kind.attribute(name)).is_some_and(|found| found.eq_ignore_ascii_case(value))
+    };
+    if part.subtype == "plain" && says("format", "flowed") {
+        return (unflow(&text, says("delsp", "yes")), unknown);
+    }
+    (text, unknown)
+}
+
+/// Joins lines that were only broken for sending (RFC 3676 section 4): a line that ends with a space goes on, unless it
+/// is the signature's separator; quoted lines keep their breaks.
+fn unflow(text: &str, delete_space: bool) -> String {
+    let mut joined = String::with_capacity(text.len());
+    for line in text.split('\n') {
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        let line = line.strip_prefix(' ').unwrap_or(line);
+        if line.ends_with(' ') && line != "-- " && !line.starts_with('>') {
+            joined.push_str(if delete_space { line.strip_suffix(' ').unwrap_or(line) } else { line });
+        } else {
+            joined.push_str(line);
+            joined.push('\n');
+        }
+    }
+    // The split sees an empty line behind the last line end.
+    joined.pop();
+    joined
+}
+
+fn characters(part: &Part<'_>) -> (String, bool) {
     let bytes = content(part);
     let charset =
         part.headers().and_then(MimeHeaders::content_type).and_then(|kind| kind.attribute("charset"));
@@ -121,6 +152,14 @@ mod tests {
         let based =
             b"Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: BASE64\n\nwr9xd\r\nWU/";
         assert_eq!(text_of(based).0, "¿que?");
+    }
+
+    #[test]
+    fn flowed_text_is_joined_again() {
+        let mail = "Content-Type: text/plain; format=flowed\n\nuna línea que \r\nsigue\r\n\r\n > cita \r\n-- \r\nfirma\r\n";
+        assert_eq!(text_of(mail.as_bytes()).0, "una línea que sigue\n\n> cita \n-- \nfirma\n");
+        let delsp = "Content-Type: text/plain; format=flowed; delsp=yes\n\npala \r\nbra\r\n";
+        assert_eq!(text_of(delsp.as_bytes()).0, "palabra\n");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures::FutureExt;
 use hilo_kit::clock;
 use hilo_kit::error::Error;
 use hilo_kit::fault;
@@ -37,7 +38,12 @@ pub(super) async fn run(parts: Arc<Parts>, picked: Picked, keeper: Keeper, stop:
     let span = telemetry::span_with_parent(picked.traceparent.as_deref(), span);
     async {
         fault::point("email.send.before_dialogue").await;
-        let outcomes = outcomes(&parts, &picked, &keeper).await;
+        // A defect of ours must not leave a send `attempting` while this process lives.
+        let attempted = std::panic::AssertUnwindSafe(outcomes(&parts, &picked, &keeper)).catch_unwind().await;
+        let outcomes = attempted.unwrap_or_else(|_| {
+            tracing::error!("an attempt panicked; whether the mail left is unknown");
+            all(&picked, &Outcome::Unknown(Reply::local("the attempt broke off inside")))
+        });
         fault::point("email.send.after_final_dot").await;
         for (_, outcome) in &outcomes {
             metrics::attempted(word(outcome));
@@ -94,6 +100,10 @@ async fn settle(parts: &Parts, picked: &Picked, result: AttemptResult, stop: &Sh
 }
 
 type Outcomes = Vec<(i16, Outcome)>;
+
+fn all(picked: &Picked, outcome: &Outcome) -> Outcomes {
+    picked.recipients.iter().map(|one| (one.position, outcome.clone())).collect()
+}
 
 async fn outcomes(parts: &Parts, picked: &Picked, keeper: &Keeper) -> Outcomes {
     let all =

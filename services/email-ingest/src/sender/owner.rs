@@ -47,6 +47,8 @@ async fn own(
     while !stop.is_cancelled() {
         let Some(current) = keeper.current().filter(|current| current.epoch == lease.epoch) else { return };
         if !recovered {
+            // Attempts of this process under an earlier epoch know how they end; calling them unknown would send twice.
+            while at_work.join_next().await.is_some() {}
             recovered = match parts.store.recover(account, &current, unknown_retry).await {
                 Ok(0) => true,
                 Ok(count) => {
@@ -80,7 +82,7 @@ async fn own(
         tokio::select! {
             () = notified => {}
             Some(ended) = at_work.join_next() => if let Err(error) = ended {
-                tracing::error!(%error, "an attempt panicked; its send becomes unknown with the next owner");
+                tracing::error!(%error, "an attempt ended without a result; its send becomes unknown with the next owner");
             },
             () = tokio::time::sleep(pause(parts, account).await) => {}
             () = stop.cancelled() => {}

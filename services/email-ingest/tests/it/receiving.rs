@@ -6,7 +6,7 @@ use hilo_kit::thread_token;
 use hilo_proto::inbound::v1::{DmarcResult, MailClass};
 use hilo_proto::internal::v1::dead_letter_service_client::DeadLetterServiceClient;
 use hilo_proto::internal::v1::{DeadLetterState, ListDeadLettersRequest, ReplayDeadLetterRequest};
-use hilo_test_support::eventually;
+use hilo_test_support::{Postgres, eventually};
 use std::time::Duration;
 
 use crate::rig::{Rig, Setup, THREAD_KEY, VENTAS};
@@ -157,5 +157,38 @@ async fn mail_is_taken_after_a_restart_while_attention_state_is_away() {
     rig.run().await;
     assert!(rig.mail(&[VENTAS], &mail("two", "x")).await.starts_with("250"));
     assert_eq!(rig.inbound().await.1.message_id, "two@cliente.example");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_database_nothing_is_acknowledged_and_nothing_acknowledged_is_lost() {
+    let postgres = Postgres::start(true).await.unwrap();
+    let database_url = Some(postgres.fresh_database().await.unwrap());
+    let mut rig = Rig::start(Setup { database_url, ..Setup::default() }).await;
+    let mut acknowledged = Vec::new();
+    for number in 0..5 {
+        assert!(rig.mail(&[VENTAS], &mail(&format!("k{number}"), "x")).await.starts_with("250"));
+        acknowledged.push(format!("k{number}@cliente.example"));
+    }
+    postgres.kill_9().await.unwrap();
+    let reply = rig.mail(&[VENTAS], &mail("away", "x")).await;
+    assert!(reply.starts_with("451"), "{reply}");
+    postgres.restart().await.unwrap();
+    let mut reply = String::new();
+    for _ in 0..50 {
+        // The sender tries again until it is told that the mail was taken.
+        reply = rig.mail(&[VENTAS], &mail("away", "x")).await;
+        if reply.starts_with("250") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(reply.starts_with("250"), "{reply}");
+    acknowledged.push("away@cliente.example".to_owned());
+    for (sequence, id) in (1..).zip(acknowledged) {
+        let (envelope, email) = rig.inbound().await;
+        assert_eq!((envelope.sequence, email.message_id), (sequence, id));
+    }
+    assert!(rig.nothing_inbound().await);
     rig.stop().await;
 }

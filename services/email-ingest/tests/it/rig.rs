@@ -47,6 +47,8 @@ pub struct Setup {
     pub accounts: Vec<Account>,
     pub resolver: ResolverChoice,
     pub unknown_retry_seconds: u64,
+    /// Address of a fresh database; by default on the server all tests share.
+    pub database_url: Option<String>,
 }
 
 impl Default for Setup {
@@ -55,6 +57,7 @@ impl Default for Setup {
             accounts: vec![account("ventas"), account("soporte")],
             resolver: ResolverChoice::None,
             unknown_retry_seconds: 1,
+            database_url: None,
         }
     }
 }
@@ -128,7 +131,10 @@ pub struct Rig {
 impl Rig {
     pub async fn start(setup: Setup) -> Self {
         hilo_kit::install_crypto();
-        let url = Postgres::shared().await.unwrap().fresh_database().await.unwrap();
+        let url = match setup.database_url {
+            Some(url) => url,
+            None => Postgres::shared().await.unwrap().fresh_database().await.unwrap(),
+        };
         hilo_email_ingest::migrate(&url).await.unwrap();
         let nats = Nats::start().await.unwrap();
         let keys = generate_keys().unwrap();

@@ -181,6 +181,8 @@ async fn an_attempt_of_an_older_epoch_becomes_unknown_and_cannot_be_settled_by_i
     // The one repetition, and after it no further one.
     let again = store.begin("ventas", &new, 10).await.unwrap();
     assert_eq!(again.first().map(|one| one.attempts), Some(2));
+    // Attempts of the own epoch are at work, not left behind.
+    assert_eq!(store.recover("ventas", &new, Duration::ZERO).await.unwrap(), 0);
     assert!(
         store.settle(again.first().unwrap(), accepted(Outcome::Unknown(Reply::default()))).await.unwrap()
     );

@@ -21,8 +21,8 @@ use super::{Limits, MailIntake, ReceivedMail};
 
 /// Mistakes before the connection ends.
 const MAX_ERRORS: u32 = 20;
-/// Commands before the connection ends; a mail needs five.
-const MAX_COMMANDS: u32 = 2_000;
+/// Commands before the connection ends; a mail needs five. Nobody keeps one of our places for ever.
+const MAX_COMMANDS: u32 = 100_000;
 /// Longest time for the content of one mail.
 const MAX_DATA: Duration = Duration::from_secs(600);
 /// How much more than the limit is read, so that the client hears 552 instead of a broken connection.
@@ -103,10 +103,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
             self.say(&reply).await?;
             self.errors += u32::from(reply.is_error());
             if self.errors > MAX_ERRORS {
-                break;
+                return self.say(&Reply::TooManyErrors).await;
             }
         }
-        self.say(&Reply::TooManyErrors).await
+        self.say(&Reply::ComeBack(self.limits.hostname.clone())).await
     }
 
     fn answer<T: AsRef<str>>(&mut self, request: &Request<T>) -> Reply {
