@@ -28,6 +28,10 @@ pub struct Section {
     /// Where SPF, DKIM and DMARC are looked up.
     #[serde(default)]
     pub resolver: ResolverChoice,
+    /// Names of our own receiving servers whose `Authentication-Results` on fetched mail are believed; each must remove
+    /// fields of others that claim its name.
+    #[serde(default)]
+    pub trusted_receivers: Vec<String>,
     /// Folder with one file per secret of the directory (`password_secret`); the environment comes first.
     #[serde(default)]
     pub secrets: Option<PathBuf>,

@@ -187,6 +187,7 @@ fn spawn_intake(
         objects: parts.objects.clone(),
         accounts: parts.accounts.clone(),
         authentication,
+        trusted_receivers: section.trusted_receivers.clone().into(),
         thread_key: section.thread_key.expose().as_bytes().into(),
         workers: section.parser.workers,
     };

@@ -13,6 +13,7 @@ pub mod html;
 pub mod limits;
 pub mod mime;
 pub mod parse;
+pub mod results;
 pub mod send;
 pub mod text;
 pub mod threading;

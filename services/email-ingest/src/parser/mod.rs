@@ -38,6 +38,8 @@ pub struct Parts {
     pub accounts: AccountsCache,
     /// Checks senders.
     pub authentication: Arc<dyn SenderAuthentication>,
+    /// Receivers whose results on fetched mail are believed.
+    pub trusted_receivers: Arc<[String]>,
     /// Key of the thread tokens.
     pub thread_key: Arc<[u8]>,
     /// Mails at once.

@@ -106,8 +106,7 @@ fn all(picked: &Picked, outcome: &Outcome) -> Outcomes {
 }
 
 async fn outcomes(parts: &Parts, picked: &Picked, keeper: &Keeper) -> Outcomes {
-    let all =
-        |outcome: Outcome| picked.recipients.iter().map(|one| (one.position, outcome.clone())).collect();
+    let all = |outcome: Outcome| all(picked, &outcome);
     let not_yet = |text: &str| all(Outcome::NotYet(Reply::local(text)));
     let Some(outbound_envelope::Content::Email(email)) = &picked.envelope.content else {
         return all(Outcome::Refused(Reply::local("the send holds no mail")));

@@ -313,6 +313,7 @@ fn config(
             thread_key: Secret::new(THREAD_KEY),
             resolver,
             secrets: Some(secrets),
+            trusted_receivers: vec!["mx.hilo.example".into()],
             ca_certificates: None,
             parser: ParserConfig::default(),
             sender: SenderConfig { concurrency: 4, reply_seconds: 2, unknown_retry_seconds },
