@@ -101,12 +101,23 @@ async fn answers_to_closed_attentions_at_once_share_one_successor() {
 }
 
 /// A mail and the one it answers, taken by two workers at once, end in one attention or in two linked ones, never apart.
+/// Removing `lookup::lock_keys` from `take_in` turns this red (tried: some pairs end apart); the trigger makes sure that the
+/// two transactions overlap.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_parent_and_its_answer_at_once_find_each_other() {
     let house = Arc::new(House::open().await);
+    sqlx::raw_sql(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.02); RETURN NEW; END $$;
+         CREATE TRIGGER slow BEFORE INSERT ON attention.attention FOR EACH ROW EXECUTE FUNCTION slow();",
+    )
+    .execute(house.db.pool())
+    .await
+    .unwrap();
     for round in 0..20 {
         let id = format!("p{round}@x");
         let address = format!("c{round}@cliente.example");
+        // He is known already: otherwise the one contact of both mails would keep them apart.
+        house.take(&[Mail::from(&address)]).await;
         let parent = tokio::spawn(until_taken(house.clone(), Mail::from(&address).id(&id)));
         let answer = tokio::spawn(until_taken(house.clone(), Mail::from(&address).answers(&[&id])));
         parent.await.unwrap();
