@@ -24,7 +24,7 @@ test: ## Every test, on real PostgreSQL, nats-server, Dovecot and SMTP
 	@$(scripts)/phase install -- $(scripts)/install test
 	@$(scripts)/phase contracts -- .hilo/tools/venv/bin/buf lint proto
 	@$(scripts)/phase deploy -- deploy/check
-	@$(scripts)/phase tests -- cargo test --workspace --locked
+	@$(scripts)/phase tests -- cargo test --workspace --locked --no-fail-fast
 	@$(scripts)/phase demo -- $(target)/debug/hilo demo --private
 
 load: ## Measure the steady scenario with release binaries (SCENARIO=steady)
