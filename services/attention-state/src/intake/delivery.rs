@@ -15,7 +15,7 @@ use sqlx::PgConnection;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::DELIVERY_CONSUMER;
+use super::{DELIVERY_CONSUMER, failed};
 use crate::attention::domain::{Command, DeliveryState, MessageId, MessageKind, MessageSummary, Rejection};
 use crate::attention::store::Wait;
 use crate::attention::store::message::{self, KnownSend};
@@ -77,7 +77,7 @@ impl DeliveryHandler {
         for report in reports {
             outcomes.push(match self.apply(vec![report]).await {
                 Ok(applied) => applied.first().map_or(Outcome::Busy, |one| outcome(*one)),
-                Err(error) => Outcome::of(error),
+                Err(error) => failed(error),
             });
         }
         outcomes

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hilo_kit::consumer::{BatchHandler, Delivery, Outcome};
 use hilo_kit::db::Db;
-use hilo_kit::error::{BrokerAction, Error};
+use hilo_kit::error::Error;
 use hilo_kit::fault;
 use hilo_kit::nats::Subjects;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use super::failed;
 use super::mail::{self, Mail};
 use super::plan;
 
@@ -75,18 +76,6 @@ fn outcome(taken: plan::Taken) -> Outcome {
         plan::Taken::Committed | plan::Taken::Known => Outcome::Ack,
         plan::Taken::Busy => Outcome::Busy,
         plan::Taken::Refused(error) => Outcome::Dead(error),
-    }
-}
-
-/// A mail is never given up because of a race or a missing part; what the database refuses is tried a few times.
-fn failed(error: Error) -> Outcome {
-    match error.class().broker_action() {
-        BrokerAction::Wait | BrokerAction::Retry => Outcome::Retry(error),
-        // A unique index that another transaction filled first: the next try sees its row.
-        BrokerAction::Ack => {
-            Outcome::Retry(Error::conflict("LOST_RACE", "another transaction was first").with_source(error))
-        }
-        BrokerAction::DeadLetter => Outcome::Dead(error),
     }
 }
 

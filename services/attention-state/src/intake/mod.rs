@@ -10,6 +10,9 @@ mod mail;
 mod plan;
 mod threading;
 
+use hilo_kit::consumer::Outcome;
+use hilo_kit::error::{BrokerAction, Error};
+
 pub(crate) use delivery::DeliveryHandler;
 pub(crate) use inbound::InboundHandler;
 pub(crate) use mail::normal;
@@ -19,3 +22,15 @@ pub(crate) use plan::preview;
 pub(crate) const INBOUND_CONSUMER: &str = "attention-intake";
 /// Durable consumer of DELIVERY.
 pub(crate) const DELIVERY_CONSUMER: &str = "attention-delivery";
+
+/// A message is never given up because of a race or a missing part; what the database refuses is tried a few times.
+fn failed(error: Error) -> Outcome {
+    match error.class().broker_action() {
+        BrokerAction::Wait | BrokerAction::Retry => Outcome::Retry(error),
+        // A unique index that another transaction filled first: the next try sees its row.
+        BrokerAction::Ack => {
+            Outcome::Retry(Error::conflict("LOST_RACE", "another transaction was first").with_source(error))
+        }
+        BrokerAction::DeadLetter => Outcome::Dead(error),
+    }
+}

@@ -29,7 +29,8 @@ async fn serve(house: &House, shutdown: &Shutdown) -> impl Fn(&str) -> Client + 
     tokio::spawn(server.serve(shutdown.clone()));
     move |user: &str| {
         let issuer = hilo_kit::auth::Issuer::new(keys.signing_key.expose(), "hilo").unwrap();
-        let issued = issuer.issue(user, hilo_kit::clock::wall(), std::time::Duration::from_secs(600)).unwrap();
+        let issued =
+            issuer.issue(user, hilo_kit::clock::wall(), std::time::Duration::from_secs(600)).unwrap();
         ContactServiceClient::new(InterceptedService::new(channel(&url).unwrap(), Bearer(issued.token)))
     }
 }
@@ -41,8 +42,10 @@ async fn a_contact_is_seen_where_it_wrote_and_changed_against_its_version() {
     let shutdown = Shutdown::new();
     let client = serve(&house, &shutdown).await;
     house.take(&[Mail::from("eva@cliente.example")]).await;
-    let contact_id: uuid::Uuid =
-        sqlx::query_scalar("SELECT contact_id FROM contact.contact").fetch_one(house.db.pool()).await.unwrap();
+    let contact_id: uuid::Uuid = sqlx::query_scalar("SELECT contact_id FROM contact.contact")
+        .fetch_one(house.db.pool())
+        .await
+        .unwrap();
     let get = GetContactRequest { contact_id: contact_id.to_string() };
     assert_eq!(client("rosa").get_contact(get.clone()).await.unwrap_err().code(), Code::NotFound);
     let junk = GetContactRequest { contact_id: "7".into() };
@@ -54,7 +57,8 @@ async fn a_contact_is_seen_where_it_wrote_and_changed_against_its_version() {
     assert_eq!(client("rosa").update_contact(update(&changed)).await.unwrap_err().code(), Code::NotFound);
     let after = client("ana").update_contact(update(&changed)).await.unwrap().into_inner().contact.unwrap();
     assert_eq!((after.version, after.vip, after.company.as_str()), (2, true, "Textil Lima"));
-    let stale = client("ana").update_contact(update(&Contact { name: "Otra".into(), ..contact })).await.unwrap_err();
+    let stale =
+        client("ana").update_contact(update(&Contact { name: "Otra".into(), ..contact })).await.unwrap_err();
     assert_eq!(hilo_kit::error::reason_of(&stale).as_deref(), Some("STALE_VERSION"));
     let bad = Contact { name: "x\ny".into(), company: "y".repeat(300), ..after };
     assert_eq!(client("ana").update_contact(update(&bad)).await.unwrap_err().code(), Code::InvalidArgument);
