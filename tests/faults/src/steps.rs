@@ -11,12 +11,10 @@ pub struct Step {
     pub service: Service,
     /// The two source points between which a kill lands.
     pub between: (&'static str, &'static str),
-    /// True where a mail may have been sent when the kill lands: only there may a mail arrive twice.
-    pub may_have_sent: bool,
 }
 
 const fn step(point: &'static str, service: Service, between: (&'static str, &'static str)) -> Step {
-    Step { point, service, between, may_have_sent: false }
+    Step { point, service, between }
 }
 
 /// The path, in order.
@@ -30,12 +28,7 @@ pub const STEPS: &[Step] = &[
     step("attention.open.after_commit", Service::AttentionState, ("claim commit", "answer to the agent")),
     step("attention.send.after_commit", Service::AttentionState, ("message and OUTBOUND commit", "answer to the agent")),
     step("email.sender.after_commit", Service::EmailIngest, ("send committed to the ledger", "broker ack")),
-    Step {
-        point: "email.send.after_final_dot",
-        service: Service::EmailIngest,
-        between: ("final dot written", "sent state commit"),
-        may_have_sent: true,
-    },
+    step("email.send.after_final_dot", Service::EmailIngest, ("final dot written", "sent state commit")),
     step("attention.end.after_commit", Service::AttentionState, ("end commit", "answer to the agent")),
     step("history.store.after_commit", Service::History, ("thread stored", "ConfirmStored sent")),
 ];

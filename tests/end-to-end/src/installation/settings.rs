@@ -57,6 +57,8 @@ email-ingest:
   grpc: {{listen: \"127.0.0.1:{email}\"}}
   database: {{url: \"{email_database}\"}}
   smtp: {{listen: \"127.0.0.1:{smtp}\"}}
+  resolver: none
+  sender: {{unknown_retry_seconds: 2}}
   thread_key: {THREAD_KEY}
 whatsapp-ingest:
   grpc: {{listen: \"127.0.0.1:{whatsapp}\"}}
