@@ -75,8 +75,8 @@ pub(super) async fn take_in(
         .collect();
     let mut fresh: HashSet<Uuid> = inbox::take(tx, INBOUND_CONSUMER, &free).await?.into_iter().collect();
     known.contacts = lookup::contacts(tx, mails, &fresh).await?;
-    let numbers = store::draw_numbers(tx, fresh.len()).await?;
-    let mut written = Written::new(numbers);
+    let numbers = beginnings(&work, &known, mails.iter().filter(|mail| fresh.contains(&mail.delivery)));
+    let mut written = Written::new(store::draw_numbers(tx, numbers).await?);
     let mut answers = Vec::with_capacity(mails.len());
     for mail in mails {
         answers.push(if fresh.remove(&mail.delivery) {
@@ -120,20 +120,36 @@ fn candidates(mail: &Mail, known: &Known) -> Vec<AttentionId> {
     found
 }
 
+fn verdict(work: &Work, claimed: &[AttentionId], mail: &Mail) -> Verdict {
+    let participants = |id: &AttentionId| work.head(*id).map(|head| head.participants.as_slice());
+    let candidates: Vec<Candidate<'_>> = claimed
+        .iter()
+        .filter_map(|id| participants(id).map(|participants| Candidate { attention: *id, participants }))
+        .collect();
+    threading::verdict(&mail.claim(), &candidates)
+}
+
+/// How many attentions these mails may begin. A mail that answers another of its own batch is counted too, which only
+/// leaves a gap in the human numbers; answers to known attentions, the many, leave none.
+fn beginnings<'a>(work: &Work, known: &Known, mails: impl Iterator<Item = &'a Mail>) -> usize {
+    mails
+        .filter(|mail| match verdict(work, &candidates(mail, known), mail) {
+            Verdict::New { .. } | Verdict::Unverified { .. } => true,
+            Verdict::Join { attention, .. } => {
+                let lineage =
+                    known.threads.get(&attention).and_then(|thread| known.lineages.get(&thread.lineage));
+                lineage.is_none_or(|lineage| lineage.open.is_none())
+            }
+        })
+        .count()
+}
+
 fn decide(work: &mut Work, known: &mut Known, written: &mut Written, mail: &Mail) -> Result<(), Error> {
     let campaign = known.campaigns.get(&mail.account).cloned().flatten().ok_or_else(|| {
         Error::rejected("ACCOUNT_WITHOUT_CAMPAIGN", "no campaign takes the mail of this account")
     })?;
     let claimed = candidates(mail, known);
-    let verdict = {
-        let candidates: Vec<Candidate<'_>> = claimed
-            .iter()
-            .filter_map(|id| {
-                work.head(*id).map(|head| Candidate { attention: *id, participants: &head.participants })
-            })
-            .collect();
-        threading::verdict(&mail.claim(), &candidates)
-    };
+    let verdict = verdict(work, &claimed, mail);
     crate::metrics::mail(match verdict {
         Verdict::Join { .. } => "joined",
         Verdict::Unverified { .. } => "unverified",

@@ -99,6 +99,11 @@ async fn answers_after_closing_share_one_open_successor() {
     assert_eq!(attentions.len(), 3);
     assert_eq!(attentions[2].linked_attention_id, Some(attentions[1].attention_id));
     assert_eq!(attentions[2].lineage_id, first);
+    let numbers: Vec<i64> = sqlx::query_scalar("SELECT number FROM attention.attention ORDER BY number")
+        .fetch_all(house.db.pool())
+        .await
+        .unwrap();
+    assert_eq!(numbers, [1, 2, 3], "answers draw no numbers");
 }
 
 #[tokio::test]
