@@ -131,14 +131,17 @@ impl<C: DeskCalls> Driver<C> {
             Notice::Message(number) => (*number, "new message", true),
             Notice::Left(number) => (*number, "left the queue", false),
         };
-        if rings {
-            self.output.to_person("\u{7}")?;
+        // On a person's terminal the prompt is there already: the notice takes its line, a new prompt follows.
+        let before = if rings { "\u{7}\r\u{1b}[K" } else { "\r\u{1b}[K" };
+        if self.interactive {
+            self.output.to_person(before)?;
         }
         let item = self.list.find(&ItemName::Number(number)).and_then(|id| self.list.get(&id).cloned());
         match item {
             Some(item) => self.output.line(format!("* {what}: {}", render::item(number, &item).trim_start())),
             None => self.output.line(format!("* {what}: {number}")),
-        }
+        }?;
+        self.prompt()
     }
 
     /// The wait ended without anything queued.
