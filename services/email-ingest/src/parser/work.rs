@@ -83,7 +83,12 @@ async fn handle(parts: &Parts, waiting: &Waiting) -> Result<(), Failure> {
     parse::fit(&mut parsed);
     for (_, content) in std::mem::take(&mut parsed.contents) {
         let content = Bytes::from(content);
-        patiently(|| parts.objects.put(content.clone())).await.map_err(Failure::Later)?;
+        match patiently(|| parts.objects.put(content.clone())).await {
+            Ok(_) => {}
+            Err(error) if error.class() == Class::Unavailable => return Err(Failure::Later(error)),
+            // A decoded file can be larger than any object; trying again would hold its author's mails for ever.
+            Err(error) => return quarantine(error.reason(), error.message()),
+        }
     }
     fault::point("email.parse.before_commit").await;
     let email = parsed.email;

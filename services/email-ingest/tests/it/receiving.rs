@@ -192,3 +192,27 @@ async fn without_the_database_nothing_is_acknowledged_and_nothing_acknowledged_i
     assert!(rig.nothing_inbound().await);
     rig.stop().await;
 }
+
+/// A decoded part may be larger than any object. That is the mail's own fault, so it must not wait for better times in
+/// front of every later mail that names the same author, which anybody can.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_whose_decoded_part_is_too_large_is_quarantined_and_holds_nobody_back() {
+    // As a mail of 25 MiB whose text grows threefold beside the usual 64 MiB.
+    let mut rig = Rig::start(Setup { object_bytes: 4 * 1024 * 1024, ..Setup::default() }).await;
+    let huge = format!(
+        "From: Ana@cliente.example\r\nMessage-ID: <huge@otro.example>\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n\
+         --b\r\nContent-Type: text/html\r\n\r\n<p>x</p>\r\n--b\r\nContent-Type: text/plain\r\n\r\n{}\r\n--b--\r\n",
+        format!("{}\r\n", "&".repeat(900)).repeat(1_300)
+    );
+    assert!(rig.mail(&[VENTAS], &huge).await.starts_with("250"));
+    assert!(rig.mail(&[VENTAS], &mail("m2", "la verdadera")).await.starts_with("250"));
+    let (_, email) = rig.inbound().await;
+    assert_eq!(email.subject, "la verdadera");
+    let reason: String =
+        sqlx::query_scalar("SELECT reason FROM kit.dead_letter WHERE consumer = 'email-parser'")
+            .fetch_one(rig.db.pool())
+            .await
+            .unwrap();
+    assert_eq!(reason, "OBJECT_TOO_LARGE");
+    rig.stop().await;
+}

@@ -49,6 +49,8 @@ pub struct Setup {
     pub unknown_retry_seconds: u64,
     /// Address of a fresh database; by default on the server all tests share.
     pub database_url: Option<String>,
+    /// Largest object.
+    pub object_bytes: u64,
 }
 
 impl Default for Setup {
@@ -58,6 +60,7 @@ impl Default for Setup {
             resolver: ResolverChoice::None,
             unknown_retry_seconds: 1,
             database_url: None,
+            object_bytes: ObjectsConfig::default().max_bytes,
         }
     }
 }
@@ -153,6 +156,7 @@ impl Rig {
             secrets.path().to_owned(),
             setup.resolver,
             setup.unknown_retry_seconds,
+            setup.object_bytes,
         );
         let broker = Broker::connect(&config.nats).await.unwrap();
         let streams = [StreamKind::Inbound, StreamKind::Outbound, StreamKind::Delivery];
@@ -291,13 +295,14 @@ fn config(
     secrets: PathBuf,
     resolver: ResolverChoice,
     unknown_retry_seconds: u64,
+    object_bytes: u64,
 ) -> Config {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     Config {
         nats: NatsConfig { url: nats.url(), ..NatsConfig::default() },
         telemetry: TelemetryConfig::default(),
         auth: keys.auth_config("hilo"),
-        objects: ObjectsConfig { path: objects, ..ObjectsConfig::default() },
+        objects: ObjectsConfig { path: objects, max_bytes: object_bytes },
         endpoints: Endpoints { attention_state, ..Endpoints::default() },
         profile: Profile::Embedded,
         section: Section {
