@@ -124,12 +124,7 @@ async fn replay(store: Store, shutdown: Shutdown) {
             }
         };
         for replay in replays {
-            let done = async {
-                // Settled first: a mail that fails again makes a new dead letter, of which one may be open.
-                letters.settle_replay(replay.dead_letter, None).await?;
-                store.requeue(replay.delivery.id()).await
-            };
-            if let Err(error) = done.await {
+            if let Err(error) = store.replay(replay.dead_letter, replay.delivery.id()).await {
                 error.log("replaying a quarantined mail");
             }
         }

@@ -182,14 +182,22 @@ impl Store {
         })
     }
 
-    /// Puts a quarantined mail into the queue again, unless it was parsed or waits already.
+    /// Puts a quarantined mail into the queue again, unless it was parsed or waits already, and settles its dead letter
+    /// in the same transaction: in between the mail would be in neither, and an operator would believe it replayed.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn requeue(&self, id: Uuid) -> Result<(), Error> {
+    pub async fn replay(&self, dead_letter: Uuid, id: Uuid) -> Result<(), Error> {
         self.db
-            .read(move |conn| {
+            .transaction(move |tx| {
                 Box::pin(async move {
+                    sqlx::query!(
+                        "UPDATE kit.dead_letter SET state = 'replayed', settled_at = now()
+                         WHERE id = $1 AND state = 'replaying'",
+                        dead_letter,
+                    )
+                    .execute(&mut *tx)
+                    .await?;
                     sqlx::query!(
                         "INSERT INTO mail.parse_queue (inbound_id, position, conversation_key)
                          SELECT id, position, conversation_key FROM mail.inbound i
@@ -197,7 +205,7 @@ impl Store {
                          ON CONFLICT DO NOTHING",
                         id,
                     )
-                    .execute(conn)
+                    .execute(tx)
                     .await?;
                     Ok(())
                 })

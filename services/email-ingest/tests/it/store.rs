@@ -226,3 +226,28 @@ async fn a_send_is_taken_once_and_its_place_belongs_to_it() {
     let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM mail.send").fetch_one(db.pool()).await.unwrap();
     assert_eq!(rows, 1);
 }
+
+/// Guard: the dead letter is settled by the transaction that queues the mail, so that no crash can leave it in neither.
+#[tokio::test]
+async fn a_replay_that_cannot_queue_the_mail_leaves_its_dead_letter_to_be_replayed() {
+    let (store, db) = store().await;
+    store.accept(vec![mail(Source::Smtp, 1, Uuid::now_v7())]).await.unwrap();
+    let claimed = store.claim(1, Duration::from_secs(5)).await.unwrap();
+    assert!(store.quarantine(claimed.first().unwrap(), "X", "x").await.unwrap());
+    let letter: Uuid = sqlx::query_scalar("UPDATE kit.dead_letter SET state = 'replaying' RETURNING id")
+        .fetch_one(db.pool())
+        .await
+        .unwrap();
+    let id = claimed.first().unwrap().claim.id;
+    // Stands for the crash in between.
+    sqlx::query("ALTER TABLE mail.parse_queue ADD CONSTRAINT crash CHECK (false)")
+        .execute(db.pool())
+        .await
+        .unwrap();
+    assert!(store.replay(letter, id).await.is_err());
+    let state = || sqlx::query_scalar::<_, String>("SELECT state FROM kit.dead_letter").fetch_one(db.pool());
+    assert_eq!((state().await.unwrap().as_str(), waiting(&db).await), ("replaying", 0));
+    sqlx::query("ALTER TABLE mail.parse_queue DROP CONSTRAINT crash").execute(db.pool()).await.unwrap();
+    store.replay(letter, id).await.unwrap();
+    assert_eq!((state().await.unwrap().as_str(), waiting(&db).await), ("replayed", 1));
+}
