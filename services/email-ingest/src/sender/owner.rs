@@ -1,16 +1,45 @@
 //! The owner of one account: while it holds the lease it recovers what an earlier owner left and begins what is due.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use hilo_kit::ids::Uuid;
 use hilo_kit::lease::{Keeper, Lease, TERM};
 use hilo_kit::lifecycle::Shutdown;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinError, JoinSet};
 
 use super::{Parts, attempt};
 
 /// Net under the wake-ups.
 const POLL: Duration = Duration::from_secs(1);
+/// Attempts that nobody works on are looked for this often, and at once after a beginning that failed.
+const RECOVER: Duration = Duration::from_secs(10);
+
+/// The running attempts, each with its send.
+#[derive(Default)]
+struct AtWork {
+    tasks: JoinSet<()>,
+    sends: HashMap<task::Id, Uuid>,
+}
+
+impl AtWork {
+    fn begin(&mut self, send_id: Uuid, attempt: impl Future<Output = ()> + Send + 'static) {
+        let id = self.tasks.spawn(attempt).id();
+        self.sends.insert(id, send_id);
+    }
+
+    fn sends(&self) -> Vec<Uuid> {
+        self.sends.values().copied().collect()
+    }
+
+    /// True when the attempt panicked.
+    fn ended(&mut self, ended: Result<(task::Id, ()), JoinError>) -> bool {
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
+        self.sends.remove(&id);
+        ended.is_err()
+    }
+}
 
 /// Starts owning.
 pub(super) fn spawn(parts: Arc<Parts>, account: String, holder: &str, shutdown: &Shutdown) {
@@ -18,7 +47,7 @@ pub(super) fn spawn(parts: Arc<Parts>, account: String, holder: &str, shutdown: 
     let keeper = Keeper::spawn(db, format!("email-send/{account}"), holder, TERM, shutdown);
     let stop = shutdown.clone();
     shutdown.spawn(format!("email sender {account}"), async move {
-        let mut at_work = JoinSet::new();
+        let mut at_work = AtWork::default();
         while !stop.is_cancelled() {
             let lease = tokio::select! {
                 lease = keeper.held() => lease,
@@ -28,7 +57,7 @@ pub(super) fn spawn(parts: Arc<Parts>, account: String, holder: &str, shutdown: 
             own(&parts, &account, &lease, &keeper, &mut at_work, &stop).await;
         }
         // Running dialogues are finished: between the final dot and its answer nothing may be cut off without need.
-        while at_work.join_next().await.is_some() {}
+        while at_work.tasks.join_next().await.is_some() {}
     });
 }
 
@@ -38,42 +67,47 @@ async fn own(
     account: &str,
     lease: &Lease,
     keeper: &Keeper,
-    at_work: &mut JoinSet<()>,
+    at_work: &mut AtWork,
     stop: &Shutdown,
 ) {
     let unknown_retry = Duration::from_secs(parts.config.unknown_retry_seconds);
-    let mut recovered = false;
+    let mut recovered: Option<Instant> = None;
     let wake = parts.store.unsent();
     while !stop.is_cancelled() {
         let Some(current) = keeper.current().filter(|current| current.epoch == lease.epoch) else { return };
-        if !recovered {
-            // Attempts of this process under an earlier epoch know how they end; calling them unknown would send twice.
-            while at_work.join_next().await.is_some() {}
-            recovered = match parts.store.recover(account, &current, unknown_retry).await {
-                Ok(0) => true,
+        if recovered.is_none_or(|at| at.elapsed() >= RECOVER) {
+            recovered = match parts.store.recover(account, &current, &at_work.sends(), unknown_retry).await {
+                Ok(0) => Some(Instant::now()),
                 Ok(count) => {
-                    tracing::warn!(account, count, "attempts of an earlier owner may have been sent");
-                    true
+                    tracing::warn!(account, count, "attempts that nobody works on may have been sent");
+                    Some(Instant::now())
                 }
                 Err(error) => {
                     error.log("recovering sends");
-                    false
+                    None
                 }
             };
         }
         // Registered before the look, so that a send committed during it is not slept over.
         let notified = wake.notified();
-        let free = parts.config.concurrency.saturating_sub(at_work.len());
+        let free = parts.config.concurrency.saturating_sub(at_work.tasks.len());
         let mut begun = 0;
-        if recovered && free > 0 {
+        if recovered.is_some() && free > 0 {
             match parts.store.begin(account, &current, free).await {
                 Ok(picked) => {
                     begun = picked.len();
                     for one in picked {
-                        at_work.spawn(attempt::run(parts.clone(), one, keeper.clone(), stop.clone()));
+                        at_work.begin(
+                            one.send_id,
+                            attempt::run(parts.clone(), one, keeper.clone(), stop.clone()),
+                        );
                     }
                 }
-                Err(error) => error.log("beginning sends"),
+                Err(error) => {
+                    error.log("beginning sends");
+                    // It may have committed all the same: then the next look finds attempts that nobody works on.
+                    recovered = None;
+                }
             }
         }
         if begun == free && free > 0 {
@@ -81,8 +115,9 @@ async fn own(
         }
         tokio::select! {
             () = notified => {}
-            Some(ended) = at_work.join_next() => if let Err(error) = ended {
-                tracing::error!(%error, "an attempt ended without a result; its send becomes unknown with the next owner");
+            Some(ended) = at_work.tasks.join_next_with_id() => if at_work.ended(ended) {
+                tracing::error!(account, "an attempt panicked; its send becomes unknown");
+                recovered = None;
             },
             () = tokio::time::sleep(pause(parts, account).await) => {}
             () = stop.cancelled() => {}

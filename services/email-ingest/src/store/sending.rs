@@ -147,7 +147,8 @@ impl Store {
         Ok(seconds.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))))
     }
 
-    /// Writes how an attempt ended, with its report. `false` when a new owner settled it meanwhile as unknown.
+    /// Writes how an attempt ended, with its report. `false` when a new owner settled it meanwhile as unknown and nothing
+    /// better is known, or has begun the repetition.
     ///
     /// # Errors
     /// Database errors: then it stays `attempting` and the next owner calls it unknown.
@@ -158,13 +159,17 @@ impl Store {
             .transaction(move |tx| {
                 let (picked, result, subject) = (picked.clone(), result.clone(), subject.clone());
                 Box::pin(async move {
-                    // The row itself is the fence: whoever changed it since has another epoch or state there.
+                    // The row itself is the fence: whoever changed it since has another epoch or state there. Doubt that
+                    // a new owner wrote yields to the truth until the repetition begins: else an answered mail goes twice.
+                    let certain = result.outcomes.iter().any(|(_, one)| !matches!(one, Outcome::Unknown(_)));
                     let mine = sqlx::query!(
                         "SELECT send_id FROM mail.send
-                         WHERE send_id = $1 AND state = 'attempting' AND epoch = $2 AND attempts = $3 FOR UPDATE",
+                         WHERE send_id = $1 AND attempts = $3
+                           AND ((state = 'attempting' AND epoch = $2) OR (state = 'unknown' AND $4)) FOR UPDATE",
                         picked.send_id,
                         picked.epoch,
                         picked.attempts,
+                        certain,
                     )
                     .fetch_optional(&mut *tx)
                     .await?;
@@ -178,7 +183,8 @@ impl Store {
             .await
     }
 
-    /// What an earlier owner left `attempting` may have been sent: `unknown`, each with its report. Answers how many.
+    /// What is `attempting` and not at work here may have been sent: `unknown`, each with its report. An earlier owner
+    /// left it, or it was begun by a commit whose answer got lost. Answers how many.
     ///
     /// # Errors
     /// `STALE_EPOCH`; database errors.
@@ -186,16 +192,18 @@ impl Store {
         &self,
         account: &str,
         lease: &Lease,
+        at_work: &[Uuid],
         unknown_retry: Duration,
     ) -> Result<usize, Error> {
         let subject = self.subjects.handover(StreamKind::Delivery, "email", account)?;
-        let (account, lease) = (account.to_owned(), lease.clone());
+        let (account, lease, at_work) = (account.to_owned(), lease.clone(), at_work.to_vec());
         self.db
             .transaction(move |tx| {
                 let (account, lease, subject) = (account.clone(), lease.clone(), subject.clone());
+                let at_work = at_work.clone();
                 Box::pin(async move {
                     lease::guard(tx, &lease).await?;
-                    let left = left_behind(tx, &account, lease.epoch).await?;
+                    let left = left_behind(tx, &account, lease.epoch, &at_work).await?;
                     for picked in &left {
                         let reply = || Reply::local("the attempt was cut off; it may have been sent");
                         let outcomes = picked
@@ -309,14 +317,20 @@ async fn begin(tx: &mut PgConnection, account: &str, epoch: i64, limit: i64) -> 
     Ok(begun)
 }
 
-async fn left_behind(tx: &mut PgConnection, account: &str, epoch: i64) -> Result<Vec<Picked>, Error> {
+async fn left_behind(
+    tx: &mut PgConnection,
+    account: &str,
+    epoch: i64,
+    at_work: &[Uuid],
+) -> Result<Vec<Picked>, Error> {
     let rows = sqlx::query!(
         r#"SELECT send_id, conversation_key, envelope, traceparent, attempts, epoch AS "epoch!",
                   extract(epoch FROM now() - taken_at)::float8 AS "age!"
-           FROM mail.send WHERE account_key = $1 AND state = 'attempting' AND epoch < $2
+           FROM mail.send WHERE account_key = $1 AND state = 'attempting' AND epoch <= $2 AND send_id <> ALL($3)
            ORDER BY conversation_key, sequence FOR UPDATE"#,
         account,
         epoch,
+        at_work,
     )
     .fetch_all(&mut *tx)
     .await?;

@@ -185,3 +185,29 @@ async fn a_lax_server_sees_exactly_one_mail_with_the_intended_fields_whatever_is
         assert_eq!(head.lines().filter(|line| line.starts_with("Subject:")).count(), 1);
     }
 }
+
+/// The beginning of an attempt committed and the answer to its COMMIT got lost, as when PostgreSQL restarts: the lease
+/// goes on, nobody works on the attempt, and it must not wait for the next owner.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_whose_beginning_was_not_answered_is_made_again_by_the_same_owner() {
+    let (mut rig, server) = rig().await;
+    rig.publish(&send(Uuid::now_v7(), 1, &["ana@cliente.example"])).await;
+    assert_eq!(rig.report().await.state(), SendState::Sent);
+    // What `begin` leaves behind when only its answer is lost.
+    let mut tx = rig.db.pool().begin().await.unwrap();
+    let epoch: i64 = sqlx::query_scalar("SELECT epoch FROM kit.lease WHERE name = 'email-send/ventas'")
+        .fetch_one(&mut *tx)
+        .await
+        .unwrap();
+    for sql in [
+        "UPDATE mail.send SET state = 'attempting', epoch = $1, next_at = NULL",
+        "UPDATE mail.recipient SET state = 'attempting', retry = true WHERE $1 > 0",
+    ] {
+        sqlx::query(sql).bind(epoch).execute(&mut *tx).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    assert_eq!(rig.report().await.state(), SendState::Unknown);
+    assert_eq!(rig.report().await.state(), SendState::Sent);
+    assert_eq!(server.taken().len(), 2);
+    rig.stop().await;
+}

@@ -171,18 +171,17 @@ async fn an_attempt_of_an_older_epoch_becomes_unknown_and_cannot_be_settled_by_i
     tokio::time::sleep(Duration::from_millis(300)).await;
     let new = acquire(&db, "email-send/ventas", "new").await;
     assert_eq!(store.begin("ventas", &old, 10).await.unwrap_err().reason(), "STALE_EPOCH");
-    assert_eq!(store.recover("ventas", &old, Duration::ZERO).await.unwrap_err().reason(), "STALE_EPOCH");
-    assert_eq!(store.recover("ventas", &new, Duration::ZERO).await.unwrap(), 1);
-    assert_eq!(store.recover("ventas", &new, Duration::ZERO).await.unwrap(), 0);
+    assert_eq!(store.recover("ventas", &old, &[], Duration::ZERO).await.unwrap_err().reason(), "STALE_EPOCH");
+    assert_eq!(store.recover("ventas", &new, &[], Duration::ZERO).await.unwrap(), 1);
+    assert_eq!(store.recover("ventas", &new, &[], Duration::ZERO).await.unwrap(), 0);
     let first = picked.first().unwrap();
-    assert!(!store.settle(first, accepted(Outcome::Accepted(Reply::default()))).await.unwrap());
+    assert!(!store.settle(first, accepted(Outcome::Unknown(Reply::default()))).await.unwrap());
     let state: String = sqlx::query_scalar("SELECT state FROM mail.send").fetch_one(db.pool()).await.unwrap();
     assert_eq!(state, "unknown");
     // The one repetition, and after it no further one.
     let again = store.begin("ventas", &new, 10).await.unwrap();
     assert_eq!(again.first().map(|one| one.attempts), Some(2));
-    // Attempts of the own epoch are at work, not left behind.
-    assert_eq!(store.recover("ventas", &new, Duration::ZERO).await.unwrap(), 0);
+    assert!(!store.settle(first, accepted(Outcome::Accepted(Reply::default()))).await.unwrap());
     assert!(
         store.settle(again.first().unwrap(), accepted(Outcome::Unknown(Reply::default()))).await.unwrap()
     );
@@ -192,6 +191,37 @@ async fn an_attempt_of_an_older_epoch_becomes_unknown_and_cannot_be_settled_by_i
         .await
         .unwrap();
     assert_eq!(reports, 2);
+}
+
+/// Guard: `state = 'unknown'` of `settle`. A database that was away for longer than a lease lasts lets a new epoch begin
+/// while the answer to the final dot is already here.
+#[tokio::test]
+async fn an_answered_mail_is_not_repeated_because_a_new_owner_doubted_it() {
+    let (store, db) = store().await;
+    store.take(vec![(Uuid::now_v7(), send(Uuid::now_v7(), 1, &["ana@cliente.example"]))]).await.unwrap();
+    let (old, new) = taken_over_after_begin(&store, &db).await;
+    assert_eq!(store.recover("ventas", &new, &[], Duration::ZERO).await.unwrap(), 1);
+    assert!(store.settle(&old, accepted(Outcome::Accepted(Reply::default()))).await.unwrap());
+    assert!(store.begin("ventas", &new, 10).await.unwrap().is_empty(), "it would be sent a second time");
+    let state: String = sqlx::query_scalar("SELECT state FROM mail.send").fetch_one(db.pool()).await.unwrap();
+    assert_eq!(state, "sent");
+}
+
+/// Guards: `epoch <= $2` and `send_id <> ALL($3)` of `recover`. The beginning committed and its answer got lost, while the
+/// lease goes on.
+#[tokio::test]
+async fn an_attempt_begun_by_a_lost_answer_is_found_under_the_same_epoch_and_a_running_one_is_left_alone() {
+    let (store, db) = store().await;
+    for _ in 0..2 {
+        store.take(vec![(Uuid::now_v7(), send(Uuid::now_v7(), 1, &["ana@cliente.example"]))]).await.unwrap();
+    }
+    let lease = acquire(&db, "email-send/ventas", "me").await;
+    let begun = store.begin("ventas", &lease, 10).await.unwrap();
+    let running = begun.first().unwrap();
+    assert_eq!(store.recover("ventas", &lease, &[running.send_id], Duration::ZERO).await.unwrap(), 1);
+    let again = store.begin("ventas", &lease, 10).await.unwrap();
+    assert_eq!(again.iter().map(|one| one.send_id).collect::<Vec<_>>(), vec![begun.get(1).unwrap().send_id]);
+    assert!(store.settle(running, accepted(Outcome::Accepted(Reply::default()))).await.unwrap());
 }
 
 #[tokio::test]
