@@ -1,5 +1,6 @@
-//! What must happen after somebody was switched off: his open items go back to their queues and offers to him end. A
-//! reconciler finds such items, at once after an apply and every ten seconds; it also drops old decisions.
+//! What must happen after somebody was switched off, stopped being an agent or left a campaign: his open items there go
+//! back to their queues and offers to him end, for he may not even release them any more. A reconciler finds such items, at
+//! once after an apply and every ten seconds; it also drops old decisions.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,9 +12,10 @@ use hilo_kit::nats::Subjects;
 use sqlx::PgConnection;
 
 use super::decisions;
-use crate::attention::domain::{Command, Expire, InteractionId, Stage, UserKey};
+use crate::attention::domain::{CampaignKey, Command, Expire, InteractionId, Stage, UserKey};
 use crate::attention::store::Wait;
 use crate::attention::work::{Actor, Found, Work};
+use crate::directory;
 use crate::directory::announce::Announcer;
 
 /// How often the reconciler looks by itself.
@@ -64,18 +66,23 @@ pub async fn all(db: &Db, subjects: &Arc<Subjects>) -> Result<usize, Error> {
             return Ok(total);
         }
         total += released;
-        tracing::info!(released, "items of inactive agents went back to their queues");
+        tracing::info!(released, "items of agents who may not serve them went back to their queues");
     }
 }
 
 async fn some(tx: &mut PgConnection, subjects: &Subjects) -> Result<usize, Error> {
     let ids = sqlx::query_scalar!(
-        r#"SELECT interaction_id AS "id!" FROM directory.app_user
-               JOIN attention.interaction ON interaction.agent_key = user_key
-               WHERE NOT active AND state = 'open'
+        r#"SELECT interaction_id AS "id!" FROM attention.interaction AS held
+               JOIN directory.app_user ON user_key = held.agent_key
+               WHERE state = 'open' AND (NOT active OR NOT 'agent' = ANY(roles) OR NOT EXISTS (
+                   SELECT 1 FROM directory.campaign_member AS member
+                   WHERE member.user_key = held.agent_key AND member.campaign_key = held.campaign_key))
            UNION ALL
-           SELECT interaction_id FROM directory.app_user
-               JOIN attention.interaction ON offer_agent_key = user_key WHERE NOT active
+           SELECT interaction_id FROM attention.interaction AS held
+               JOIN directory.app_user ON user_key = held.offer_agent_key
+               WHERE offer_agent_key IS NOT NULL AND (NOT active OR NOT 'agent' = ANY(roles) OR NOT EXISTS (
+                   SELECT 1 FROM directory.campaign_member AS member
+                   WHERE member.user_key = held.offer_agent_key AND member.campaign_key = held.campaign_key))
            LIMIT $1"#,
         AT_ONCE,
     )
@@ -88,9 +95,9 @@ async fn some(tx: &mut PgConnection, subjects: &Subjects) -> Result<usize, Error
     let mut work = Work::lock(tx, &ids, Wait::Skip).await?;
     let mut released = 0;
     for id in ids {
-        let Some((agent, command)) = command(&work, id) else { continue };
-        // He may have been switched on again, or somebody else may have it, since the look-up.
-        if inactive(tx, &agent).await? && work.decide(id, command, &Actor::System).is_ok() {
+        let Some((agent, campaign, command)) = command(&work, id) else { continue };
+        // He may have been switched on or taken in again, or somebody else may have it, since the look-up.
+        if !serves(tx, &agent, &campaign).await? && work.decide(id, command, &Actor::System).is_ok() {
             released += 1;
         }
     }
@@ -100,7 +107,7 @@ async fn some(tx: &mut PgConnection, subjects: &Subjects) -> Result<usize, Error
     Ok(released)
 }
 
-fn command(work: &Work, id: InteractionId) -> Option<(UserKey, Command)> {
+fn command(work: &Work, id: InteractionId) -> Option<(UserKey, CampaignKey, Command)> {
     let Found::Locked(attention) = work.find(id) else { return None };
     let interaction = work.state(attention, Some(id))?.interaction?;
     match interaction.stage {
@@ -109,20 +116,18 @@ fn command(work: &Work, id: InteractionId) -> Option<(UserKey, Command)> {
             let because = Expire::AgentAbsent;
             Some((
                 offer.agent?,
+                interaction.campaign,
                 Command::ExpireOffer { version: interaction.version, offer: offer.id, because },
             ))
         }
-        Stage::Open { agent, .. } => Some((agent.clone(), Command::Release { agent })),
+        Stage::Open { agent, .. } => Some((agent.clone(), interaction.campaign, Command::Release { agent })),
         Stage::Ended { .. } => None,
     }
 }
 
-async fn inactive(tx: &mut PgConnection, agent: &UserKey) -> Result<bool, Error> {
-    let found = sqlx::query_scalar!(
-        "SELECT 1 FROM directory.app_user WHERE user_key = $1 AND NOT active",
-        agent.as_str()
-    );
-    Ok(found.fetch_optional(tx).await?.is_some())
+async fn serves(tx: &mut PgConnection, agent: &UserKey, campaign: &CampaignKey) -> Result<bool, Error> {
+    let access = directory::access(tx, agent.as_str()).await?;
+    Ok(access.is_some_and(|access| access.active && access.may_serve(campaign.as_str())))
 }
 
 async fn sweep(db: &Db) {

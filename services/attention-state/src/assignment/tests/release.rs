@@ -57,6 +57,36 @@ async fn the_items_of_an_agent_who_is_switched_off_go_back_to_the_queue() {
     shutdown.begin();
 }
 
+/// Who left a campaign, or is no agent any more, may not even release what he had open there.
+#[tokio::test]
+async fn the_items_of_an_agent_who_left_the_campaign_or_the_role_go_back_to_the_queue() {
+    let db = database().await;
+    let admin = Admin::new(db.clone(), Hasher::default(), Announcer::new(None));
+    let before = directory_of(&[("a", &["ana", "luis"]), ("b", &["ana", "luis"])], "");
+    admin.apply(before, false, "service:test".into()).await.unwrap();
+    let (a, b) = (queue(&db, "a", 3).await, queue(&db, "b", 2).await);
+    open(&db, a[0], "ana").await;
+    open(&db, a[1], "luis").await;
+    apply(&db, batch("a", vec![offer(a[2], 1, "ana")])).await.unwrap();
+    open(&db, b[0], "ana").await;
+    open(&db, b[1], "luis").await;
+    let after = directory_of(&[("a", &["luis"]), ("b", &["ana", "luis"])], "");
+    admin.apply(after.clone(), false, "service:test".into()).await.unwrap();
+    assert_eq!(release::all(&db, &subjects()).await.unwrap(), 2);
+    assert_eq!(release::all(&db, &subjects()).await.unwrap(), 0);
+    assert_eq!(
+        (load_of(&db, "ana").await, load_of(&db, "luis").await),
+        (1, 2),
+        "what he may serve stays with him"
+    );
+    let supervisor = after
+        .replace("{key: luis, name: luis, roles: [agent]}", "{key: luis, name: luis, roles: [supervisor]}");
+    let supervisor = supervisor.replace("members: [luis]", "members: [ana]").replace("[ana, luis]", "[ana]");
+    admin.apply(supervisor, false, "service:test".into()).await.unwrap();
+    assert_eq!(release::all(&db, &subjects()).await.unwrap(), 2);
+    assert_eq!((load_of(&db, "ana").await, load_of(&db, "luis").await), (1, 0));
+}
+
 #[tokio::test]
 async fn a_change_reaches_the_cache_of_another_service_within_a_second_and_so_does_a_sign_out() {
     let broker = hilo_test_support::Nats::start().await.unwrap();
