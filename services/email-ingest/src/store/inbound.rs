@@ -246,6 +246,10 @@ async fn existing(tx: &mut PgConnection, mail: &NewMail) -> Result<Uuid, Error> 
 /// same mailbox under another UIDVALIDITY are the same mail.
 async fn known_from_before(tx: &mut PgConnection, mail: &NewMail) -> Result<Option<Uuid>, Error> {
     let Source::Imap { mailbox, uid_validity, .. } = &mail.source else { return Ok(None) };
+    if mail.size_bytes == 0 {
+        // Put aside unfetched: all of those have the same bytes, none.
+        return Ok(None);
+    }
     Ok(sqlx::query_scalar!(
         "SELECT id FROM mail.inbound
          WHERE account_key = $1 AND digest = $2 AND source = 'imap' AND mailbox = $3 AND uid_validity <> $4

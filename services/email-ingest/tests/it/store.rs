@@ -281,3 +281,17 @@ async fn a_replay_that_cannot_queue_the_mail_leaves_its_dead_letter_to_be_replay
     store.replay(letter, id).await.unwrap();
     assert_eq!((state().await.unwrap().as_str(), waiting(&db).await), ("replayed", 1));
 }
+
+/// Guard: `size_bytes == 0`. Mails that could not be fetched have no bytes to be recognised by.
+#[tokio::test]
+async fn two_mails_that_could_not_be_fetched_are_two_also_under_a_new_uidvalidity() {
+    let (store, db) = store().await;
+    let lease = acquire(&db, "email-imap/ventas", "me").await;
+    for (uid_validity, uid) in [(1, 5), (2, 9)] {
+        let unfit = Some("MAIL_NOT_FETCHABLE".to_owned());
+        let mail = NewMail { unfit, size_bytes: 0, ..mail(imap(uid_validity, uid), 0, Uuid::now_v7()) };
+        let stored = store.fetched(Some(mail), cursor(uid_validity, uid), lease.clone()).await.unwrap();
+        assert!(matches!(stored, Some(Stored::New(_))), "uid {uid} would be dropped without a trace");
+    }
+    assert_eq!(waiting(&db).await, 2);
+}
