@@ -285,9 +285,10 @@ fn new_message(
     }
 }
 
-/// Reply-To may send our answer elsewhere, so it counts only of an authenticated sender.
+/// Reply-To may send our answer elsewhere, so it counts only of an authenticated sender; the account's switch that lets
+/// unauthenticated mail join its thread does not extend to it.
 fn may_redirect(mail: &Mail, verified: bool) -> bool {
-    verified && (mail.dmarc == DmarcResult::Pass || mail.unauthenticated_accepted)
+    verified && mail.dmarc == DmarcResult::Pass
 }
 
 fn addresses(from: &[EmailAddress]) -> Vec<StoredAddress> {
