@@ -102,7 +102,8 @@ impl Process {
     /// # Errors
     /// When `kill` fails.
     pub fn signal(&self, name: &str) -> Result<()> {
-        let status = Command::new("kill").args(["-s", name, &self.id().to_string()]).status()?;
+        // The shell's own kill: a minimal machine has no program of that name (it comes with procps).
+        let status = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &self.id().to_string()]).status()?;
         anyhow::ensure!(status.success(), "kill -s {name} {}", self.id());
         Ok(())
     }
