@@ -20,6 +20,7 @@ pub mod ids;
 pub mod inbox;
 pub mod lease;
 pub mod lifecycle;
+mod memory;
 pub mod nats;
 pub mod objects;
 pub mod outbox;

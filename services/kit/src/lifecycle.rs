@@ -155,6 +155,7 @@ where
     F: FnOnce(Shutdown) -> Fut,
     Fut: Future<Output = Result<(), Error>>,
 {
+    crate::memory::return_freed_memory();
     crate::install_crypto();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name(name).build() {
         Ok(runtime) => runtime,
