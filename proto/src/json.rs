@@ -8,7 +8,8 @@ use std::sync::LazyLock;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 
 static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
-    DescriptorPool::decode(crate::FILE_DESCRIPTOR_SET).expect("the embedded descriptor set was written by the build")
+    DescriptorPool::decode(crate::FILE_DESCRIPTOR_SET)
+        .expect("the embedded descriptor set was written by the build")
 });
 
 /// Why a message could not be turned into JSON, or back.

@@ -6,7 +6,8 @@ use hilo_kit::telemetry::meter;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram};
 
-static EVENTS: LazyLock<Counter<u64>> = LazyLock::new(|| meter().u64_counter("hilo.attention.events").build());
+static EVENTS: LazyLock<Counter<u64>> =
+    LazyLock::new(|| meter().u64_counter("hilo.attention.events").build());
 static MAILS: LazyLock<Counter<u64>> = LazyLock::new(|| meter().u64_counter("hilo.intake.mails").build());
 static BATCH: LazyLock<Histogram<u64>> = LazyLock::new(|| meter().u64_histogram("hilo.intake.batch").build());
 static RESYNCS: LazyLock<Counter<u64>> = LazyLock::new(|| meter().u64_counter("hilo.desk.resyncs").build());

@@ -15,7 +15,8 @@ pub(crate) fn return_freed_memory() {
         #[expect(unsafe_code, reason = "mallopt has no safe wrapper; it takes two integers and no pointer")]
         // SAFETY: called at the start of main, before other threads allocate; it only sets tunables.
         let accepted = unsafe {
-            libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD) & libc::mallopt(libc::M_ARENA_MAX, MAX_ARENAS)
+            libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD)
+                & libc::mallopt(libc::M_ARENA_MAX, MAX_ARENAS)
         };
         debug_assert_eq!(accepted, 1, "both are documented tunables");
     }

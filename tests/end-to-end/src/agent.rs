@@ -87,7 +87,12 @@ where
         };
         let passing = matches!(
             status.code(),
-            Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Internal | Code::Cancelled | Code::Aborted
+            Code::Unavailable
+                | Code::DeadlineExceeded
+                | Code::Unknown
+                | Code::Internal
+                | Code::Cancelled
+                | Code::Aborted
         );
         if !passing || started.elapsed() > deadline {
             return Err(status);
@@ -135,7 +140,10 @@ impl Agent {
     /// # Errors
     /// When the address is invalid.
     pub fn separate_attention(&self) -> Result<AttentionServiceClient<Authorised>> {
-        Ok(AttentionServiceClient::with_interceptor(channel(&self.endpoints.attention_state)?, self.bearer.clone()))
+        Ok(AttentionServiceClient::with_interceptor(
+            channel(&self.endpoints.attention_state)?,
+            self.bearer.clone(),
+        ))
     }
 
     /// Client of the HistoryService.
@@ -187,7 +195,10 @@ impl Agent {
     /// # Errors
     /// The refusal, for instance ALREADY_TAKEN.
     pub async fn open(&self, interaction_id: &str) -> Result<attention::OpenInteractionResponse, Status> {
-        let request = attention::OpenInteractionRequest { interaction_id: interaction_id.to_owned(), request_id: request_id() };
+        let request = attention::OpenInteractionRequest {
+            interaction_id: interaction_id.to_owned(),
+            request_id: request_id(),
+        };
         persist(PATIENCE, || {
             let (mut client, request) = (self.attention(), request.clone());
             async move { client.open_interaction(request).await }
@@ -218,9 +229,15 @@ impl Agent {
     ///
     /// # Errors
     /// The refusal.
-    pub async fn fill_form(&self, interaction_id: &str, base_version: i64, values: &[(&str, &str)]) -> Result<i64, Status> {
+    pub async fn fill_form(
+        &self,
+        interaction_id: &str,
+        base_version: i64,
+        values: &[(&str, &str)],
+    ) -> Result<i64, Status> {
         let values = values.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let request = attention::SaveFormRequest { interaction_id: interaction_id.to_owned(), base_version, values };
+        let request =
+            attention::SaveFormRequest { interaction_id: interaction_id.to_owned(), base_version, values };
         let answer = persist(PATIENCE, || {
             let (mut client, request) = (self.attention(), request.clone());
             async move { client.save_form(request).await }
@@ -233,7 +250,11 @@ impl Agent {
     ///
     /// # Errors
     /// The refusal.
-    pub async fn end(&self, interaction_id: &str, close_attention: bool) -> Result<attention::EndInteractionResponse, Status> {
+    pub async fn end(
+        &self,
+        interaction_id: &str,
+        close_attention: bool,
+    ) -> Result<attention::EndInteractionResponse, Status> {
         let request = attention::EndInteractionRequest {
             interaction_id: interaction_id.to_owned(),
             close_attention,
@@ -251,7 +272,11 @@ impl Agent {
     /// # Errors
     /// The refusal.
     pub async fn messages(&self, attention_id: &str) -> Result<Vec<history::ThreadMessage>, Status> {
-        let request = attention::ListMessagesRequest { attention_id: attention_id.to_owned(), page_size: 200, ..Default::default() };
+        let request = attention::ListMessagesRequest {
+            attention_id: attention_id.to_owned(),
+            page_size: 200,
+            ..Default::default()
+        };
         let answer = persist(PATIENCE, || {
             let (mut client, request) = (self.attention(), request.clone());
             async move { client.list_messages(request).await }
@@ -281,7 +306,11 @@ impl Agent {
             if found.len() == expected {
                 return Ok(found);
             }
-            anyhow::ensure!(started.elapsed() < deadline, "{} instead of {expected} threads for {search:?}", found.len());
+            anyhow::ensure!(
+                started.elapsed() < deadline,
+                "{} instead of {expected} threads for {search:?}",
+                found.len()
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }

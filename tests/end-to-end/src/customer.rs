@@ -73,15 +73,17 @@ impl Mail {
         }
         let text = SinglePart::plain(self.text.clone());
         let body = match &self.html {
-            Some(html) => MultiPart::alternative().singlepart(text).singlepart(SinglePart::html(html.clone())),
+            Some(html) => {
+                MultiPart::alternative().singlepart(text).singlepart(SinglePart::html(html.clone()))
+            }
             None => MultiPart::mixed().singlepart(text),
         };
         Ok(match &self.attachment {
-            Some((name, media_type, content)) => builder.multipart(
-                MultiPart::mixed().multipart(body).singlepart(
+            Some((name, media_type, content)) => {
+                builder.multipart(MultiPart::mixed().multipart(body).singlepart(
                     Attachment::new(name.clone()).body(content.clone(), ContentType::parse(media_type)?),
-                ),
-            )?,
+                ))?
+            }
             None => builder.multipart(body)?,
         })
     }
@@ -109,7 +111,11 @@ async fn send_built(server: SocketAddr, message: Message) -> Result<()> {
 ///
 /// # Errors
 /// When it was not accepted before the deadline.
-pub async fn send_until_accepted(server: SocketAddr, mail: &Mail, deadline: std::time::Duration) -> Result<u32> {
+pub async fn send_until_accepted(
+    server: SocketAddr,
+    mail: &Mail,
+    deadline: std::time::Duration,
+) -> Result<u32> {
     let started = std::time::Instant::now();
     let message = mail.build()?;
     let mut unanswered = 0;

@@ -86,7 +86,14 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { agents: 2, capacity: 500, mode: "everyone", accept_timeout_seconds: 0, imap: false, otlp_endpoint: None }
+        Self {
+            agents: 2,
+            capacity: 500,
+            mode: "everyone",
+            accept_timeout_seconds: 0,
+            imap: false,
+            otlp_endpoint: None,
+        }
     }
 }
 
@@ -153,7 +160,8 @@ impl Installation {
             ("HILO_FAULT_DIR".to_owned(), self.faults.path().display().to_string()),
             ("HILO_SECRET_BUZON_IMAP".to_owned(), "secreto-del-buzon".to_owned()),
         ];
-        environment.extend(std::env::var("RUST_BACKTRACE").ok().map(|value| ("RUST_BACKTRACE".to_owned(), value)));
+        environment
+            .extend(std::env::var("RUST_BACKTRACE").ok().map(|value| ("RUST_BACKTRACE".to_owned(), value)));
         Ok(Launch {
             program: binary::hilo()?,
             arguments: arguments.iter().map(Into::into).collect(),
@@ -182,7 +190,9 @@ impl Installation {
 
     async fn ready(&self, service: Service) -> Result<()> {
         let url = self.endpoint(service);
-        let outcome = eventually(&format!("{} is ready", service.name()), Duration::from_secs(60), || readiness(&url)).await;
+        let outcome =
+            eventually(&format!("{} is ready", service.name()), Duration::from_secs(60), || readiness(&url))
+                .await;
         outcome.with_context(|| self.log_tail(service))
     }
 
@@ -259,7 +269,11 @@ impl Installation {
 
     /// Which running service has this process id.
     pub fn service_of(&self, process_id: u32) -> Option<Service> {
-        self.processes.lock().iter().find(|(_, process)| process.id() == process_id).map(|(service, _)| *service)
+        self.processes
+            .lock()
+            .iter()
+            .find(|(_, process)| process.id() == process_id)
+            .map(|(service, _)| *service)
     }
 
     /// Deletes everything the (killed) broker stored.

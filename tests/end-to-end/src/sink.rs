@@ -46,7 +46,8 @@ impl Sink {
         let port = free_port();
         let maildir_path = maildir.display().to_string();
         let address = format!("127.0.0.1:{port}");
-        let arguments = ["-m", "aiosmtpd", "-n", "-c", "aiosmtpd.handlers.Mailbox", &maildir_path, "-l", &address];
+        let arguments =
+            ["-m", "aiosmtpd", "-n", "-c", "aiosmtpd.handlers.Mailbox", &maildir_path, "-l", &address];
         let launch = Launch {
             program: crate::binary::python_tool("python")?,
             arguments: arguments.iter().map(Into::into).collect(),
@@ -71,8 +72,9 @@ impl Sink {
         if !folder.exists() {
             return Ok(Vec::new());
         }
-        let mut paths: Vec<PathBuf> =
-            std::fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+        let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)?
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<Result<_, _>>()?;
         paths.sort();
         paths.iter().map(|path| parse(&std::fs::read(path)?)).collect()
     }
@@ -81,7 +83,12 @@ impl Sink {
     ///
     /// # Errors
     /// When none has arrived before the deadline.
-    pub async fn wait_for(&self, what: &str, deadline: Duration, fits: impl Fn(&Received) -> bool) -> Result<Received> {
+    pub async fn wait_for(
+        &self,
+        what: &str,
+        deadline: Duration,
+        fits: impl Fn(&Received) -> bool,
+    ) -> Result<Received> {
         let started = Instant::now();
         loop {
             if let Some(found) = self.received()?.into_iter().find(|mail| fits(mail)) {
@@ -94,7 +101,8 @@ impl Sink {
 }
 
 fn parse(raw: &[u8]) -> Result<Received> {
-    let mail = mail_parser::MessageParser::default().parse(raw).context("the received mail does not parse")?;
+    let mail =
+        mail_parser::MessageParser::default().parse(raw).context("the received mail does not parse")?;
     let ids = |value: &mail_parser::HeaderValue<'_>| -> Vec<String> {
         value.as_text_list().map(|list| list.iter().map(ToString::to_string).collect()).unwrap_or_default()
     };

@@ -66,10 +66,18 @@ impl Subscriber {
     ///
     /// # Errors
     /// When it has not before the deadline.
-    pub async fn wait_until(&self, what: &str, deadline: Duration, look: impl Fn(&Log) -> bool) -> Result<()> {
+    pub async fn wait_until(
+        &self,
+        what: &str,
+        deadline: Duration,
+        look: impl Fn(&Log) -> bool,
+    ) -> Result<()> {
         let started = std::time::Instant::now();
         while !self.with(&look) {
-            anyhow::ensure!(started.elapsed() < deadline, "the subscriber did not see in {deadline:?}: {what}");
+            anyhow::ensure!(
+                started.elapsed() < deadline,
+                "the subscriber did not see in {deadline:?}: {what}"
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(())
@@ -95,23 +103,31 @@ async fn read(url: &str, prefix: &str, log: &Mutex<Log>) -> Result<()> {
             ..consumer::pull::Config::default()
         })
         .await?;
-    let mut messages = reader.stream().heartbeat(Duration::from_secs(1)).expires(Duration::from_secs(5)).messages().await?;
+    let mut messages =
+        reader.stream().heartbeat(Duration::from_secs(1)).expires(Duration::from_secs(5)).messages().await?;
     loop {
         match tokio::time::timeout(Duration::from_secs(2), messages.next()).await {
             Ok(Some(message)) => note(&message?, log)?,
             Ok(None) => return Ok(()),
             // Silence: is it still the same stream?
-            Err(_) => anyhow::ensure!(stream.get_info().await?.created == created, "the stream was made anew"),
+            Err(_) => {
+                anyhow::ensure!(stream.get_info().await?.created == created, "the stream was made anew")
+            }
         }
     }
 }
 
 fn note(message: &jetstream::Message, log: &Mutex<Log>) -> Result<()> {
     let headers = message.headers.as_ref().context("an event without headers")?;
-    let header = |name: &str| headers.get(name).map(|value| value.as_str().to_owned()).context(name.to_owned());
+    let header =
+        |name: &str| headers.get(name).map(|value| value.as_str().to_owned()).context(name.to_owned());
     let (attention, number) = (header("ce-subject")?, header("ce-sequence")?);
     let sequence: u64 = number.parse().context("ce-sequence")?;
-    let seen = Seen { id: header("ce-id")?, kind: header("ce-type")?, data: serde_json::from_slice(&message.payload)? };
+    let seen = Seen {
+        id: header("ce-id")?,
+        kind: header("ce-type")?,
+        data: serde_json::from_slice(&message.payload)?,
+    };
     let mut log = log.lock();
     let events = log.attentions.entry(attention.clone()).or_default();
     let last = events.last_key_value().map_or(0, |(number, _)| *number);

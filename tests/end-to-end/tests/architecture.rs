@@ -10,7 +10,10 @@ const SERVICES: [&str; 5] = ["email-ingest", "whatsapp-ingest", "routing", "atte
 const OUTSIDE: [&str; 4] = ["tokio", "sqlx", "tonic", "async_nats"];
 
 fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace is where this crate is")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .expect("the workspace is where this crate is")
 }
 
 /// Files of the repository, relative to its root: what git tracks or would track.
@@ -70,7 +73,10 @@ fn no_service_depends_on_another() {
         assert!(names.len() > 5, "{service}: the manifest was not understood");
         for name in names {
             let own = name == format!("hilo-{service}");
-            assert!(own || !crates.contains(&name), "{service} depends on {name}: services meet in proto/ and on NATS");
+            assert!(
+                own || !crates.contains(&name),
+                "{service} depends on {name}: services meet in proto/ and on NATS"
+            );
         }
     }
 }
@@ -95,7 +101,8 @@ fn uses(line: &str, name: &str) -> bool {
         let before = code[..at].chars().next_back();
         let after = &code[at + name.len()..];
         !before.is_some_and(|c| c.is_alphanumeric() || c == '_')
-            && (after.starts_with("::") || (code.trim_start().starts_with("use ") && after.starts_with([';', ' ', ','])))
+            && (after.starts_with("::")
+                || (code.trim_start().starts_with("use ") && after.starts_with([';', ' ', ','])))
     };
     code.match_indices(name).any(|(at, _)| word(at))
 }
@@ -168,15 +175,19 @@ fn the_event_catalogue_is_the_enum() {
 
 #[test]
 fn every_source_file_says_why_it_exists() {
-    let silent: Vec<_> =
-        with_extension("rs").into_iter().filter(|(_, text)| !text.starts_with("//! ")).map(|(file, _)| file).collect();
+    let silent: Vec<_> = with_extension("rs")
+        .into_iter()
+        .filter(|(_, text)| !text.starts_with("//! "))
+        .map(|(file, _)| file)
+        .collect();
     assert!(silent.is_empty(), "no `//!` at the top of {silent:?}");
 }
 
 #[test]
 fn nothing_of_a_developers_machine_is_written_down() {
     // Put together here, so that this file does not hold what it looks for. Where this clone lies is one of them.
-    let forbidden = [["/wo", "rk/"], ["/var/tmp/", "hilo/"], ["../", "shared"], ["/ho", "me/"], ["/Us", "ers/"]];
+    let forbidden =
+        [["/wo", "rk/"], ["/var/tmp/", "hilo/"], ["../", "shared"], ["/ho", "me/"], ["/Us", "ers/"]];
     let mut forbidden = forbidden.map(|halves| halves.concat()).to_vec();
     forbidden.push(format!("{}/", root().display()));
     let mut found = Vec::new();

@@ -22,7 +22,9 @@ async fn logs_hold_no_bodies_subjects_or_addresses_and_every_service_stops_in_ti
     let _present = agent.be_present().await.unwrap();
     let desk = agent.watch();
     let [word, address, subject] = SECRET_WORDS;
-    customer::send(installation.smtp(), &Mail::new(address, installation.support_address(), subject, word)).await.unwrap();
+    customer::send(installation.smtp(), &Mail::new(address, installation.support_address(), subject, word))
+        .await
+        .unwrap();
     let item = desk.wait_for_offer(address, SOON).await.unwrap();
     agent.open(&item.interaction_id).await.unwrap();
     let message = agent.reply(&item.interaction_id, word).await.unwrap();
@@ -37,7 +39,8 @@ async fn logs_hold_no_bodies_subjects_or_addresses_and_every_service_stops_in_ti
         println!("{} stopped in {:.1?}", service.name(), begun.elapsed());
     }
     for service in Service::ALL {
-        let log = std::fs::read_to_string(installation.folder().join(format!("{}.log", service.name()))).unwrap();
+        let log =
+            std::fs::read_to_string(installation.folder().join(format!("{}.log", service.name()))).unwrap();
         assert!(log.lines().count() > 1, "{} logs something", service.name());
         for word in SECRET_WORDS {
             assert!(!log.contains(word), "{} logged {word}", service.name());
@@ -53,7 +56,11 @@ async fn grpc_web_and_reflection_answer_on_every_services_port() {
         let names = reflected(&url).await;
         assert!(names.iter().any(|name| name == "grpc.health.v1.Health"), "{}: {names:?}", service.name());
         let answer = grpc_web(url.trim_start_matches("http://"), "/grpc.health.v1.Health/Check").await;
-        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("application/grpc-web"), "{}: {answer}", service.name());
+        assert!(
+            answer.starts_with("HTTP/1.1 200") && answer.contains("application/grpc-web"),
+            "{}: {answer}",
+            service.name()
+        );
     }
     let answer = grpc_web(
         installation.endpoint(Service::AttentionState).trim_start_matches("http://"),
@@ -70,11 +77,13 @@ async fn reflected(url: &str) -> Vec<String> {
         host: String::new(),
         message_request: Some(MessageRequest::ListServices(String::new())),
     };
-    let mut answers = client.server_reflection_info(futures::stream::iter([request])).await.unwrap().into_inner();
+    let mut answers =
+        client.server_reflection_info(futures::stream::iter([request])).await.unwrap().into_inner();
     match answers.message().await.unwrap() {
-        Some(ServerReflectionResponse { message_response: Some(MessageResponse::ListServicesResponse(list)), .. }) => {
-            list.service.into_iter().map(|service| service.name).collect()
-        }
+        Some(ServerReflectionResponse {
+            message_response: Some(MessageResponse::ListServicesResponse(list)),
+            ..
+        }) => list.service.into_iter().map(|service| service.name).collect(),
         other => panic!("{other:?}"),
     }
 }

@@ -46,7 +46,12 @@ impl House {
 async fn a_mail_is_answered_continued_ended_continued_closed_and_linked() {
     let house = house(Options::default()).await;
     let from = "maria.jose@cliente.example";
-    let mut first = Mail::new(&format!("María José <{from}>"), house.installation.support_address(), "Avería nº 7", "El módem no enciende ñandú");
+    let mut first = Mail::new(
+        &format!("María José <{from}>"),
+        house.installation.support_address(),
+        "Avería nº 7",
+        "El módem no enciende ñandú",
+    );
     first.html = Some("<p>El <b>módem</b> no enciende ñandú<script>alert(1)</script></p>".to_owned());
     first.attachment = Some(("factura.txt".to_owned(), "text/plain".to_owned(), b"S/ 100".to_vec()));
     house.write(&first).await;
@@ -56,7 +61,11 @@ async fn a_mail_is_answered_continued_ended_continued_closed_and_linked() {
     assert_eq!((item.subject.as_str(), item.customer_name.as_str()), ("Avería nº 7", "María José"));
     let opened = house.agent.open(&item.interaction_id).await.unwrap();
     let message = opened.messages.first().unwrap();
-    assert!(message.text.contains("módem") && message.html.contains("<b>módem</b>") && !message.html.contains("script"));
+    assert!(
+        message.text.contains("módem")
+            && message.html.contains("<b>módem</b>")
+            && !message.html.contains("script")
+    );
     assert_eq!(message.attachments.first().unwrap().file_name, "factura.txt");
 
     // The answer, and the customer's answer to it in the same interaction.
@@ -83,7 +92,8 @@ async fn a_mail_is_answered_continued_ended_continued_closed_and_linked() {
     let third = house.desk.wait_for_offer(from, SOON).await.unwrap();
     assert_ne!(third.attention_id, item.attention_id);
     let request = GetAttentionRequest { attention_id: third.attention_id.clone() };
-    let attention = house.agent.attention().get_attention(request).await.unwrap().into_inner().attention.unwrap();
+    let attention =
+        house.agent.attention().get_attention(request).await.unwrap().into_inner().attention.unwrap();
     assert_eq!(attention.linked_attention_id, item.attention_id);
     assert_eq!(attention.state, AttentionState::Open as i32);
 
@@ -96,25 +106,30 @@ async fn a_mail_is_answered_continued_ended_continued_closed_and_linked() {
         (SearchThreadsRequest { words: "nandu".to_owned(), ..Default::default() }, 1),
         (SearchThreadsRequest { words: "novedad".to_owned(), ..Default::default() }, 1),
         (SearchThreadsRequest { customer: "maria.jose".to_owned(), ..Default::default() }, 2),
-        (SearchThreadsRequest { campaign_key: "soporte".to_owned(), ended_from: today.clone(), ended_to: today, ..Default::default() }, 2),
+        (
+            SearchThreadsRequest {
+                campaign_key: "soporte".to_owned(),
+                ended_from: today.clone(),
+                ended_to: today,
+                ..Default::default()
+            },
+            2,
+        ),
     ];
     for (search, expected) in searches {
         house.agent.find_in_history(search, expected, SOON).await.unwrap();
     }
 
     // Another system saw all of it, in order.
-    house
-        .subscriber
-        .wait_until("both attentions", SOON, |log| log.attentions.len() == 2)
-        .await
-        .unwrap();
+    house.subscriber.wait_until("both attentions", SOON, |log| log.attentions.len() == 2).await.unwrap();
     house.subscriber.with(|log| assert!(log.violations.is_empty(), "{:?}", log.violations));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_in_the_mailbox_is_fetched_and_offered() {
     let house = house(Options { imap: true, ..Options::default() }).await;
-    let mail = Mail::new("imap@cliente.example", house.installation.imap_address(), "Por IMAP", "Acentos: áéíóú");
+    let mail =
+        Mail::new("imap@cliente.example", house.installation.imap_address(), "Por IMAP", "Acentos: áéíóú");
     house.installation.deliver_to_mailbox(&mail).unwrap();
     let item = house.desk.wait_for_offer("imap@cliente.example", SOON).await.unwrap();
     let opened = house.agent.open(&item.interaction_id).await.unwrap();
@@ -127,7 +142,14 @@ async fn an_offer_nobody_takes_moves_to_the_next_agent() {
     let other = house.installation.login("agente-1").await.unwrap();
     let _present = other.be_present().await.unwrap();
     let second_desk = other.watch();
-    house.write(&Mail::new("turno@cliente.example", house.installation.support_address(), "Turno", "¿Quién atiende?")).await;
+    house
+        .write(&Mail::new(
+            "turno@cliente.example",
+            house.installation.support_address(),
+            "Turno",
+            "¿Quién atiende?",
+        ))
+        .await;
     house.desk.wait_for_offer("turno@cliente.example", SOON).await.unwrap();
     second_desk.wait_for_offer("turno@cliente.example", SOON).await.unwrap();
 }

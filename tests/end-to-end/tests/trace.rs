@@ -7,8 +7,12 @@ use std::time::Duration;
 use hilo_end_to_end::customer::{self, Mail};
 use hilo_end_to_end::{Installation, Options};
 use hilo_test_support::{eventually, free_port};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use parking_lot::Mutex;
 use tonic::{Request, Response, Status};

@@ -47,7 +47,8 @@ pub async fn travel(witness: &Witness, customer: String) -> Result<Journey> {
     let word = customer.split('@').next().unwrap_or_default().replace('-', "");
     let text = format!("Necesito ayuda con mi pedido {word}");
     let mail = Mail::new(&customer, installation.support_address(), "Pedido", &text);
-    let unanswered = customer::send_until_accepted(installation.smtp(), &mail, PATIENCE).await.context("the mail in")?;
+    let unanswered =
+        customer::send_until_accepted(installation.smtp(), &mail, PATIENCE).await.context("the mail in")?;
     let item = witness.desk.wait_for_offer(&customer, PATIENCE).await?;
     let opened = witness.agent.open(&item.interaction_id).await;
     opened.map_err(|status| anyhow::anyhow!("open {}: {status}", item.interaction_id))?;

@@ -26,7 +26,11 @@ pub const STEPS: &[Step] = &[
     step("attention.intake.after_commit", Service::AttentionState, ("batch commit", "broker ack")),
     step("routing.offers.before_apply", Service::Routing, ("offers decided", "ApplyOffers sent")),
     step("attention.open.after_commit", Service::AttentionState, ("claim commit", "answer to the agent")),
-    step("attention.send.after_commit", Service::AttentionState, ("message and OUTBOUND commit", "answer to the agent")),
+    step(
+        "attention.send.after_commit",
+        Service::AttentionState,
+        ("message and OUTBOUND commit", "answer to the agent"),
+    ),
     step("email.sender.after_commit", Service::EmailIngest, ("send committed to the ledger", "broker ack")),
     step("email.send.after_final_dot", Service::EmailIngest, ("final dot written", "sent state commit")),
     step("attention.end.after_commit", Service::AttentionState, ("end commit", "answer to the agent")),

@@ -46,16 +46,25 @@ async fn matrix() -> Result<()> {
     for step in STEPS {
         for part in PARTS {
             let round = Instant::now();
-            rounds.push(play(&witness, step, part).await.with_context(|| format!("{} × {part:?}", step.point))?);
+            rounds.push(
+                play(&witness, step, part).await.with_context(|| format!("{} × {part:?}", step.point))?,
+            );
             let own = part == Part::Service(step.service);
             *if own { &mut landed } else { &mut beside }.entry(step.point).or_default() += 1;
-            println!("{:>6.1} s  {} × {part:?}: landed, {MAILS} mails whole", round.elapsed().as_secs_f64(), step.point);
+            println!(
+                "{:>6.1} s  {} × {part:?}: landed, {MAILS} mails whole",
+                round.elapsed().as_secs_f64(),
+                step.point
+            );
         }
     }
     for step in STEPS {
         let (own, others) = (landed.get(step.point).copied(), beside.get(step.point).copied().unwrap_or(0));
         let (own, (from, to)) = (own.unwrap_or(0), step.between);
-        println!("{}: {own} kill between \"{from}\" and \"{to}\", {others} of other parts while it stood there", step.point);
+        println!(
+            "{}: {own} kill between \"{from}\" and \"{to}\", {others} of other parts while it stood there",
+            step.point
+        );
         anyhow::ensure!(own > 0 && others > 0, "no kill landed at {}", step.point);
     }
     let mails: usize = rounds.iter().map(Vec::len).sum();
@@ -68,7 +77,8 @@ async fn matrix() -> Result<()> {
 async fn play(witness: &Witness, step: &Step, part: Part) -> Result<Round> {
     let installation = &witness.installation;
     installation.faults().arm(step.point)?;
-    let name = format!("{}-{part:?}", step.point).to_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "");
+    let name =
+        format!("{}-{part:?}", step.point).to_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "");
     let travels: Vec<_> = (0..MAILS)
         .map(|index| {
             let (witness, customer) = (witness.clone(), format!("{name}{index}@cliente.example"));
@@ -78,10 +88,18 @@ async fn play(witness: &Witness, step: &Step, part: Part) -> Result<Round> {
     let process = installation.faults().reached(step.point, Duration::from_secs(60)).await;
     let process = process.with_context(|| format!("no process came to {}", step.point))?;
     let stopped = installation.service_of(process);
-    anyhow::ensure!(stopped == Some(step.service), "{stopped:?} stopped at {} instead of {:?}", step.point, step.service);
+    anyhow::ensure!(
+        stopped == Some(step.service),
+        "{stopped:?} stopped at {} instead of {:?}",
+        step.point,
+        step.service
+    );
     if part == Part::Service(step.service) {
         // The process that stands between the two points is the one that is killed.
-        anyhow::ensure!(installation.process_id(step.service) == Some(process), "another process than {process}");
+        anyhow::ensure!(
+            installation.process_id(step.service) == Some(process),
+            "another process than {process}"
+        );
     }
     installation.kill(part).await?;
     installation.faults().release(step.point)?;
@@ -98,13 +116,23 @@ async fn judge(witness: &Witness, subscriber: &Subscriber, rounds: &[Round], mai
     let ended = |kind: &str| kind.ends_with(".interaction_ended");
     subscriber
         .wait_until("every attention ended", Duration::from_secs(60), |log| {
-            log.attentions.values().filter(|events| events.values().any(|event| ended(&event.kind))).count() >= mails
+            log.attentions.values().filter(|events| events.values().any(|event| ended(&event.kind))).count()
+                >= mails
         })
         .await?;
     subscriber.with(|log| {
-        println!("subscriber: {} attentions, {} repeats, {} restarts", log.attentions.len(), log.repeats, log.restarts);
+        println!(
+            "subscriber: {} attentions, {} repeats, {} restarts",
+            log.attentions.len(),
+            log.repeats,
+            log.restarts
+        );
         anyhow::ensure!(log.violations.is_empty(), "order broken: {:?}", log.violations);
-        anyhow::ensure!(log.attentions.len() == mails, "{} attentions of {mails} mails", log.attentions.len());
+        anyhow::ensure!(
+            log.attentions.len() == mails,
+            "{} attentions of {mails} mails",
+            log.attentions.len()
+        );
         Ok(())
     })?;
     let mut copies: BTreeMap<String, u32> = BTreeMap::new();
@@ -117,12 +145,18 @@ async fn judge(witness: &Witness, subscriber: &Subscriber, rounds: &[Round], mai
             let count = copies.get(&journey.answer_id).copied().unwrap_or(0);
             // Twice only where it was shown as "may have been sent" first.
             let allowed = if shown_as_unknown(subscriber, journey) { 2 } else { 1 };
-            anyhow::ensure!((1..=allowed).contains(&count), "{}: {count} copies of its answer", journey.customer);
+            anyhow::ensure!(
+                (1..=allowed).contains(&count),
+                "{}: {count} copies of its answer",
+                journey.customer
+            );
             ambiguous += u32::from(count == 2);
             one_message_each_way(witness, journey).await?;
         }
     }
-    println!("mails that were cut off after the final dot and arrived twice with one Message-ID: {ambiguous}");
+    println!(
+        "mails that were cut off after the final dot and arrived twice with one Message-ID: {ambiguous}"
+    );
     Ok(())
 }
 
@@ -131,7 +165,9 @@ fn shown_as_unknown(subscriber: &Subscriber, journey: &Journey) -> bool {
     let unknown = |event: &hilo_end_to_end::subscriber::Seen| {
         event.data.pointer("/message/deliveryState").and_then(|state| state.as_str()) == Some("unknown")
     };
-    subscriber.with(|log| log.attentions.get(&journey.attention_id).is_some_and(|events| events.values().any(unknown)))
+    subscriber.with(|log| {
+        log.attentions.get(&journey.attention_id).is_some_and(|events| events.values().any(unknown))
+    })
 }
 
 /// The thread holds the customer's mail once and the agent's answer once.
@@ -139,6 +175,11 @@ async fn one_message_each_way(witness: &Witness, journey: &Journey) -> Result<()
     let messages = witness.agent.messages(&journey.attention_id).await?;
     let inbound = hilo_proto::event::v1::Direction::Inbound as i32;
     let received = messages.iter().filter(|message| message.direction == inbound).count();
-    anyhow::ensure!(received == 1 && messages.len() == 2, "{}: {received} of {} inbound", journey.customer, messages.len());
+    anyhow::ensure!(
+        received == 1 && messages.len() == 2,
+        "{}: {received} of {} inbound",
+        journey.customer,
+        messages.len()
+    );
     Ok(())
 }

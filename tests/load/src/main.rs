@@ -54,7 +54,10 @@ async fn run(arguments: &Arguments) -> Result<bool> {
         settle: Duration::from_secs(30),
     };
     let report = steady(&installation, installation.support_address(), size).await?;
-    println!("steady: {} mails at {}/s, {agents} agents, five processes, PostgreSQL fsync on, NATS default sync", size.mails, size.rate);
+    println!(
+        "steady: {} mails at {}/s, {agents} agents, five processes, PostgreSQL fsync on, NATS default sync",
+        size.mails, size.rate
+    );
     println!("{report}");
     Ok(report.lost == 0 && report.doubled == 0)
 }

@@ -100,7 +100,9 @@ fn rang(desks: &[Arc<Desk>], run: &str) -> BTreeMap<String, Ring> {
     let mut rings: BTreeMap<String, Ring> = BTreeMap::new();
     for desk in desks {
         desk.with(|state| {
-            for (interaction, customer) in state.rang_from.iter().filter(|(_, customer)| customer.contains(run)) {
+            for (interaction, customer) in
+                state.rang_from.iter().filter(|(_, customer)| customer.contains(run))
+            {
                 let Some(at) = state.rang_at.get(interaction) else { continue };
                 let ring = rings
                     .entry(customer.clone())

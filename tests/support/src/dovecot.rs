@@ -33,7 +33,8 @@ impl Dovecot {
             std::fs::create_dir_all(folder.join(name))?;
         }
         let user = mail_user()?;
-        let users: String = mailboxes.iter().map(|(name, password)| format!("{name}:{{PLAIN}}{password}::::::\n")).collect();
+        let users: String =
+            mailboxes.iter().map(|(name, password)| format!("{name}:{{PLAIN}}{password}::::::\n")).collect();
         std::fs::write(folder.join("users"), users)?;
         std::fs::write(folder.join("dovecot.conf"), configuration(&folder, port, &user))?;
         for (name, _) in mailboxes {
@@ -145,7 +146,8 @@ fn configuration(folder: &Path, port: u16, user: &str) -> String {
     let root = user == "nobody";
     let internal = if root { "dovecot" } else { user };
     let login = if root { "dovenull" } else { user };
-    let chroot = if root { "" } else { "service imap-login {\n  chroot =\n}\nservice anvil {\n  chroot =\n}\n" };
+    let chroot =
+        if root { "" } else { "service imap-login {\n  chroot =\n}\nservice anvil {\n  chroot =\n}\n" };
     format!(
         "protocols = imap
 listen = 127.0.0.1

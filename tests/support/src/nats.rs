@@ -35,7 +35,8 @@ impl Nats {
     pub async fn start_on(port: u16) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("hilo-nats-").tempdir()?;
         let store = folder.path().join("store");
-        let arguments = ["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd", &store.display().to_string()];
+        let arguments =
+            ["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd", &store.display().to_string()];
         let launch = Launch {
             program: binary()?,
             arguments: arguments.iter().map(Into::into).collect(),

@@ -120,7 +120,11 @@ impl Postgres {
                 return Ok(());
             }
             // Right after a kill the old backends still hold the shared memory; the server refuses and is tried again.
-            anyhow::ensure!(started.elapsed() < Duration::from_secs(60), "PostgreSQL: {}", process.log_tail());
+            anyhow::ensure!(
+                started.elapsed() < Duration::from_secs(60),
+                "PostgreSQL: {}",
+                process.log_tail()
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
@@ -141,7 +145,17 @@ fn initialise(binaries: &Path, folder: &Path, privileges: &[String]) -> Result<(
         .args(privileges)
         .args(["--", &binaries.join("initdb").display().to_string(), "-D"])
         .arg(folder.join("data"))
-        .args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"])
+        .args([
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+            "--no-instructions",
+        ])
         .current_dir("/")
         .output()
         .context("initdb")?;
@@ -155,11 +169,18 @@ fn privileges(folder: &Path) -> Result<Vec<String>> {
     if !root {
         return Ok(Vec::new());
     }
-    let exists = |user: &str| Command::new("id").arg(user).output().is_ok_and(|output| output.status.success());
+    let exists =
+        |user: &str| Command::new("id").arg(user).output().is_ok_and(|output| output.status.success());
     let user = if exists("postgres") { "postgres" } else { "nobody" };
     let status = Command::new("chown").arg(user).arg(folder).status()?;
     anyhow::ensure!(status.success(), "chown {user} {}", folder.display());
-    Ok(vec![format!("--reuid={user}"), "--clear-groups".to_owned(), "--regid".to_owned(), group(user)?, "--reset-env".to_owned()])
+    Ok(vec![
+        format!("--reuid={user}"),
+        "--clear-groups".to_owned(),
+        "--regid".to_owned(),
+        group(user)?,
+        "--reset-env".to_owned(),
+    ])
 }
 
 fn group(user: &str) -> Result<String> {
@@ -189,7 +210,8 @@ fn sweep() {
     let Ok(entries) = std::fs::read_dir(std::env::temp_dir()) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let owner = name.strip_prefix("hilo-postgres-").and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+        let owner =
+            name.strip_prefix("hilo-postgres-").and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
         if owner.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
             let _ = std::fs::remove_dir_all(entry.path());
         }

@@ -54,10 +54,18 @@ impl Launch {
     /// # Errors
     /// When the program or `setpriv` cannot be started, or the log cannot be written.
     pub fn spawn(&self) -> Result<Process> {
-        let log = File::options().create(true).append(true).open(&self.log).with_context(|| self.log.display().to_string())?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .with_context(|| self.log.display().to_string())?;
         let signal = if self.death_signal.is_empty() { "KILL" } else { &self.death_signal };
         let mut command = Command::new("setpriv");
-        command.args(&self.privileges).args(["--pdeathsig", signal, "--"]).arg(&self.program).args(&self.arguments);
+        command
+            .args(&self.privileges)
+            .args(["--pdeathsig", signal, "--"])
+            .arg(&self.program)
+            .args(&self.arguments);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.current_dir(if self.folder.as_os_str().is_empty() { Path::new("/") } else { &self.folder });
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
@@ -103,7 +111,9 @@ impl Process {
     /// When `kill` fails.
     pub fn signal(&self, name: &str) -> Result<()> {
         // The shell's own kill: a minimal machine has no program of that name (it comes with procps).
-        let status = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &self.id().to_string()]).status()?;
+        let status = Command::new("sh")
+            .args(["-c", "kill -s \"$0\" \"$1\"", name, &self.id().to_string()])
+            .status()?;
         anyhow::ensure!(status.success(), "kill -s {name} {}", self.id());
         Ok(())
     }
@@ -118,7 +128,11 @@ impl Process {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status);
             }
-            anyhow::ensure!(started.elapsed() < deadline, "process {} did not end in {deadline:?}", self.id());
+            anyhow::ensure!(
+                started.elapsed() < deadline,
+                "process {} did not end in {deadline:?}",
+                self.id()
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

@@ -27,12 +27,14 @@ const VICTIMS: [Part; 4] = [
 /// # Errors
 /// When the installation cannot be used at all.
 pub async fn run(target: &Chaos) -> Result<Verdict> {
-    let installation = Arc::new(Installation::start(Options { agents: 4, imap: true, ..Options::default() }).await?);
+    let installation =
+        Arc::new(Installation::start(Options { agents: 4, imap: true, ..Options::default() }).await?);
     let subscriber = Subscriber::start(installation.nats_url(), installation.prefix());
     let agent = installation.login(installation.agent_keys().first().context("agent")?).await?;
     let _present = agent.be_present().await?;
 
-    let customers: Vec<String> = (0..target.mails).map(|index| format!("caos-{index}@cliente.example")).collect();
+    let customers: Vec<String> =
+        (0..target.mails).map(|index| format!("caos-{index}@cliente.example")).collect();
     let sending = tokio::spawn(send_all(Arc::clone(&installation), customers.clone()));
     for kill in 0..target.kills {
         let part = VICTIMS[rand::rng().random_range(0..VICTIMS.len())];
@@ -45,10 +47,12 @@ pub async fn run(target: &Chaos) -> Result<Verdict> {
     let outlasted = !sending.is_finished();
     let unanswered = sending.await??;
     let settled = subscriber
-        .wait_until("every attention with an offer", Duration::from_secs(180), |log| offered(log) >= target.mails)
+        .wait_until("every attention with an offer", Duration::from_secs(180), |log| {
+            offered(log) >= target.mails
+        })
         .await;
-    let (attentions, offers, twice, violations) =
-        subscriber.with(|log| (log.attentions.len(), offered(log), received_twice(log), log.violations.clone()));
+    let (attentions, offers, twice, violations) = subscriber
+        .with(|log| (log.attentions.len(), offered(log), received_twice(log), log.violations.clone()));
     let figure = format!(
         "{attentions} attentions of {} mails, {offers} offered, {twice} with a message twice, {} order violations, {} kills, {unanswered} sends repeated without an answer",
         target.mails,

@@ -21,10 +21,14 @@ pub async fn run(target: &Demo) -> Result<Verdict> {
         let output = command.output().await.context("make demo")?;
         slowest = slowest.max(started.elapsed().as_secs_f64());
         if !output.status.success() {
-            let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+            let text = String::from_utf8_lossy(&output.stdout).into_owned()
+                + &String::from_utf8_lossy(&output.stderr);
             let tail: Vec<&str> = text.lines().rev().take(8).collect();
             let tail = tail.into_iter().rev().collect::<Vec<_>>().join(" | ");
-            return Ok(Verdict::Fail(format!("round {round} of {}: {} - {tail}", target.times, output.status)));
+            return Ok(Verdict::Fail(format!(
+                "round {round} of {}: {} - {tail}",
+                target.times, output.status
+            )));
         }
     }
     Ok(Verdict::Pass(format!("{} of {} with exit 0, slowest {slowest:.1} s", target.times, target.times)))

@@ -50,7 +50,11 @@ pub fn record() -> Result<Report> {
     for line in String::from_utf8(output.stdout)?.lines() {
         if let Some((row, seconds)) = line.split_once(' ') {
             recorded.seconds.insert(row.to_owned(), seconds.parse().with_context(|| line.to_owned())?);
-            report.add(row, "recorded", Verdict::Pass(format!("{seconds} s recorded, judged by `make acceptance`")));
+            report.add(
+                row,
+                "recorded",
+                Verdict::Pass(format!("{seconds} s recorded, judged by `make acceptance`")),
+            );
         }
     }
     recorded.save()?;

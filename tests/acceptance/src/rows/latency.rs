@@ -23,5 +23,9 @@ pub async fn run(target: &Latency) -> Result<Verdict> {
         report.sent, target.rate, report.lost, report.doubled
     );
     let within = p99 <= Duration::from_millis(target.p99_at_most_milliseconds);
-    Ok(if within && report.lost == 0 && report.doubled == 0 { Verdict::Pass(figure) } else { Verdict::Fail(figure) })
+    Ok(if within && report.lost == 0 && report.doubled == 0 {
+        Verdict::Pass(figure)
+    } else {
+        Verdict::Fail(figure)
+    })
 }

@@ -41,7 +41,9 @@ pub async fn run(target: &Race) -> Result<Verdict> {
             (Ok(_), Err(status)) => (0, status),
             (Err(status), Ok(_)) => (1, status),
             (Ok(_), Ok(_)) => return Ok(Verdict::Fail(format!("round {round}: both opened it"))),
-            (Err(one), Err(two)) => return Ok(Verdict::Fail(format!("round {round}: neither: {one}; {two}"))),
+            (Err(one), Err(two)) => {
+                return Ok(Verdict::Fail(format!("round {round}: neither: {one}; {two}")));
+            }
         };
         let reason = hilo_kit::error::reason_of(&loser).unwrap_or_default();
         if loser.code() != Code::FailedPrecondition || reason != "ALREADY_TAKEN" {
@@ -54,5 +56,8 @@ pub async fn run(target: &Race) -> Result<Verdict> {
         agent.end(&item.interaction_id, true).await?;
     }
     let [one, two] = wins;
-    Ok(Verdict::Pass(format!("{} rounds, one winner each ({one} and {two}), the other ALREADY_TAKEN", target.rounds)))
+    Ok(Verdict::Pass(format!(
+        "{} rounds, one winner each ({one} and {two}), the other ALREADY_TAKEN",
+        target.rounds
+    )))
 }

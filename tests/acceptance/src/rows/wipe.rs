@@ -37,7 +37,9 @@ pub async fn run(target: &Wipe) -> Result<Verdict> {
             installation.start_part(Part::Nats).await?;
         }
     }
-    let answered = tokio::time::timeout(Duration::from_secs(240), answering).await.context("answers took too long")???;
+    let answered = tokio::time::timeout(Duration::from_secs(240), answering)
+        .await
+        .context("answers took too long")???;
     let arrived = wait_for_answers(&installation, answered.len()).await?;
     let mut copies: BTreeMap<String, u32> = BTreeMap::new();
     for message_id in arrived {

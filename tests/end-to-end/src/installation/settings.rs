@@ -26,7 +26,8 @@ pub fn yaml(installation: &Installation) -> String {
     let port = |service| installation.ports.get(&service).copied().unwrap_or_default();
     let folder = installation.folder.path().display();
     let database = |name: &str| installation.postgres.url(name);
-    let otlp = installation.options.otlp_endpoint.as_deref().map_or("null".to_owned(), |url| format!("\"{url}\""));
+    let otlp =
+        installation.options.otlp_endpoint.as_deref().map_or("null".to_owned(), |url| format!("\"{url}\""));
     let keys = &installation.keys;
     format!(
         "profile: embedded
