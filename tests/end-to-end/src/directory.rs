@@ -26,7 +26,7 @@ pub fn yaml(options: &Options, smtp_port: u16, imap_port: Option<u16>) -> String
         format!("    imap: {{host: 127.0.0.1, port: {port}, security: plain, user: buzon, password_secret: BUZON_IMAP}}\n")
     });
     let members = (0..options.agents).map(agent_key).collect::<Vec<_>>().join(", ");
-    let mut text = format!("time_zone: America/Lima\n\naccounts:\n");
+    let mut text = "time_zone: America/Lima\n\naccounts:\n".to_owned();
     for (key, address, imap) in [("soporte", SUPPORT, ""), ("buzon", MAILBOX, imap.as_str())] {
         let _ = write!(
             text,

@@ -1,4 +1,5 @@
 //! What an operator relies on: stopping within the cap, quiet logs, health, reflection and gRPC-web on the one port.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says where")]
 
 use std::time::{Duration, Instant};
 
