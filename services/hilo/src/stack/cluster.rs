@@ -12,6 +12,9 @@ use super::progress::Progress;
 use super::secrets::Secrets;
 use super::tools::Tools;
 
+/// How the folder of an initialisation that is not complete begins; the rest makes it unique.
+const UNFINISHED: &str = "data.new";
+
 /// Makes the cluster where there is none; answers whether it did. The cluster is made beside its place and moved there
 /// when it is complete, so whatever stands in its place without having been completed has no data in it yet.
 ///
@@ -47,15 +50,29 @@ pub async fn initialise(
         fs::rename(&data, &aside).map_err(|error| unusable(&data, error))?;
         progress.note(&format!("healed: a half-made database folder was moved to {}", aside.display()));
     }
-    let unfinished = folder.postgres().join("data.new");
-    if unfinished.exists() {
-        fs::remove_dir_all(&unfinished).map_err(|error| unusable(&unfinished, error))?;
+    if discard_unfinished(&folder.postgres())? {
         progress.note("healed: an interrupted initialisation of the database was thrown away");
     }
+    let unfinished = folder.postgres().join(format!("{UNFINISHED}{}", uuid::Uuid::now_v7().simple()));
     init_database(tools, folder, secrets, account, &unfinished).await?;
     fs::rename(&unfinished, &data).map_err(|error| unusable(&data, error))?;
     folder::write_private(&completed, "")?;
     Ok(true)
+}
+
+/// Removes what interrupted initialisations left, and answers whether there was anything. A process of the interrupted
+/// initdb may live an instant longer than initdb and still write into its folder: every initialisation therefore has a
+/// folder name of its own, and one that cannot be removed yet is left to the next start.
+fn discard_unfinished(postgres: &Path) -> Result<bool, Error> {
+    let mut found = false;
+    for entry in fs::read_dir(postgres).map_err(|error| unusable(postgres, error))? {
+        let entry = entry.map_err(|error| unusable(postgres, error))?;
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            found = true;
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(found)
 }
 
 async fn init_database(
