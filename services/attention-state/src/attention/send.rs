@@ -181,6 +181,7 @@ fn outbound(
             in_reply_to: reply.in_reply_to,
             references: reply.references,
             reply_to: reply.reply_to,
+            automatic: false,
         })),
     };
     let headers = outbox::trace(&traceparent).map(|trace| ("traceparent".to_owned(), trace));

@@ -125,7 +125,7 @@ fn read(delivery: &Delivery) -> Result<Report, Error> {
     let state = match envelope.state() {
         SendState::Queued => DeliveryState::Queued,
         SendState::Sent => DeliveryState::Sent,
-        SendState::Failed => DeliveryState::Failed,
+        SendState::Failed | SendState::Bounced => DeliveryState::Failed,
         SendState::Unknown => DeliveryState::Unknown,
         SendState::Unspecified => return Err(Error::invalid("NO_STATE", "the report has no state")),
     };
@@ -139,8 +139,9 @@ fn read(delivery: &Delivery) -> Result<Report, Error> {
 
 /// What the servers said of the recipients that were not served.
 fn detail(recipients: &[RecipientState]) -> String {
-    let troubled =
-        recipients.iter().filter(|one| matches!(one.state(), SendState::Failed | SendState::Unknown));
+    let troubled = recipients.iter().filter(|one| {
+        matches!(one.state(), SendState::Failed | SendState::Unknown | SendState::Bounced)
+    });
     let lines: Vec<String> = troubled
         .map(|one| {
             let code = if one.reply_code == 0 { String::new() } else { format!(" {}", one.reply_code) };
