@@ -139,9 +139,9 @@ fn read(delivery: &Delivery) -> Result<Report, Error> {
 
 /// What the servers said of the recipients that were not served.
 fn detail(recipients: &[RecipientState]) -> String {
-    let troubled = recipients.iter().filter(|one| {
-        matches!(one.state(), SendState::Failed | SendState::Unknown | SendState::Bounced)
-    });
+    let troubled = recipients
+        .iter()
+        .filter(|one| matches!(one.state(), SendState::Failed | SendState::Unknown | SendState::Bounced));
     let lines: Vec<String> = troubled
         .map(|one| {
             let code = if one.reply_code == 0 { String::new() } else { format!(" {}", one.reply_code) };
