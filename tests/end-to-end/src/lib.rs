@@ -8,11 +8,13 @@
 pub mod agent;
 pub mod binary;
 pub mod customer;
+pub mod desk;
 pub mod directory;
 pub mod faults;
 pub mod installation;
 pub mod sink;
 pub mod subscriber;
 
-pub use agent::{Agent, Desk};
+pub use agent::Agent;
+pub use desk::Desk;
 pub use installation::{Installation, Options, Service};

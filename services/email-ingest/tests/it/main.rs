@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod authenticating;
+mod client;
 mod conforming;
 mod dns;
 mod fetching;

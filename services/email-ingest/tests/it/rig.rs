@@ -32,9 +32,10 @@ use hilo_proto::outbound::v1::{OutboundEmail, OutboundEnvelope, outbound_envelop
 use hilo_test_support::{Nats, Postgres};
 use parking_lot::Mutex;
 use prost::Message as _;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tonic::{Request, Response, Status};
+
+use crate::client::Client;
 
 pub const THREAD_KEY: &str = "0123456789abcdef0123456789abcdef";
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -353,36 +354,6 @@ async fn next(reader: &PullConsumer, wait: Duration) -> Option<bytes::Bytes> {
     let message = batch.next().await?.ok()?;
     message.ack().await.unwrap();
     Some(message.payload.clone())
-}
-
-/// A plain SMTP client.
-pub struct Client(BufReader<TcpStream>);
-
-impl Client {
-    pub async fn connect(at: SocketAddr) -> Self {
-        let mut client = Self(BufReader::new(TcpStream::connect(at).await.unwrap()));
-        client.reply().await;
-        client
-    }
-
-    pub async fn say(&mut self, line: &str) -> String {
-        self.0.write_all(format!("{line}\r\n").as_bytes()).await.unwrap();
-        self.reply().await
-    }
-
-    async fn reply(&mut self) -> String {
-        let mut reply = String::new();
-        loop {
-            let mut line = String::new();
-            if self.0.read_line(&mut line).await.unwrap() == 0 {
-                return reply;
-            }
-            reply.push_str(&line);
-            if line.as_bytes().get(3) != Some(&b'-') {
-                return reply;
-            }
-        }
-    }
 }
 
 /// A send from `ventas` to these addresses.
