@@ -24,7 +24,7 @@ use crate::lifecycle::Shutdown;
 use crate::nats::{Nats, StreamKind};
 use crate::outbox::{HEADER_ID, HEADER_KEY, HEADER_SEQUENCE, OutboxRow, Relay, RelayConfig};
 
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(60);
 const KEYS: u32 = 4;
 const PER_KEY: i64 = 5;
 

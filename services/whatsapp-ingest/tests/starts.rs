@@ -52,7 +52,7 @@ async fn it_starts_on_real_parts_and_stops() {
     let service = tokio::spawn(hilo_whatsapp_ingest::run(running, listeners, stop));
 
     let ready = || async { health(&url, "readiness").await == Some(ServingStatus::Serving) };
-    eventually("whatsapp-ingest is ready", Duration::from_secs(20), ready).await.unwrap();
+    eventually("whatsapp-ingest is ready", Duration::from_secs(60), ready).await.unwrap();
     assert_eq!(health(&url, "liveness").await, Some(ServingStatus::Serving));
     let jetstream = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
     for stream in ["HILO_INBOUND", "HILO_OUTBOUND", "HILO_DELIVERY", "HILO_DEAD"] {

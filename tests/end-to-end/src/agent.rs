@@ -98,7 +98,7 @@ where
     }
 }
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn request_id() -> String {
     uuid::Uuid::now_v7().to_string()

@@ -11,7 +11,7 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 /// The services' own hard cap is 25 s; below Kubernetes' default grace of 30 s.
 const GRACE: Duration = Duration::from_secs(28);
 const SECRET_WORDS: [&str; 3] = ["zarzaparrilla", "secretisima@cliente.example", "Asunto-Confidencial"];

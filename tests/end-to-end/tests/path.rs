@@ -12,7 +12,7 @@ use hilo_proto::event::v1::{AttentionState, Direction};
 use hilo_proto::history::v1::SearchThreadsRequest;
 use tonic::Code;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 struct House {
     installation: Installation,

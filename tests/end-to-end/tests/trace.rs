@@ -70,7 +70,7 @@ async fn one_trace_from_the_mail_in_to_the_desk_and_the_mail_out() {
     installation.sink().wait_for("the reply", Duration::from_secs(20), arrived).await.unwrap();
 
     let seen = || traces.lock().get(&trace).cloned().unwrap_or_default();
-    let complete = eventually("the whole trace arrived", Duration::from_secs(30), || {
+    let complete = eventually("the whole trace arrived", Duration::from_secs(60), || {
         let spans = seen();
         let has = |service: &str, word: &str| {
             spans.iter().any(|span| span.starts_with(service) && span.to_lowercase().contains(word))

@@ -83,7 +83,7 @@ impl Dovecot {
         self.stop().await?;
         let mut process = self.launch.spawn()?;
         let port = self.port;
-        let up = eventually("Dovecot accepts clients", Duration::from_secs(15), || async move {
+        let up = eventually("Dovecot accepts clients", Duration::from_secs(60), || async move {
             tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
         });
         if up.await.is_err() {

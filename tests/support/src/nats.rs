@@ -89,7 +89,7 @@ impl Nats {
         self.kill_9()?;
         let mut process = self.launch.spawn()?;
         let url = self.url();
-        let up = eventually("nats-server accepts clients", Duration::from_secs(15), || {
+        let up = eventually("nats-server accepts clients", Duration::from_secs(60), || {
             let url = url.clone();
             async move { jetstream_answers(&url).await }
         });

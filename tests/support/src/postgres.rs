@@ -110,7 +110,7 @@ impl Postgres {
         loop {
             let mut process = self.launch.spawn()?;
             let url = self.url("postgres");
-            let up = eventually("PostgreSQL accepts clients", Duration::from_secs(20), || {
+            let up = eventually("PostgreSQL accepts clients", Duration::from_secs(60), || {
                 let (url, running) = (url.clone(), process.is_running());
                 async move { !running || PgConnection::connect(&url).await.is_ok() }
             });

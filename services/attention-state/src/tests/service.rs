@@ -31,7 +31,7 @@ use crate::directory::testing::{apply, directory_of};
 use crate::{Listeners, run};
 
 type Client = InterceptedService<Channel, Bearer>;
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The service, its broker and database.
 struct Rig {

@@ -92,7 +92,7 @@ async fn poison_is_quarantined_visible_and_holds_nobody_up() {
     // A replay tries again and, the mail being what it is, makes a new dead letter.
     let id = letter.dead_letter_id.clone();
     client.replay_dead_letter(ReplayDeadLetterRequest { dead_letter_id: id.clone() }).await.unwrap();
-    eventually("the replayed mail is quarantined again", Duration::from_secs(10), || {
+    eventually("the replayed mail is quarantined again", Duration::from_secs(60), || {
         let (mut client, id) = (client.clone(), id.clone());
         async move {
             let all = client.list_dead_letters(ListDeadLettersRequest::default()).await.unwrap().into_inner();
@@ -142,7 +142,7 @@ async fn mail_is_taken_after_a_restart_while_attention_state_is_away() {
     assert!(rig.mail(&[VENTAS], &mail("one", "x")).await.starts_with("250"));
     rig.inbound().await;
     let db = rig.db.clone();
-    eventually("the accounts are kept", Duration::from_secs(10), || {
+    eventually("the accounts are kept", Duration::from_secs(60), || {
         let db = db.clone();
         async move {
             let kept: i64 =

@@ -38,7 +38,7 @@ use tonic::{Request, Response, Status};
 use crate::client::Client;
 
 pub const THREAD_KEY: &str = "0123456789abcdef0123456789abcdef";
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Address of the account that most tests use.
 pub const VENTAS: &str = "ventas@hilo.example";

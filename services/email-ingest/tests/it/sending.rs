@@ -135,7 +135,7 @@ async fn a_send_that_contradicts_itself_is_a_dead_letter_and_the_next_of_its_key
     assert_eq!(rig.report().await.state(), SendState::Sent);
     assert_eq!(server.taken().len(), 1);
     let db = rig.db.clone();
-    eventually("the dead letter is kept", Duration::from_secs(5), || {
+    eventually("the dead letter is kept", Duration::from_secs(60), || {
         let db = db.clone();
         async move {
             let found: i64 =

@@ -79,7 +79,7 @@ impl Running {
         }
         let all =
             || async { threads.iter().all(|one| self.fake.confirmed(one.head.interaction_id).is_some()) };
-        eventually("history confirmed the threads", Duration::from_secs(20), all).await.unwrap();
+        eventually("history confirmed the threads", Duration::from_secs(60), all).await.unwrap();
     }
 
     /// Waits until the directory was read.
@@ -89,7 +89,7 @@ impl Running {
             let mut client = client.clone();
             async move { client.search_threads(SearchThreadsRequest::default()).await.is_ok() }
         };
-        eventually("history is ready", Duration::from_secs(20), answers).await.unwrap();
+        eventually("history is ready", Duration::from_secs(60), answers).await.unwrap();
     }
 }
 
@@ -224,7 +224,7 @@ async fn it_stops_cleanly_with_work_in_flight() {
         running.fake.end(&sample::thread(&format!("texto {n}")));
     }
     let first = || async { running.fake.state.lock().fetches > 0 };
-    eventually("work has begun", Duration::from_secs(20), first).await.unwrap();
+    eventually("work has begun", Duration::from_secs(60), first).await.unwrap();
     running.shutdown.begin();
     assert_eq!(running.shutdown.drain(Duration::from_secs(20)).await, Drain::Clean);
     assert!(!running.shutdown.failed());

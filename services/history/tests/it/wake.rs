@@ -62,10 +62,10 @@ async fn an_event_brings_its_thread_at_once_and_once() {
         publish(&running, uuid::Uuid::now_v7(), event(&thread)).await;
     }
     let confirmed = || async { running.fake.confirmed(id) == Some(1) };
-    eventually("the thread is confirmed", Duration::from_secs(20), confirmed).await.unwrap();
+    eventually("the thread is confirmed", Duration::from_secs(60), confirmed).await.unwrap();
     println!("confirmed {:?} after its event", started.elapsed());
     let all = || async { running.fake.state.lock().confirms.len() >= 2 };
-    eventually("the repetitions are handled", Duration::from_secs(20), all).await.unwrap();
+    eventually("the repetitions are handled", Duration::from_secs(60), all).await.unwrap();
     let stored: i64 = sqlx::query_scalar("SELECT count(*) FROM message")
         .fetch_one(&sqlx::PgPool::connect(&running.database).await.unwrap())
         .await
@@ -82,14 +82,14 @@ async fn a_failing_source_is_asked_again_and_a_poison_event_is_buried() {
     running.fake.state.lock().failing_fetches = 3;
     publish(&running, uuid::Uuid::now_v7(), event(&thread)).await;
     let confirmed = || async { running.fake.confirmed(thread.head.interaction_id) == Some(1) };
-    eventually("the thread is confirmed", Duration::from_secs(20), confirmed).await.unwrap();
+    eventually("the thread is confirmed", Duration::from_secs(60), confirmed).await.unwrap();
     let pool = sqlx::PgPool::connect(&running.database).await.unwrap();
     let buried = || async {
         let reasons: Vec<String> =
             sqlx::query_scalar("SELECT reason FROM kit.dead_letter").fetch_all(&pool).await.unwrap();
         reasons == ["EVENT_MALFORMED"]
     };
-    eventually("the poison event is a dead letter", Duration::from_secs(20), buried).await.unwrap();
+    eventually("the poison event is a dead letter", Duration::from_secs(60), buried).await.unwrap();
 }
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn events_out_of_order_leave_the_newest_version() {
     publish(&running, uuid::Uuid::now_v7(), event(&new)).await;
     publish(&running, uuid::Uuid::now_v7(), event(&old)).await;
     let confirms = || async { running.fake.state.lock().confirms.len() == 2 };
-    eventually("both events are handled", Duration::from_secs(20), confirms).await.unwrap();
+    eventually("both events are handled", Duration::from_secs(60), confirms).await.unwrap();
     let pool = sqlx::PgPool::connect(&running.database).await.unwrap();
     let (version, subject): (i64, String) =
         sqlx::query_as("SELECT version, subject FROM thread").fetch_one(&pool).await.unwrap();
@@ -135,7 +135,7 @@ async fn a_dead_letter_is_listed_and_its_replay_keeps_the_thread() {
         }
     };
     let listed = || async { list().await.len() == 1 };
-    eventually("the dead letter is listed", Duration::from_secs(20), listed).await.unwrap();
+    eventually("the dead letter is listed", Duration::from_secs(60), listed).await.unwrap();
     let letter = list().await.remove(0);
     assert_eq!((letter.service.as_str(), letter.reason.as_str()), ("history", "THREAD_MALFORMED"));
     assert!(!letter.detail.contains("ejemplo.pe"), "no content in the detail");
@@ -143,7 +143,7 @@ async fn a_dead_letter_is_listed_and_its_replay_keeps_the_thread() {
     let replay = ReplayDeadLetterRequest { dead_letter_id: letter.dead_letter_id };
     client.clone().replay_dead_letter(replay).await.unwrap();
     let confirmed = || async { running.fake.confirmed(id) == Some(1) };
-    eventually("the replay keeps the thread", Duration::from_secs(20), confirmed).await.unwrap();
+    eventually("the replay keeps the thread", Duration::from_secs(60), confirmed).await.unwrap();
     let settled = || async { list().await.is_empty() };
-    eventually("the dead letter is settled", Duration::from_secs(20), settled).await.unwrap();
+    eventually("the dead letter is settled", Duration::from_secs(60), settled).await.unwrap();
 }

@@ -37,6 +37,21 @@ impl DirectoryCache {
         nats: &Nats,
         shutdown: &Shutdown,
     ) -> Result<Self, Error> {
+        Self::start_every(REFRESH, endpoints, tokens, nats, shutdown)
+    }
+
+    /// Like [`Self::start`], asking every `refresh` when no ping comes: a test of the ping sets it so long that only the
+    /// ping can have brought a change.
+    ///
+    /// # Errors
+    /// `INVALID_ENDPOINT`.
+    pub fn start_every(
+        refresh: Duration,
+        endpoints: &Endpoints,
+        tokens: &ServiceTokens,
+        nats: &Nats,
+        shutdown: &Shutdown,
+    ) -> Result<Self, Error> {
         let client = DirectoryFeedServiceClient::new(grpc::internal(&endpoints.attention_state, tokens)?)
             .max_decoding_message_size(MAX_DIRECTORY);
         let (sender, current) = watch::channel(Arc::new(Directory::default()));
@@ -44,7 +59,9 @@ impl DirectoryCache {
         let (nats, heard, stop) = (nats.clone(), pinged.clone(), shutdown.clone());
         shutdown.spawn("directory ping", async move { listen(&nats, &heard, &stop).await });
         let stop = shutdown.clone();
-        shutdown.spawn("directory cache", async move { refresh(client, &sender, &pinged, &stop).await });
+        shutdown.spawn("directory cache", async move {
+            ask_again(client, &sender, &pinged, &stop, refresh).await;
+        });
         Ok(Self { current })
     }
 
@@ -75,11 +92,12 @@ impl DirectoryCache {
     }
 }
 
-async fn refresh(
+async fn ask_again(
     mut client: DirectoryFeedServiceClient<InternalChannel>,
     sender: &watch::Sender<Arc<Directory>>,
     pinged: &Notify,
     stop: &Shutdown,
+    refresh: Duration,
 ) {
     let mut failing = false;
     loop {
@@ -92,7 +110,7 @@ async fn refresh(
                 failing = true;
             }
         }
-        let pause = if sender.borrow().is_loaded() { REFRESH } else { REFRESH / 10 };
+        let pause = if sender.borrow().is_loaded() { refresh } else { REFRESH / 10 };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = pinged.notified() => {}

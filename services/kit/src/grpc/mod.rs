@@ -116,7 +116,7 @@ impl Server {
             .build_v1()
             .map_err(failed("reflection could not be built"))?;
         let routes = self.routes.add_service(health).add_service(reflection);
-        spawn_health(reporter, self.readiness.clone(), shutdown.clone());
+        report_health(reporter, self.readiness.clone(), shutdown.clone()).await;
 
         let (readiness, linger, stop) = (self.readiness.clone(), self.linger, shutdown.clone());
         let graceful = async move {
@@ -221,16 +221,21 @@ fn cors() -> CorsLayer {
 }
 
 /// Services `""` and `liveness` serve while the process lives; `readiness` follows the conditions.
-fn spawn_health(reporter: tonic_health::server::HealthReporter, readiness: Readiness, shutdown: Shutdown) {
+/// All three are known before the first call is answered, so that no early probe is told that there is no such service.
+async fn report_health(
+    reporter: tonic_health::server::HealthReporter,
+    readiness: Readiness,
+    shutdown: Shutdown,
+) {
     use tonic_health::ServingStatus;
+    let status = |ready: bool| if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+    reporter.set_service_status("", ServingStatus::Serving).await;
+    reporter.set_service_status("liveness", ServingStatus::Serving).await;
+    let mut ready = readiness.watch();
+    let now = *ready.borrow_and_update();
+    reporter.set_service_status("readiness", status(now)).await;
     tokio::spawn(async move {
-        reporter.set_service_status("", ServingStatus::Serving).await;
-        reporter.set_service_status("liveness", ServingStatus::Serving).await;
-        let mut ready = readiness.watch();
         loop {
-            let now = *ready.borrow_and_update();
-            let status = if now { ServingStatus::Serving } else { ServingStatus::NotServing };
-            reporter.set_service_status("readiness", status).await;
             tokio::select! {
                 changed = ready.changed() => if changed.is_err() { return },
                 () = shutdown.cancelled() => {
@@ -238,6 +243,8 @@ fn spawn_health(reporter: tonic_health::server::HealthReporter, readiness: Readi
                     return;
                 }
             }
+            let now = *ready.borrow_and_update();
+            reporter.set_service_status("readiness", status(now)).await;
         }
     });
 }

@@ -1,7 +1,7 @@
 //! Database access: migrations, cancelled callers, retries, inbox, idempotency.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use hilo_kit::Error;
@@ -108,19 +108,23 @@ async fn deadlocks_are_retried_and_other_errors_are_not() {
     .await
     .unwrap();
     let tries = Arc::new(AtomicU32::new(0));
+    let both = Arc::new(tokio::sync::Barrier::new(2));
     let cross = |first: i32, second: i32| {
-        let (db, tries) = (db.clone(), tries.clone());
+        let (db, tries, both) = (db.clone(), tries.clone(), both.clone());
         tokio::spawn(async move {
             db.transaction(move |tx| {
-                let tries = tries.clone();
+                let (tries, both) = (tries.clone(), both.clone());
                 Box::pin(async move {
-                    tries.fetch_add(1, Ordering::SeqCst);
+                    let turn = tries.fetch_add(1, Ordering::SeqCst);
                     for id in [first, second] {
                         sqlx::query("UPDATE pair SET n = n + 1 WHERE id = $1")
                             .bind(id)
                             .execute(&mut *tx)
                             .await?;
-                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        // Each holds its first row before either asks for the other's.
+                        if id == first && turn < 2 {
+                            both.wait().await;
+                        }
                     }
                     Ok(())
                 })
@@ -232,16 +236,21 @@ async fn sessions_carry_their_belts_and_a_lock_that_is_not_granted_is_a_conflict
     let holder = db.clone();
     let (locked_tx, locked) = tokio::sync::oneshot::channel::<()>();
     let locked_tx = Arc::new(parking_lot::Mutex::new(Some(locked_tx)));
+    let gave_up = Arc::new(AtomicBool::new(false));
+    let done = gave_up.clone();
     let held = tokio::spawn(async move {
         holder
             .transaction(move |tx| {
-                let locked = locked_tx.clone();
+                let (locked, done) = (locked_tx.clone(), done.clone());
                 Box::pin(async move {
-                    sqlx::query("LOCK TABLE kit.inbox").execute(tx).await?;
+                    sqlx::query("LOCK TABLE kit.inbox").execute(&mut *tx).await?;
                     if let Some(locked) = locked.lock().take() {
                         locked.send(()).unwrap();
                     }
-                    tokio::time::sleep(Duration::from_millis(4500)).await;
+                    // Not idle, which the session would not survive, until the other gave up.
+                    while !done.load(Ordering::SeqCst) {
+                        sqlx::query("SELECT pg_sleep(0.05)").execute(&mut *tx).await?;
+                    }
                     Ok(())
                 })
             })
@@ -252,6 +261,7 @@ async fn sessions_carry_their_belts_and_a_lock_that_is_not_granted_is_a_conflict
         .transaction(|tx| Box::pin(async move { inbox::take(tx, "reader", &[Uuid::now_v7()]).await }))
         .await
         .unwrap_err();
+    gave_up.store(true, Ordering::SeqCst);
     assert_eq!(waited.reason(), "LOCK_TIMEOUT");
     held.await.unwrap().unwrap();
 }

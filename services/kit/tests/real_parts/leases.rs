@@ -5,6 +5,7 @@ use std::time::Duration;
 use hilo_kit::lease::{self, Acquired, Keeper, Lease, Renewed};
 use hilo_kit::lifecycle::Shutdown;
 use hilo_test_support::eventually;
+use sqlx::Connection;
 
 use crate::parts::{DEADLINE, database};
 
@@ -38,7 +39,7 @@ async fn of_many_who_ask_at_once_one_holds() {
 #[tokio::test]
 async fn an_expired_lease_is_taken_over_and_the_old_holder_is_refused() {
     let (db, _) = database().await;
-    let old = lease_of(lease::acquire(&db, "name", "a", SHORT).await.unwrap());
+    let old = lease_of(lease::acquire(&db, "name", "a", DEADLINE).await.unwrap());
     assert!(matches!(lease::acquire(&db, "name", "b", SHORT).await.unwrap(), Acquired::Other { .. }));
     let Renewed::Held(old) = lease::renew(&db, &old, SHORT).await.unwrap() else { panic!("lost") };
     let mut new = None;
@@ -71,34 +72,33 @@ async fn an_expired_lease_is_taken_over_and_the_old_holder_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_takeover_waits_for_guarded_writes_and_renewals_do_not() {
     let (db, _) = database().await;
-    let old = lease_of(lease::acquire(&db, "name", "a", SHORT).await.unwrap());
-    let (started_tx, started) = tokio::sync::oneshot::channel::<()>();
-    let started_tx = std::sync::Arc::new(parking_lot::Mutex::new(Some(started_tx)));
-    let (guarding, lease) = (db.clone(), old.clone());
-    let write = tokio::spawn(async move {
-        guarding
-            .transaction(move |tx| {
-                let (lease, started) = (lease.clone(), started_tx.clone());
-                Box::pin(async move {
-                    lease::guard(tx, &lease).await?;
-                    if let Some(started) = started.lock().take() {
-                        started.send(()).unwrap();
-                    }
-                    tokio::time::sleep(SHORT * 3).await;
-                    Ok(std::time::Instant::now())
-                })
-            })
-            .await
-            .unwrap()
-    });
-    started.await.unwrap();
-    let before = std::time::Instant::now();
-    assert!(matches!(lease::renew(&db, &old, Duration::from_millis(50)).await.unwrap(), Renewed::Held(_)));
-    assert!(before.elapsed() < SHORT, "a renewal never waits for a guarded write");
-    tokio::time::sleep(Duration::from_millis(60)).await;
-    lease_of(lease::acquire(&db, "name", "b", DEADLINE).await.unwrap());
-    let taken_at = std::time::Instant::now();
-    assert!(taken_at >= write.await.unwrap(), "the takeover came while a guarded write was open");
+    let old = lease_of(lease::acquire(&db, "name", "a", DEADLINE).await.unwrap());
+    let mut session = db.dedicated().await.unwrap();
+    let mut tx = session.begin().await.unwrap();
+    lease::guard(&mut tx, &old).await.unwrap();
+    // Would never come back if it waited for the guarded write, which goes on until the commit below.
+    let Renewed::Held(old) = lease::renew(&db, &old, Duration::from_millis(50)).await.unwrap() else {
+        panic!("lost")
+    };
+    eventually("the lease has expired", DEADLINE, || async { !old.is_alive() }).await.unwrap();
+    tokio::time::sleep(SHORT).await;
+    let other = db.clone();
+    let takeover =
+        tokio::spawn(async move { lease_of(lease::acquire(&other, "name", "b", DEADLINE).await.unwrap()) });
+    eventually("the takeover waits for the guarded write", DEADLINE, || async {
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+        )
+        .fetch_one(db.pool())
+        .await
+        .unwrap();
+        waiting == 1
+    })
+    .await
+    .unwrap();
+    assert!(!takeover.is_finished());
+    tx.commit().await.unwrap();
+    assert!(takeover.await.unwrap().epoch > old.epoch);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,7 +112,7 @@ async fn a_keeper_hands_over_at_once_when_it_stops() {
     assert!(b.current().is_none());
     first.drain(DEADLINE).await;
     assert!(a.current().is_none());
-    let taken = tokio::time::timeout(Duration::from_secs(5), b.held()).await.unwrap().unwrap();
+    let taken = tokio::time::timeout(DEADLINE, b.held()).await.unwrap().unwrap();
     assert!(taken.epoch > epoch);
     second.drain(DEADLINE).await;
 }

@@ -13,7 +13,7 @@ use sqlx::migrate::Migrator;
 use uuid::Uuid;
 
 /// Tests wait for conditions, never for times; this is when they give up.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A migrated database of its own.
 pub async fn database() -> (Db, String) {

@@ -26,7 +26,7 @@ use tonic::transport::Channel;
 pub use truth::{Truth, campaign};
 
 /// Long enough for a slow machine, short enough to fail.
-pub const SOON: Duration = Duration::from_secs(15);
+pub const SOON: Duration = Duration::from_secs(60);
 
 pub type Client = RoutingServiceClient<InterceptedService<Channel, Bearer>>;
 

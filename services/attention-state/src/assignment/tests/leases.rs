@@ -160,7 +160,7 @@ async fn a_takeover_waits_for_the_batch_that_is_being_committed() {
     expire_leases(&db, "a").await;
     let other = db.clone();
     let takeover = tokio::spawn(async move { hold(&other, "b", TERM).await.unwrap() });
-    hilo_test_support::eventually("the takeover waits for the fence", Duration::from_secs(2), || async {
+    hilo_test_support::eventually("the takeover waits for the fence", Duration::from_secs(60), || async {
         let waiting: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM pg_stat_activity
              WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%assignment.partition%'",
