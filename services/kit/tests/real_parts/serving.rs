@@ -187,7 +187,10 @@ async fn http(address: std::net::SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answer)).await.expect("the server closes").unwrap();
+    tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answer))
+        .await
+        .expect("the server closes")
+        .unwrap();
     String::from_utf8_lossy(&answer).to_lowercase()
 }
 
