@@ -93,6 +93,7 @@ impl Bench {
                 offer,
             }),
             passed_by: Vec::new(),
+            overflowed_from: Vec::new(),
         }
     }
 

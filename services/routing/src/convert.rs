@@ -84,6 +84,7 @@ pub fn item(snapshot: &event::InteractionSnapshot, names: &mut Names) -> Result<
         priority: snapshot.priority,
         state,
         passed_by: snapshot.passed_by.iter().map(|key| names.agent(key)).collect(),
+        overflowed_from: snapshot.overflowed_from.iter().map(|key| names.campaign(key)).collect(),
     }))
 }
 
@@ -131,7 +132,9 @@ pub fn campaign(campaign: &internal::RoutingCampaign, version: i64, names: &mut 
     let action = match campaign.overflow_mode() {
         internal::OverflowMode::Unspecified | internal::OverflowMode::None => None,
         internal::OverflowMode::AssignToAll => Some(OverflowAction::AssignToAll),
-        internal::OverflowMode::SendToCampaign => Some(OverflowAction::SendToCampaign),
+        internal::OverflowMode::SendToCampaign => {
+            Some(OverflowAction::SendToCampaign(names.campaign(&campaign.overflow_campaign_key)))
+        }
     };
     let pointer = campaign.rotation_pointer.as_str();
     CampaignConfig {

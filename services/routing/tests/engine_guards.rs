@@ -47,6 +47,7 @@ fn queued(version: i64, offer: Option<Target>) -> ItemView {
         priority: 0,
         state: ItemState::Queued(state),
         passed_by: Vec::new(),
+        overflowed_from: Vec::new(),
     }
 }
 

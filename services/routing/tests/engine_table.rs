@@ -1,6 +1,6 @@
 //! Table tests of the engine by text: a script of what happens, and the transcript it must produce.
 //!
-//! Script lines: `campaign NAME MODE [accept=S] [overflow=S:all|campaign] members=a,b`, `agent NAME capacity=N`,
+//! Script lines: `campaign NAME MODE [accept=S] [overflow=S:all|CAMPAIGN] members=a,b`, `agent NAME capacity=N`,
 //! `present|absent|unknown|pause|resume NAME`, `queue ITEM CAMPAIGN`, `open ITEM AGENT`, `end ITEM`, `release ITEM`,
 //! `decline ITEM`, `at SECONDS` (time passes, every deadline fires exactly), `rebuild` (a fresh engine from the truth).
 //! The model of attention-state answers every decision at once.
@@ -138,13 +138,71 @@ fn the_overflow_ends_what_rings_and_then_rings_at_everyone() {
 #[test]
 fn without_accept_timeout_an_offer_rings_until_the_overflow() {
     check(
-        "campaign ventas round_robin overflow=10:campaign members=ana
+        "campaign ventas round_robin overflow=10:all members=ana
          agent ana capacity=1
          queue a ventas
          at 60",
         "0: offer a to ana
          10: overflow a
          10: offer a to everyone",
+    );
+}
+
+#[test]
+fn an_overflow_into_another_campaign_takes_what_rings_along_and_keeps_its_place_in_the_order() {
+    check(
+        "campaign ventas round_robin overflow=10:soporte members=ana
+         campaign soporte round_robin members=beto
+         agent ana capacity=1
+         agent beto capacity=1
+         pause beto
+         queue a ventas
+         at 5
+         queue b soporte
+         at 60
+         resume beto
+         open a beto
+         end a",
+        "0: offer a to ana
+         10: overflow a
+         60: offer a to beto
+         60: offer b to beto",
+    );
+}
+
+#[test]
+fn a_chain_of_overflows_visits_each_campaign_once_and_ends_where_it_has_been_nowhere_else_to_go() {
+    check(
+        "campaign uno round_robin overflow=10:dos members=ana
+         campaign dos round_robin overflow=20:tres members=ana
+         campaign tres round_robin overflow=30:uno members=ana
+         agent ana capacity=1
+         absent ana
+         queue a uno
+         at 500
+         present ana
+         at 900",
+        "10: overflow a
+         30: overflow a
+         500: offer a to ana",
+    );
+}
+
+#[test]
+fn a_release_begins_a_new_queueing_and_so_a_new_chain() {
+    check(
+        "campaign uno round_robin overflow=10:dos members=ana
+         campaign dos round_robin overflow=20:uno members=ana
+         agent ana capacity=1
+         absent ana
+         queue a uno
+         at 100
+         open a ana
+         at 110
+         release a
+         at 200",
+        "10: overflow a
+         130: overflow a",
     );
 }
 

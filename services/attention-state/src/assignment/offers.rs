@@ -15,10 +15,10 @@ use sqlx::PgConnection;
 use time::Duration;
 
 use super::decisions::{self, Decided};
-use super::verdict::{CampaignFacts, Facts, outcome};
+use super::verdict::{CampaignFacts, Facts, OverflowFacts, outcome};
 use super::{load, partition};
 use crate::attention::domain::{
-    Channel, Command, Expire, Interaction, InteractionId, OfferId, Stage, UserKey,
+    CampaignKey, Channel, Command, Expire, Interaction, InteractionId, OfferId, Stage, UserKey,
 };
 use crate::attention::published::snapshot;
 use crate::attention::store::Wait;
@@ -174,8 +174,9 @@ fn change(work: &mut Work, facts: &mut Facts, made: &mut Made, wish: &Wish) -> R
             Command::ExpireOffer { version, offer: *offer, because: *because }
         }
         Wanted::Overflow => {
-            let seconds = known.overflow_seconds.ok_or(AssignmentOutcome::Conflict)?;
-            Command::Overflow { version, after: Duration::seconds(i64::from(seconds)) }
+            let overflow = known.overflow.ok_or(AssignmentOutcome::Conflict)?;
+            let after = Duration::seconds(i64::from(overflow.seconds));
+            Command::Overflow { version, after, to: overflow.to }
         }
     };
     let decision = work.decide(wish.id, command, &Actor::System).map_err(|rejection| outcome(&rejection))?;
@@ -268,9 +269,12 @@ async fn campaign_facts(
     keys: &[String],
 ) -> Result<BTreeMap<String, CampaignFacts>, Error> {
     let rows = sqlx::query!(
-        "SELECT campaign_key, accept_timeout_seconds, overflow_seconds, overflow_mode, active
-         FROM directory.campaign JOIN assignment.group_campaign USING (campaign_key)
-         WHERE campaign_key = ANY($1) AND partition = $2",
+        r#"SELECT campaign.campaign_key, campaign.accept_timeout_seconds, campaign.overflow_seconds,
+               campaign.overflow_mode, campaign.active, target.campaign_key AS "target?"
+           FROM directory.campaign AS campaign JOIN assignment.group_campaign AS home USING (campaign_key)
+           LEFT JOIN directory.campaign AS target
+               ON target.campaign_key = campaign.overflow_campaign_key AND target.active
+           WHERE campaign.campaign_key = ANY($1) AND home.partition = $2"#,
         keys,
         partition,
     )
@@ -278,16 +282,18 @@ async fn campaign_facts(
     .await?;
     rows.into_iter()
         .map(|row| {
-            let overflow_seconds = match row.overflow_mode.parse::<OverflowMode>()? {
-                OverflowMode::AssignToAll => Some(row.overflow_seconds).filter(|seconds| *seconds > 0),
-                // Sending to another campaign is refused when the directory is applied.
-                OverflowMode::None | OverflowMode::SendToCampaign => None,
+            let seconds = row.overflow_seconds;
+            let overflow = match row.overflow_mode.parse::<OverflowMode>()? {
+                OverflowMode::None => None,
+                OverflowMode::AssignToAll => Some(OverflowFacts { seconds, to: None }),
+                // Its group, and so its partition, is this one: overflow targets compete with their sources.
+                OverflowMode::SendToCampaign => {
+                    row.target.map(|to| OverflowFacts { seconds, to: Some(CampaignKey::new(to)) })
+                }
             };
+            let overflow = overflow.filter(|overflow| overflow.seconds > 0);
             let accept_timeout_seconds = row.accept_timeout_seconds;
-            Ok((
-                row.campaign_key,
-                CampaignFacts { accept_timeout_seconds, overflow_seconds, active: row.active },
-            ))
+            Ok((row.campaign_key, CampaignFacts { accept_timeout_seconds, overflow, active: row.active }))
         })
         .collect()
 }

@@ -5,17 +5,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use hilo_proto::internal::v1::AssignmentOutcome;
 
 use super::load::Loads;
-use crate::attention::domain::{Channel, Rejection, UserKey};
+use crate::attention::domain::{CampaignKey, Channel, Rejection, UserKey};
 
 /// What a batch needs to know of a campaign.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CampaignFacts {
     /// Seconds an agent has to take an offer; 0 is off.
     pub accept_timeout_seconds: i32,
-    /// Overflow time, when the overflow rings at everyone.
-    pub overflow_seconds: Option<i32>,
+    /// The overflow, if it is on.
+    pub overflow: Option<OverflowFacts>,
     /// False takes no new offers.
     pub active: bool,
+}
+
+/// The overflow of a campaign.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OverflowFacts {
+    /// Seconds in the queue of the campaign.
+    pub seconds: i32,
+    /// Campaign it then moves to; `None` rings at everyone.
+    pub to: Option<CampaignKey>,
 }
 
 /// What a batch was decided against.

@@ -8,7 +8,7 @@ use hilo_proto::event::v1::{
 use time::OffsetDateTime;
 
 use super::domain::{
-    Attention, Direction, Event, Happened, Interaction, MailClass, MessageKind, MessageSummary, Offer, Phase,
+    Attention, CampaignKey, Direction, Event, Happened, Interaction, MailClass, MessageKind, MessageSummary, Offer, Phase,
     Stage, UserKey,
 };
 
@@ -16,6 +16,7 @@ use super::domain::{
 pub(crate) fn event(happened: &Happened, at: OffsetDateTime, actor: Option<&UserKey>) -> AttentionEvent {
     let after = &happened.after;
     let interaction = of_interaction(&happened.event).then_some(after.interaction.as_ref()).flatten();
+    let campaign = interaction.map_or(&after.campaign, |interaction| &interaction.campaign);
     AttentionEvent {
         r#type: event_type(&happened.event).into(),
         attention_id: after.id.to_string(),
@@ -25,7 +26,7 @@ pub(crate) fn event(happened: &Happened, at: OffsetDateTime, actor: Option<&User
         attention_state: attention_state(after).into(),
         channel: after.channel.word().to_owned(),
         account_key: after.account.to_string(),
-        campaign_key: interaction.map_or(&after.campaign, |interaction| &interaction.campaign).to_string(),
+        campaign_key: told_to(&happened.event).unwrap_or(campaign).to_string(),
         linked_attention_id: after.linked.map(|id| id.to_string()).unwrap_or_default(),
         contact_id: after.contact.to_string(),
         interaction: interaction.map(snapshot),
@@ -46,6 +47,8 @@ pub(crate) fn event_type(event: &Event) -> EventType {
         Event::InteractionOffered { .. } => EventType::InteractionOffered,
         Event::OfferWithdrawn { .. } => EventType::OfferWithdrawn,
         Event::InteractionOverflowed => EventType::InteractionOverflowed,
+        Event::InteractionTransferredOut { .. } => EventType::InteractionTransferredOut,
+        Event::InteractionTransferredIn { .. } => EventType::InteractionTransferredIn,
         Event::InteractionOpened { .. } => EventType::InteractionOpened,
         Event::InteractionReleased { .. } => EventType::InteractionReleased,
         Event::MessageQueued { .. } => EventType::MessageQueued,
@@ -61,6 +64,11 @@ pub(crate) fn event_name(event_type: EventType) -> String {
     name.strip_prefix("EVENT_TYPE_").unwrap_or(name).to_ascii_lowercase()
 }
 
+/// The campaign whose readers are told, where that is not the one the interaction is in after the event.
+fn told_to(event: &Event) -> Option<&CampaignKey> {
+    if let Event::InteractionTransferredOut { from, .. } = event { Some(from) } else { None }
+}
+
 /// True when the event is about the addressed interaction, so that the snapshot belongs to it.
 fn of_interaction(event: &Event) -> bool {
     match event {
@@ -71,6 +79,8 @@ fn of_interaction(event: &Event) -> bool {
         | Event::InteractionOffered { .. }
         | Event::OfferWithdrawn { .. }
         | Event::InteractionOverflowed
+        | Event::InteractionTransferredOut { .. }
+        | Event::InteractionTransferredIn { .. }
         | Event::InteractionOpened { .. }
         | Event::InteractionReleased { .. }
         | Event::MessageQueued { .. }
@@ -92,6 +102,8 @@ fn message_of(event: &Event) -> Option<&MessageSummary> {
         | Event::InteractionOffered { .. }
         | Event::OfferWithdrawn { .. }
         | Event::InteractionOverflowed
+        | Event::InteractionTransferredOut { .. }
+        | Event::InteractionTransferredIn { .. }
         | Event::InteractionOpened { .. }
         | Event::InteractionReleased { .. }
         | Event::FormSaved
@@ -103,6 +115,9 @@ fn reason(event: &Event) -> &'static str {
     match event {
         Event::OfferWithdrawn { because, .. } => because.word(),
         Event::InteractionReleased { .. } => "released",
+        Event::InteractionTransferredOut { because, .. } | Event::InteractionTransferredIn { because } => {
+            because.word()
+        }
         Event::AttentionOpened { .. }
         | Event::AttentionLinked { .. }
         | Event::AttentionClosed { .. }
@@ -141,11 +156,12 @@ pub(crate) fn snapshot(interaction: &Interaction) -> InteractionSnapshot {
         ..InteractionSnapshot::default()
     };
     match &interaction.stage {
-        Stage::Queued { offer, overflowed, passed_by } => {
+        Stage::Queued { offer, overflowed, passed_by, overflowed_from } => {
             snapshot.state = InteractionState::Queued.into();
             snapshot.offer = offer.as_ref().map(offer_snapshot);
             snapshot.overflowed = *overflowed;
             snapshot.passed_by = passed_by.iter().map(UserKey::to_string).collect();
+            snapshot.overflowed_from = overflowed_from.iter().map(CampaignKey::to_string).collect();
         }
         Stage::Open { agent, opened_at } => {
             snapshot.state = InteractionState::Open.into();

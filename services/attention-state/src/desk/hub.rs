@@ -3,7 +3,7 @@
 //! Events carry no names or previews, so each batch is followed by one query for the items that changed. A desk that reads
 //! too slowly loses its queue and gets a new snapshot; the hub never waits for anybody.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -144,11 +144,11 @@ impl Hub {
         !self.shared.desks.lock().all.is_empty()
     }
 
-    /// Tells every desk that may show the item, or showed it under the event's campaign.
-    fn tell(&self, event_campaign: &str, item: Arc<Item>) {
+    /// Tells every desk that may show the item, or showed it under a campaign of its events.
+    fn tell(&self, event_campaigns: &BTreeSet<String>, item: Arc<Item>) {
         let desks = self.shared.desks.lock();
         let mut told: HashSet<u64> = HashSet::new();
-        for campaign in [event_campaign, item.campaign.as_str()] {
+        for campaign in event_campaigns.iter().chain([&item.campaign]) {
             told.extend(desks.by_campaign.get(campaign).into_iter().flatten());
         }
         if let Place::OpenBy(user) = &item.place {
@@ -258,17 +258,19 @@ struct InteractionHead {
 }
 
 impl Reader {
-    /// Interactions of the batch that concern a desk here, with the campaign and trace of their newest event.
-    fn changed(&self, batch: &[Delivery]) -> BTreeMap<Uuid, (String, String)> {
-        let mut changed = BTreeMap::new();
+    /// Interactions of the batch that concern a desk here, with the campaigns of their events (a transfer has two) and
+    /// the trace of the newest.
+    fn changed(&self, batch: &[Delivery]) -> BTreeMap<Uuid, (BTreeSet<String>, String)> {
+        let mut changed: BTreeMap<Uuid, (BTreeSet<String>, String)> = BTreeMap::new();
         for delivery in batch {
             let Ok(head) = serde_json::from_slice::<EventHead>(delivery.payload()) else {
                 tracing::warn!(event = %delivery.id(), "an event could not be read");
                 continue;
             };
             if let Some(interaction) = head.interaction.filter(|_| self.hub.concerns(&head.campaign_key)) {
-                let traceparent = delivery.traceparent().unwrap_or_default().to_owned();
-                changed.insert(interaction.interaction_id, (head.campaign_key, traceparent));
+                let (campaigns, traceparent) = changed.entry(interaction.interaction_id).or_default();
+                campaigns.insert(head.campaign_key);
+                *traceparent = delivery.traceparent().unwrap_or_default().to_owned();
             }
         }
         changed
@@ -287,9 +289,9 @@ impl Reader {
             .read(move |conn| Box::pin(async move { items::by_ids(conn, &ids).await }))
             .await?;
         for mut item in read {
-            if let Some((campaign, traceparent)) = changed.get(&item.interaction) {
+            if let Some((campaigns, traceparent)) = changed.get(&item.interaction) {
                 item.traceparent.clone_from(traceparent);
-                self.hub.tell(campaign, Arc::new(item));
+                self.hub.tell(campaigns, Arc::new(item));
             }
         }
         self.hub.shared.dirty.notify_one();

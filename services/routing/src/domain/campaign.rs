@@ -25,8 +25,8 @@ pub enum Mode {
 pub enum OverflowAction {
     /// It rings at everyone.
     AssignToAll,
-    /// It moves to another campaign (attention-state knows which).
-    SendToCampaign,
+    /// It moves to the queue of this campaign, unless it overflowed out of it before.
+    SendToCampaign(CampaignId),
 }
 
 /// The overflow rule of a campaign.

@@ -5,7 +5,7 @@ use super::campaign::Campaign;
 use super::decision::{Decision, ExpireReason};
 use super::ids::{AgentId, CampaignId, Channel, InteractionId};
 use super::input::{Input, ItemView, Target};
-use super::item::{Item, Passes, State, Wait};
+use super::item::{Item, Passes, State, Trail, Wait};
 use super::items::Items;
 use super::random::Random;
 use super::time::Instant;
@@ -150,6 +150,7 @@ impl Engine {
 
     fn admit(&mut self, view: ItemView) -> u32 {
         let passes = Passes::of(view.passed_by, Instant(i64::MIN));
+        let trail = Trail::of(view.overflowed_from);
         let slot = self.items.insert(Item {
             interaction: view.interaction,
             version: view.version,
@@ -157,6 +158,7 @@ impl Engine {
             priority: view.priority,
             state: State::Overflowing(Wait::NEVER, None),
             passes,
+            trail,
             rest_until: None,
             timer: None,
             resting: false,
@@ -170,6 +172,7 @@ impl Engine {
         let now = self.now;
         if let Some(item) = self.items.get_mut(slot) {
             item.version = view.version;
+            item.trail = Trail::of(view.overflowed_from);
             let passes = Passes::of(view.passed_by, now);
             if passes.as_ref().map(|new| &new.by) != item.passes.as_ref().map(|old| &old.by) {
                 item.passes = passes;

@@ -62,6 +62,8 @@ pub struct ItemView {
     pub state: ItemState,
     /// Agents who let an offer pass in this round.
     pub passed_by: Vec<AgentId>,
+    /// Campaigns it left by overflow since it was queued; it overflows into none of them again.
+    pub overflowed_from: Vec<CampaignId>,
 }
 
 /// An agent as the directory has it.

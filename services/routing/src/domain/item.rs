@@ -103,6 +103,16 @@ impl Passes {
     }
 }
 
+/// The campaigns an item left by overflow.
+#[derive(Debug)]
+pub(super) struct Trail(Vec<CampaignId>);
+
+impl Trail {
+    pub(super) fn of(left: Vec<CampaignId>) -> Option<Box<Self>> {
+        if left.is_empty() { None } else { Some(Box::new(Self(left))) }
+    }
+}
+
 /// A live item.
 #[derive(Debug)]
 pub(super) struct Item {
@@ -113,6 +123,8 @@ pub(super) struct Item {
     pub(super) state: State,
     /// Who let it pass in this round; boxed because most items have none.
     pub(super) passes: Option<Box<Passes>>,
+    /// Where it came from by overflow; boxed for the same reason.
+    pub(super) trail: Option<Box<Trail>>,
     /// Nothing is proposed for it before this instant.
     pub(super) rest_until: Option<Instant>,
     /// The instant of its timer in the heap.
@@ -151,6 +163,11 @@ impl Item {
         self.passes.as_ref().is_some_and(|passes| passes.by.binary_search(&agent).is_ok())
     }
 
+    /// True when it is in this campaign or overflowed out of it before.
+    fn has_been_in(&self, campaign: CampaignId) -> bool {
+        self.campaign == campaign || self.trail.as_ref().is_some_and(|trail| trail.0.contains(&campaign))
+    }
+
     /// When the overflow is due, if one is still to come.
     pub(super) fn overflow_at(&self, campaign: &Campaign) -> Option<Instant> {
         let (wait, ringing) = match self.state {
@@ -161,8 +178,12 @@ impl Item {
             }
         };
         let overflow = campaign.config.overflow?;
-        let at_everyone = ringing.is_some_and(|ringing| ringing.target == Target::Everyone);
-        let pointless = overflow.action == OverflowAction::AssignToAll && at_everyone;
+        let pointless = match overflow.action {
+            OverflowAction::AssignToAll => {
+                ringing.is_some_and(|ringing| ringing.target == Target::Everyone)
+            }
+            OverflowAction::SendToCampaign(target) => self.has_been_in(target),
+        };
         if wait.overflowed || pointless { None } else { campaign.overflow_at(wait.queued_at) }
     }
 

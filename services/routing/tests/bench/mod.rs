@@ -59,7 +59,8 @@ prop_compose! {
         members in Just((0..AGENTS).map(AgentId).collect::<Vec<_>>()).prop_shuffle(),
         size in 1_usize..=AGENTS as usize,
     ) -> CampaignConfig {
-        let action = |all| if all { OverflowAction::AssignToAll } else { OverflowAction::SendToCampaign };
+        let next = CampaignId((id + 1) % CAMPAIGNS);
+        let action = |all| if all { OverflowAction::AssignToAll } else { OverflowAction::SendToCampaign(next) };
         CampaignConfig {
             campaign: CampaignId(id), version: 1, channel, active: true, mode,
             accept_timeout: accept.map(Span::seconds),
@@ -105,7 +106,14 @@ impl Bench {
             log: Vec::new(),
             next_item: 1,
         };
-        for config in campaigns {
+        let channels: Vec<Channel> = campaigns.iter().map(|config| config.channel).collect();
+        for mut config in campaigns {
+            // The directory refuses an overflow into a campaign of another channel.
+            if let Some(Overflow { action: OverflowAction::SendToCampaign(target), .. }) = config.overflow
+                && channels[target.0 as usize] != config.channel
+            {
+                config.overflow = None;
+            }
             bench.world.campaigns.insert(config.campaign, config.clone());
             bench.feed(Input::Campaign(config));
         }

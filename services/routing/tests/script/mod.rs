@@ -122,7 +122,7 @@ impl Script {
                     let (seconds, action) = rule.split_once(':').unwrap();
                     let action = match action {
                         "all" => OverflowAction::AssignToAll,
-                        _ => OverflowAction::SendToCampaign,
+                        name => OverflowAction::SendToCampaign(CampaignId(self.campaigns.id(name))),
                     };
                     config.overflow =
                         Some(Overflow { after: Span::seconds(seconds.parse().unwrap()), action });

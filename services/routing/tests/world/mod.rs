@@ -59,7 +59,9 @@ impl World {
     pub fn queue(&mut self, interaction: InteractionId, campaign: CampaignId, now: Instant) -> ItemView {
         let queued = Queued { waiting_since: now, queued_at: now, overflowed: false, offer: None };
         let state = ItemState::Queued(queued);
-        let view = ItemView { interaction, version: 1, campaign, priority: 0, state, passed_by: Vec::new() };
+        let (passed_by, overflowed_from) = (Vec::new(), Vec::new());
+        let view =
+            ItemView { interaction, version: 1, campaign, priority: 0, state, passed_by, overflowed_from };
         self.items.insert(interaction, view.clone());
         view
     }
@@ -73,6 +75,7 @@ impl World {
         item.version += 1;
         item.state = ItemState::Open(agent);
         item.passed_by.clear();
+        item.overflowed_from.clear();
         Some(item.clone())
     }
 
@@ -158,6 +161,11 @@ impl World {
             Decision::Expire { .. } => Outcome::Applied,
             Decision::Overflow { .. } => match config.overflow {
                 Some(overflow) if queued.queued_at + overflow.after > now => Outcome::TooEarly,
+                Some(Overflow { action: OverflowAction::SendToCampaign(target), .. })
+                    if target == item.campaign || item.overflowed_from.contains(&target) =>
+                {
+                    Outcome::Conflict
+                }
                 _ => Outcome::Applied,
             },
         }
@@ -168,14 +176,7 @@ impl World {
             Decision::Expire { interaction, reason, .. } => {
                 self.end_offer(*interaction, *reason == ExpireReason::AcceptTimeout);
             }
-            Decision::Overflow { interaction, .. } => {
-                let item = self.items.get_mut(interaction).unwrap();
-                item.version += 1;
-                if let ItemState::Queued(queued) = &mut item.state {
-                    queued.overflowed = true;
-                    queued.offer = None;
-                }
-            }
+            Decision::Overflow { interaction, .. } => self.overflow(*interaction, now),
             Decision::Offer(offer) => {
                 self.offers += 1;
                 let timeout = self.campaigns[&offer.campaign].accept_timeout;
@@ -195,6 +196,25 @@ impl World {
                     queued.offer =
                         Some(Ringing { offer: OfferId(self.offers), target: offer.target, deadline });
                 }
+            }
+        }
+    }
+
+    fn overflow(&mut self, interaction: InteractionId, now: Instant) {
+        let item = self.items.get_mut(&interaction).unwrap();
+        let ItemState::Queued(queued) = &mut item.state else { return };
+        queued.offer = None;
+        match self.campaigns[&item.campaign].overflow.map(|overflow| overflow.action) {
+            Some(OverflowAction::SendToCampaign(target)) => {
+                item.version += 2;
+                item.overflowed_from.push(item.campaign);
+                item.campaign = target;
+                item.passed_by.clear();
+                queued.queued_at = now;
+            }
+            Some(OverflowAction::AssignToAll) | None => {
+                item.version += 1;
+                queued.overflowed = true;
             }
         }
     }

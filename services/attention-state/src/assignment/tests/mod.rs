@@ -2,6 +2,7 @@
 
 mod leases;
 mod offers;
+mod overflow;
 mod rate;
 mod release;
 mod views;

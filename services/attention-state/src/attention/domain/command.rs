@@ -43,12 +43,14 @@ pub enum Command {
         /// Why.
         because: Expire,
     },
-    /// The overflow time passed: it rings at everyone.
+    /// The overflow time passed: it rings at everyone, or moves to another campaign.
     Overflow {
         /// Version it was decided on.
         version: i64,
         /// Overflow time of the campaign.
         after: Duration,
+        /// Campaign it moves to; `None` rings at everyone.
+        to: Option<CampaignKey>,
     },
     /// An agent lets his offer pass.
     DeclineOffer {

@@ -4,11 +4,12 @@ use time::{Duration, OffsetDateTime};
 
 use super::command::{Command, Expire, Opening};
 use super::delivery::DeliveryState;
-use super::event::{Event, Withdrawn};
+use super::event::{Event, Handover, Withdrawn};
 use super::evolve::evolve;
 use super::keys::{CampaignKey, InteractionId, OfferId, UserKey};
 use super::rejection::{FieldProblem, Rejection};
 use super::state::{Attention, Direction, Interaction, MessageKind, MessageSummary, Offer, Phase, Stage};
+use super::transfer;
 
 /// Most messages of one interaction; a flood beyond it is refused, not hidden.
 pub const MAX_MESSAGES: i32 = 5_000;
@@ -69,7 +70,7 @@ pub fn decide(
             make_offer(course, version, Offer { id: offer, agent, offered_at: now, deadline_at })
         }
         Command::ExpireOffer { version, offer, because } => expire(course, version, offer, because, now),
-        Command::Overflow { version, after } => overflow(course, version, after, now),
+        Command::Overflow { version, after, to } => overflow(course, version, after, to, now),
         Command::DeclineOffer { offer, agent } => decline(course, offer, agent),
         Command::Open { agent } => open(course, agent, now),
         Command::Release { agent } => {
@@ -169,10 +170,12 @@ fn overflow(
     course: Course,
     version: i64,
     after: Duration,
+    to: Option<CampaignKey>,
     now: OffsetDateTime,
 ) -> Result<Decision, Rejection> {
     let queued = queued_at_version(&course, version)?;
-    if queued.overflowed {
+    let been_there = to.as_ref().is_some_and(|to| queued.been_in(to));
+    if queued.overflowed || been_there {
         return Err(Rejection::AlreadyOverflowed);
     }
     if now - queued.queued_at < after {
@@ -182,7 +185,13 @@ fn overflow(
         Some(offer) => course.then(withdraw(offer.id, Withdrawn::Overflow)),
         None => course,
     };
-    course.then(Event::InteractionOverflowed).decided()
+    match to {
+        None => course.then(Event::InteractionOverflowed).decided(),
+        Some(to) => transfer::events(&queued.campaign, &to, Handover::Overflow, now)
+            .into_iter()
+            .fold(course, Course::then)
+            .decided(),
+    }
 }
 
 fn withdraw(offer: OfferId, because: Withdrawn) -> Event {
@@ -276,9 +285,18 @@ fn opened_by<'a>(course: &'a Course, agent: &UserKey) -> Result<&'a Interaction,
 }
 
 struct Queued {
+    campaign: CampaignKey,
     offer: Option<Offer>,
     overflowed: bool,
+    overflowed_from: Vec<CampaignKey>,
     queued_at: OffsetDateTime,
+}
+
+impl Queued {
+    /// True when it is in this campaign, or left it by overflow since it was queued.
+    fn been_in(&self, campaign: &CampaignKey) -> bool {
+        self.campaign == *campaign || self.overflowed_from.contains(campaign)
+    }
 }
 
 /// The queue's view of it, when it is queued at exactly this version: the router's compare-and-set.
@@ -288,9 +306,13 @@ fn queued_at_version(course: &Course, version: i64) -> Result<Queued, Rejection>
         return Err(Rejection::StaleVersion);
     }
     match &interaction.stage {
-        Stage::Queued { offer, overflowed, .. } => {
-            Ok(Queued { offer: offer.clone(), overflowed: *overflowed, queued_at: interaction.queued_at })
-        }
+        Stage::Queued { offer, overflowed, passed_by: _, overflowed_from } => Ok(Queued {
+            campaign: interaction.campaign.clone(),
+            offer: offer.clone(),
+            overflowed: *overflowed,
+            overflowed_from: overflowed_from.clone(),
+            queued_at: interaction.queued_at,
+        }),
         Stage::Open { .. } => Err(Rejection::AlreadyTaken),
         Stage::Ended { .. } => Err(Rejection::AlreadyEnded),
     }

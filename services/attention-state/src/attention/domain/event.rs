@@ -64,6 +64,23 @@ pub enum Event {
     },
     /// The overflow took effect.
     InteractionOverflowed,
+    /// It left its campaign for the queue of another one. The state after it is the one in the new campaign; the event
+    /// itself is told to the readers of the old one.
+    InteractionTransferredOut {
+        /// The campaign it left.
+        from: CampaignKey,
+        /// The campaign it goes to.
+        to: CampaignKey,
+        /// When: the overflow clock begins anew, the customer's wait goes on.
+        at: OffsetDateTime,
+        /// Why.
+        because: Handover,
+    },
+    /// It came into the queue of its campaign from another one; always right after `InteractionTransferredOut`.
+    InteractionTransferredIn {
+        /// Why.
+        because: Handover,
+    },
     /// An agent opened it.
     InteractionOpened {
         /// Who.
@@ -97,6 +114,22 @@ pub enum Event {
         /// True when the attention is closed with it.
         closes: bool,
     },
+}
+
+/// Why an interaction went to another campaign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handover {
+    /// It waited longer than the overflow time.
+    Overflow,
+}
+
+impl Handover {
+    /// The stable word of the public event.
+    pub fn word(self) -> &'static str {
+        match self {
+            Handover::Overflow => "overflow",
+        }
+    }
 }
 
 /// Why an offer was withdrawn.

@@ -4,6 +4,7 @@
 use super::event::Event;
 use super::keys::UserKey;
 use super::state::{Attention, Interaction, MessageKind, Offer, Phase, Stage};
+use super::transfer;
 
 /// The state after `event`; every event raises the attention's sequence by one.
 pub fn evolve(state: Option<Attention>, event: &Event) -> Option<Attention> {
@@ -38,13 +39,22 @@ pub fn evolve(state: Option<Attention>, event: &Event) -> Option<Attention> {
                 passed_by.clear();
             }
         }),
+        Event::InteractionTransferredOut { from, to, at, because } => {
+            attention.campaign = to.clone();
+            change(&mut attention, |interaction| transfer::moved(interaction, from, to, *at, *because));
+        }
+        Event::InteractionTransferredIn { .. } => change(&mut attention, |_| {}),
         Event::InteractionOpened { agent, at } => change(&mut attention, |interaction| {
             interaction.stage = Stage::Open { agent: agent.clone(), opened_at: *at };
         }),
         Event::InteractionReleased { agent, at } => change(&mut attention, |interaction| {
             interaction.queued_at = *at;
-            interaction.stage =
-                Stage::Queued { offer: None, overflowed: false, passed_by: vec![agent.clone()] };
+            interaction.stage = Stage::Queued {
+                offer: None,
+                overflowed: false,
+                passed_by: vec![agent.clone()],
+                overflowed_from: Vec::new(),
+            };
         }),
         Event::InteractionEnded { at, closes } => change(&mut attention, |interaction| {
             if let Stage::Open { agent, opened_at } = &interaction.stage {
@@ -97,7 +107,12 @@ fn queue(attention: &mut Attention, event: &Event) {
         queued_at: *queued_at,
         priority: 0,
         message_count: 1,
-        stage: Stage::Queued { offer: None, overflowed: false, passed_by: Vec::new() },
+        stage: Stage::Queued {
+            offer: None,
+            overflowed: false,
+            passed_by: Vec::new(),
+            overflowed_from: Vec::new(),
+        },
     });
 }
 
@@ -112,10 +127,15 @@ fn change(attention: &mut Attention, with: impl FnOnce(&mut Interaction)) {
 /// An offer to somebody who let one pass begins a new round: all did.
 fn offered(stage: &Stage, offer: &Offer) -> Stage {
     match stage {
-        Stage::Queued { overflowed, passed_by, .. } => {
+        Stage::Queued { overflowed, passed_by, overflowed_from, .. } => {
             let again = offer.agent.as_ref().is_none_or(|agent| passed_by.contains(agent));
             let passed_by = if again { Vec::new() } else { passed_by.clone() };
-            Stage::Queued { offer: Some(offer.clone()), overflowed: *overflowed, passed_by }
+            Stage::Queued {
+                offer: Some(offer.clone()),
+                overflowed: *overflowed,
+                passed_by,
+                overflowed_from: overflowed_from.clone(),
+            }
         }
         Stage::Open { .. } | Stage::Ended { .. } => stage.clone(),
     }
@@ -123,7 +143,7 @@ fn offered(stage: &Stage, offer: &Offer) -> Stage {
 
 fn withdrawn(stage: &Stage, by: Option<&UserKey>, rings_on: bool) -> Stage {
     match stage {
-        Stage::Queued { offer, overflowed, passed_by } => {
+        Stage::Queued { offer, overflowed, passed_by, overflowed_from } => {
             let mut passed_by = passed_by.clone();
             if let Some(agent) = by
                 && !passed_by.contains(agent)
@@ -131,7 +151,8 @@ fn withdrawn(stage: &Stage, by: Option<&UserKey>, rings_on: bool) -> Stage {
                 passed_by.push(agent.clone());
             }
             let offer = if rings_on { offer.clone() } else { None };
-            Stage::Queued { offer, overflowed: *overflowed, passed_by }
+            let (overflowed, overflowed_from) = (*overflowed, overflowed_from.clone());
+            Stage::Queued { offer, overflowed, passed_by, overflowed_from }
         }
         Stage::Open { .. } | Stage::Ended { .. } => stage.clone(),
     }

@@ -14,11 +14,12 @@ mod rejection;
 mod state;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 pub use command::{Command, Expire, Opening};
 pub use decide::{Decision, Happened, MAX_MESSAGES, decide};
 pub use delivery::DeliveryState;
-pub use event::{Event, Withdrawn};
+pub use event::{Event, Handover, Withdrawn};
 pub use evolve::evolve;
 pub use keys::{AccountKey, AttentionId, CampaignKey, ContactId, InteractionId, MessageId, OfferId, UserKey};
 pub use rejection::{FieldProblem, Rejection};

@@ -104,6 +104,8 @@ pub enum Stage {
         overflowed: bool,
         /// Who let an offer pass in this round.
         passed_by: Vec<UserKey>,
+        /// Campaigns it left by overflow since it was queued; it returns to none of them by overflow.
+        overflowed_from: Vec<CampaignKey>,
     },
     /// An agent handles it.
     Open {

@@ -92,7 +92,7 @@ pub(crate) async fn interactions(
         row::InteractionRow,
         "SELECT interaction_id, attention_id, ordinal, version, state, direction, campaign_key, agent_key, waiting_since,
            queued_at, opened_at, ended_at, offer_id, offer_agent_key, offered_at, offer_deadline_at, overflowed,
-           passed_by, priority, message_count, closed_attention, traceparent
+           passed_by, overflowed_from, priority, message_count, closed_attention, traceparent
          FROM attention.interaction WHERE interaction_id = ANY($1) ORDER BY interaction_id",
         ids
     )
@@ -110,7 +110,7 @@ pub(crate) async fn interactions_of(
         row::InteractionRow,
         "SELECT interaction_id, attention_id, ordinal, version, state, direction, campaign_key, agent_key, waiting_since,
            queued_at, opened_at, ended_at, offer_id, offer_agent_key, offered_at, offer_deadline_at, overflowed,
-           passed_by, priority, message_count, closed_attention, traceparent
+           passed_by, overflowed_from, priority, message_count, closed_attention, traceparent
          FROM attention.interaction WHERE attention_id = ANY($1) ORDER BY attention_id, ordinal",
         attentions
     )
@@ -129,7 +129,7 @@ pub(crate) async fn current_interactions(
         "SELECT DISTINCT ON (attention_id)
            interaction_id, attention_id, ordinal, version, state, direction, campaign_key, agent_key, waiting_since,
            queued_at, opened_at, ended_at, offer_id, offer_agent_key, offered_at, offer_deadline_at, overflowed,
-           passed_by, priority, message_count, closed_attention, traceparent
+           passed_by, overflowed_from, priority, message_count, closed_attention, traceparent
          FROM attention.interaction WHERE attention_id = ANY($1)
          ORDER BY attention_id, (state <> 'ended') DESC, ordinal DESC",
         attentions

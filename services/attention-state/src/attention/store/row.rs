@@ -97,6 +97,7 @@ pub(super) struct InteractionRow {
     pub offer_deadline_at: Option<OffsetDateTime>,
     pub overflowed: bool,
     pub passed_by: Vec<String>,
+    pub overflowed_from: Vec<String>,
     pub priority: i32,
     pub message_count: i32,
     pub closed_attention: bool,
@@ -139,6 +140,7 @@ impl InteractionRow {
                 offer: self.offer(),
                 overflowed: self.overflowed,
                 passed_by: self.passed_by.iter().map(UserKey::new).collect(),
+                overflowed_from: self.overflowed_from.iter().map(CampaignKey::new).collect(),
             }),
             "open" => Ok(Stage::Open { agent: agent()?, opened_at: opened_at()? }),
             "ended" => Ok(Stage::Ended {

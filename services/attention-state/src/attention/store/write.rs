@@ -8,7 +8,7 @@ use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::attention::domain::{Attention, Interaction, Phase, Stage, UserKey};
+use crate::attention::domain::{Attention, CampaignKey, Interaction, Phase, Stage, UserKey};
 
 /// What an attention's row holds beside the domain's head.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -180,6 +180,7 @@ struct InteractionValues<'a> {
     offer_deadline_at: Option<OffsetDateTime>,
     overflowed: bool,
     passed_by: Vec<&'a str>,
+    overflowed_from: Vec<&'a str>,
     priority: i32,
     message_count: i32,
     closed_attention: bool,
@@ -200,14 +201,16 @@ struct StageValues<'a> {
     closed_attention: bool,
     overflowed: bool,
     passed_by: Vec<&'a str>,
+    overflowed_from: Vec<&'a str>,
 }
 
 fn stage_values(stage: &Stage) -> StageValues<'_> {
     match stage {
-        Stage::Queued { overflowed, passed_by, .. } => StageValues {
+        Stage::Queued { offer: _, overflowed, passed_by, overflowed_from } => StageValues {
             state: "queued",
             overflowed: *overflowed,
             passed_by: passed_by.iter().map(UserKey::as_str).collect(),
+            overflowed_from: overflowed_from.iter().map(CampaignKey::as_str).collect(),
             ..StageValues::default()
         },
         Stage::Open { agent, opened_at } => StageValues {
@@ -260,6 +263,7 @@ fn interaction_values<'a>(
         offer_deadline_at: offer.and_then(|offer| offer.deadline_at),
         overflowed: stage.overflowed,
         passed_by: stage.passed_by,
+        overflowed_from: stage.overflowed_from,
         priority: interaction.priority,
         message_count: interaction.message_count,
         closed_attention: stage.closed_attention,
@@ -282,16 +286,16 @@ pub(crate) async fn insert_interactions(
     sqlx::query!(
         "INSERT INTO attention.interaction (interaction_id, attention_id, ordinal, version, state, direction, channel,
            campaign_key, agent_key, waiting_since, queued_at, opened_at, ended_at, offer_id, offer_agent_key, offered_at,
-           offer_deadline_at, overflowed, passed_by, priority, message_count, closed_attention, preview,
+           offer_deadline_at, overflowed, passed_by, overflowed_from, priority, message_count, closed_attention, preview,
            last_message_at, sender_verified, traceparent)
          SELECT interaction_id, attention_id, ordinal, version, state, direction, channel, campaign_key, agent_key,
            waiting_since, queued_at, opened_at, ended_at, offer_id, offer_agent_key, offered_at, offer_deadline_at,
-           overflowed, passed_by, priority, message_count, closed_attention, coalesce(preview, ''),
+           overflowed, passed_by, overflowed_from, priority, message_count, closed_attention, coalesce(preview, ''),
            coalesce(last_message_at, queued_at), coalesce(sender_verified, true), traceparent
          FROM json_to_recordset($1::json) AS v(interaction_id uuid, attention_id uuid, ordinal integer, version bigint,
            state text, direction text, channel text, campaign_key text, agent_key text, waiting_since timestamptz,
            queued_at timestamptz, opened_at timestamptz, ended_at timestamptz, offer_id uuid, offer_agent_key text,
-           offered_at timestamptz, offer_deadline_at timestamptz, overflowed boolean, passed_by text[],
+           offered_at timestamptz, offer_deadline_at timestamptz, overflowed boolean, passed_by text[], overflowed_from text[],
            priority integer, message_count integer, closed_attention boolean, preview text,
            last_message_at timestamptz, sender_verified boolean, traceparent text)",
         Json(&values) as _
@@ -319,13 +323,14 @@ pub(crate) async fn update_interactions(
            agent_key = v.agent_key, queued_at = v.queued_at, opened_at = v.opened_at, ended_at = v.ended_at,
            offer_id = v.offer_id, offer_agent_key = v.offer_agent_key, offered_at = v.offered_at,
            offer_deadline_at = v.offer_deadline_at, overflowed = v.overflowed, passed_by = v.passed_by,
+           overflowed_from = v.overflowed_from,
            priority = v.priority, message_count = v.message_count, closed_attention = v.closed_attention,
            preview = coalesce(v.preview, i.preview), last_message_at = coalesce(v.last_message_at, i.last_message_at),
            sender_verified = coalesce(v.sender_verified, i.sender_verified)
          FROM json_to_recordset($1::json) AS v(interaction_id uuid, version bigint, was bigint, state text,
            campaign_key text, agent_key text, queued_at timestamptz, opened_at timestamptz, ended_at timestamptz,
            offer_id uuid, offer_agent_key text, offered_at timestamptz, offer_deadline_at timestamptz,
-           overflowed boolean, passed_by text[], priority integer, message_count integer, closed_attention boolean,
+           overflowed boolean, passed_by text[], overflowed_from text[], priority integer, message_count integer, closed_attention boolean,
            preview text, last_message_at timestamptz, sender_verified boolean)
          WHERE i.interaction_id = v.interaction_id AND i.version = v.was",
         Json(&values) as _

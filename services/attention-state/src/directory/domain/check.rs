@@ -149,13 +149,14 @@ fn overflow(
             Some(other) if other.channel != campaign.channel => {
                 problems.add(&inner, "WRONG_CHANNEL", format!("`{target}` is a campaign of another channel"));
             }
-            Some(_) => problems.add(&format!("{path}.overflow_mode"), "NOT_YET_SUPPORTED", SEND_LATER),
+            // Whoever would wait there would wait for ever.
+            Some(other) if campaign.active && !other.active => {
+                problems.add(&inner, "OVERFLOW_TARGET", format!("the campaign `{target}` is not active"));
+            }
+            Some(_) => {}
         },
     }
 }
-
-/// Transfers come later; accepting the mode would mean an overflow that silently never happens.
-const SEND_LATER: &str = "sending to another campaign is not supported yet; use none or assign_to_all";
 
 fn users(directory: &Directory, problems: &mut Problems) {
     let campaigns: HashSet<&CampaignKey> = directory.campaigns.iter().map(|one| &one.key).collect();

@@ -191,6 +191,23 @@ fn roles_channels_and_addresses_are_checked_between_parts() {
 }
 
 #[test]
+fn an_overflow_into_another_campaign_needs_an_active_one() {
+    let overflow = |text: &str| {
+        text.replace(
+            "overflow_mode: assign_to_all",
+            "overflow_campaign: ventas\n    overflow_mode: send_to_campaign",
+        )
+    };
+    assert_eq!(errors(overflow), Vec::<String>::new());
+    let inactive = |text: &str| {
+        overflow(text).replace("    name: Ventas\n", "    name: Ventas\n    active: false\n")
+    };
+    let found = errors(inactive);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].ends_with("campaigns[0].overflow_campaign OVERFLOW_TARGET"), "{found:?}");
+}
+
+#[test]
 fn no_error_quotes_a_password() {
     for text in [
         "users:\n  - {key: a, name: A, roles: [agent], password: s3cr3t}",

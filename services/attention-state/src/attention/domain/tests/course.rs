@@ -10,7 +10,7 @@ enum Step {
     Receive,
     Offer(Option<u8>, bool),
     Expire(u8),
-    Overflow,
+    Overflow(bool),
     Decline(u8),
     Open(u8),
     Release(u8),
@@ -26,7 +26,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Receive),
         3 => (proptest::option::of(0u8..3), proptest::bool::weighted(0.9)).prop_map(|(a, fits)| Step::Offer(a, fits)),
         2 => (0u8..3).prop_map(Step::Expire),
-        1 => Just(Step::Overflow),
+        2 => any::<bool>().prop_map(Step::Overflow),
         2 => (0u8..3).prop_map(Step::Decline),
         3 => (0u8..3).prop_map(Step::Open),
         1 => (0u8..3).prop_map(Step::Release),
@@ -64,7 +64,12 @@ fn command(step: &Step, state: Option<&Attention>, number: u128) -> Command {
                 .get(usize::from(*which))
                 .unwrap_or(&Expire::AgentAbsent),
         },
-        Step::Overflow => Command::Overflow { version, after: Duration::seconds(3) },
+        Step::Overflow(moves) => {
+            // Two campaigns that overflow into each other.
+            let here = interaction.is_some_and(|interaction| interaction.campaign.as_str() == "ventas");
+            let to = moves.then(|| CampaignKey::new(if here { "soporte" } else { "ventas" }));
+            Command::Overflow { version, after: Duration::seconds(3), to }
+        }
         Step::Decline(who) => Command::DeclineOffer { offer: outstanding, agent: agent(*who) },
         Step::Open(who) => Command::Open { agent: agent(*who) },
         Step::Release(who) => Command::Release { agent: agent(*who) },

@@ -16,7 +16,11 @@ fn offer(version: i64, agent: Option<&str>) -> Command {
 }
 
 fn overflow(version: i64) -> Command {
-    Command::Overflow { version, after: Duration::seconds(1) }
+    Command::Overflow { version, after: Duration::seconds(1), to: None }
+}
+
+fn overflow_to(version: i64, to: &str) -> Command {
+    Command::Overflow { version, after: Duration::seconds(1), to: Some(CampaignKey::new(to)) }
 }
 
 fn end(close: bool) -> Command {
@@ -36,6 +40,7 @@ fn states() -> Vec<(&'static str, Option<Attention>)> {
         ("queued, rings at luis", state(vec![receive(10), offer(1, Some("luis"))])),
         ("queued, rings at everyone", state(vec![receive(10), offer(1, None)])),
         ("queued, overflowed", state(vec![receive(10), receive(11), overflow(2)])),
+        ("queued, came by overflow", state(vec![receive(10), receive(11), overflow_to(2, "soporte")])),
         ("open by ana", state(vec![receive(10), open("ana")])),
         ("open by luis", state(vec![receive(10), open("luis")])),
         ("released by ana", state(vec![receive(10), open("ana"), Command::Release { agent: user("ana") }])),
@@ -56,6 +61,8 @@ fn commands(version: i64) -> Vec<(&'static str, Command)> {
         ("expire, absent", expire(Expire::AgentAbsent)),
         ("expire, paused", expire(Expire::AgentPaused)),
         ("overflow", overflow(version)),
+        ("overflow to soporte", overflow_to(version, "soporte")),
+        ("overflow to ventas", overflow_to(version, "ventas")),
         ("decline by ana", Command::DeclineOffer { offer: OfferId(id(7)), agent: user("ana") }),
         ("open by ana", open("ana")),
         ("release by ana", Command::Release { agent: user("ana") }),
@@ -113,6 +120,20 @@ fn deadlines_are_compared_with_the_clock_given() {
     let queued = after([receive(10)]);
     assert_eq!(decide(Some(&queued), overflow(1), at(0)), Err(Rejection::TooEarly));
     assert!(decide(Some(&queued), overflow(1), at(1)).is_ok());
+}
+
+#[test]
+fn an_overflow_into_another_campaign_queues_anew_and_goes_on_waiting() {
+    let rings = after([receive(10), offer(1, Some("ana"))]);
+    let decision = decide(Some(&rings), overflow_to(2, "soporte"), at(60)).expect("allowed");
+    let campaigns: Vec<&str> = decision.events.iter().map(|one| one.after.campaign.as_str()).collect();
+    assert_eq!(campaigns, ["ventas", "soporte", "soporte"], "withdrawn, out, in");
+    let moved = decision.state.expect("there").interaction.expect("live");
+    assert_eq!((moved.campaign.as_str(), moved.version), ("soporte", 5));
+    assert_eq!((moved.waiting_since, moved.queued_at), (at(0), at(60)));
+    let overflowed_from = vec![CampaignKey::new("ventas")];
+    let queued = Stage::Queued { offer: None, overflowed: false, passed_by: Vec::new(), overflowed_from };
+    assert_eq!(moved.stage, queued);
 }
 
 #[test]
