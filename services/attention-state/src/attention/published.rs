@@ -8,8 +8,8 @@ use hilo_proto::event::v1::{
 use time::OffsetDateTime;
 
 use super::domain::{
-    Attention, CampaignKey, Direction, Event, Happened, Interaction, MailClass, MessageKind, MessageSummary, Offer, Phase,
-    Stage, UserKey,
+    Attention, CampaignKey, Direction, Event, Happened, Interaction, MailClass, MessageKind, MessageSummary,
+    Offer, Phase, Stage, UserKey,
 };
 
 /// The event as published: `at` is the instant of the transaction, `actor` the person who caused it.

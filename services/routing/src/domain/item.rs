@@ -179,9 +179,7 @@ impl Item {
         };
         let overflow = campaign.config.overflow?;
         let pointless = match overflow.action {
-            OverflowAction::AssignToAll => {
-                ringing.is_some_and(|ringing| ringing.target == Target::Everyone)
-            }
+            OverflowAction::AssignToAll => ringing.is_some_and(|ringing| ringing.target == Target::Everyone),
             OverflowAction::SendToCampaign(target) => self.has_been_in(target),
         };
         if wait.overflowed || pointless { None } else { campaign.overflow_at(wait.queued_at) }

@@ -96,9 +96,8 @@ async fn it_returns_to_no_campaign_it_overflowed_from_until_somebody_opened_it()
     let refused = apply(&db, batch("a", vec![overflow(id, 3)])).await.unwrap();
     assert_eq!((outcomes(&refused), state(&refused).campaign_key.as_str()), (vec![Conflict], "b"));
     open(&db, id, "rosa").await;
-    let release = crate::attention::domain::Command::Release {
-        agent: crate::attention::domain::UserKey::new("rosa"),
-    };
+    let release =
+        crate::attention::domain::Command::Release { agent: crate::attention::domain::UserKey::new("rosa") };
     super::command(&db, id, release).await;
     waited(&db, id).await;
     let again = apply(&db, batch("a", vec![overflow(id, 5)])).await.unwrap();

@@ -199,9 +199,8 @@ fn an_overflow_into_another_campaign_needs_an_active_one() {
         )
     };
     assert_eq!(errors(overflow), Vec::<String>::new());
-    let inactive = |text: &str| {
-        overflow(text).replace("    name: Ventas\n", "    name: Ventas\n    active: false\n")
-    };
+    let inactive =
+        |text: &str| overflow(text).replace("    name: Ventas\n", "    name: Ventas\n    active: false\n");
     let found = errors(inactive);
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].ends_with("campaigns[0].overflow_campaign OVERFLOW_TARGET"), "{found:?}");
