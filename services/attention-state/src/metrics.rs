@@ -10,6 +10,9 @@ static EVENTS: LazyLock<Counter<u64>> =
     LazyLock::new(|| meter().u64_counter("hilo.attention.events").build());
 static MAILS: LazyLock<Counter<u64>> = LazyLock::new(|| meter().u64_counter("hilo.intake.mails").build());
 static BATCH: LazyLock<Histogram<u64>> = LazyLock::new(|| meter().u64_histogram("hilo.intake.batch").build());
+static FLOODS: LazyLock<Counter<u64>> = LazyLock::new(|| meter().u64_counter("hilo.intake.floods").build());
+static REPORTS_LEFT_OUT: LazyLock<Counter<u64>> =
+    LazyLock::new(|| meter().u64_counter("hilo.intake.reports_left_out").build());
 static RESYNCS: LazyLock<Counter<u64>> = LazyLock::new(|| meter().u64_counter("hilo.desk.resyncs").build());
 
 /// An event was written to the outbox (its transaction may still fail).
@@ -25,6 +28,16 @@ pub(crate) fn mail(verdict: &'static str) {
 /// Mails of a batch.
 pub(crate) fn batch(mails: usize) {
     BATCH.record(u64::try_from(mails).unwrap_or(u64::MAX), &[]);
+}
+
+/// An interaction was full and its messages went on in a linked attention.
+pub(crate) fn flood() {
+    FLOODS.add(1, &[]);
+}
+
+/// A report of a machine was counted and not appended.
+pub(crate) fn report_left_out() {
+    REPORTS_LEFT_OUT.add(1, &[]);
 }
 
 /// A desk lost updates and takes a new snapshot.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hilo_kit::config;
 use hilo_kit::error::Error;
-use hilo_kit::lifecycle::{Shutdown, run_main};
+use hilo_kit::lifecycle::{HARD_CAP, Shutdown, run_main};
 use hilo_kit::telemetry;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -93,6 +93,8 @@ async fn embedded(args: RunArgs, shutdown: Shutdown) -> Result<(), Error> {
     };
     let outcome =
         if args.parts_only { parts(stack, &shutdown).await } else { whole(stack, progress, &shutdown).await };
+    // Drained here, while logs still go to the file: what `run_main` finds afterwards is nothing, and says nothing.
+    shutdown.drain(HARD_CAP).await;
     say("== stopped");
     drop(errors);
     outcome

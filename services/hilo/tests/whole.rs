@@ -29,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 struct Running {
     child: Child,
     said: String,
+    /// The rest of what it says, until it ends.
+    rest: Option<std::thread::JoinHandle<String>>,
 }
 
 impl Running {
@@ -55,8 +57,11 @@ impl Running {
                 panic!("did not start: {said}{errors}\n{}", end.join("\n"));
             }
         }
-        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
-        Self { child, said }
+        let rest = std::thread::spawn(move || {
+            let mut rest = String::new();
+            lines.read_to_string(&mut rest).map(|_| rest).unwrap_or_default()
+        });
+        Self { child, said, rest: Some(rest) }
     }
 
     fn stop(mut self) -> Duration {
@@ -67,7 +72,11 @@ impl Running {
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 assert!(status.success(), "{status}");
-                return begun.elapsed();
+                let (took, rest) = (begun.elapsed(), self.rest.take().unwrap().join().unwrap());
+                let mut errors = String::new();
+                self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+                assert_eq!((rest.lines().last(), errors.as_str()), (Some("== stopped"), ""), "{rest}");
+                return took;
             }
             assert!(begun.elapsed() < PATIENCE, "still running");
             std::thread::sleep(Duration::from_millis(20));

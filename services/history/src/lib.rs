@@ -18,13 +18,10 @@ mod rpc;
 mod serve;
 pub mod store;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
 use hilo_kit::error::Error;
-use hilo_kit::lifecycle::{self, Shutdown};
-use hilo_kit::{config as kit_config, telemetry};
+use hilo_kit::program::Program;
 
 pub use config::{Config, HistoryConfig};
 pub use contract::answer;
@@ -34,38 +31,20 @@ pub use serve::{Listeners, run};
 /// Name of the service in logs, tokens and configuration.
 pub const NAME: &str = "history";
 
-#[derive(Parser)]
-#[command(name = "hilo-history", about = "Stores ended threads and finds them again", version)]
-struct Arguments {
-    /// Configuration file (YAML); the environment (`HILO__…`) overrides it.
-    #[arg(long, env = "HILO_CONFIG")]
-    config: Option<PathBuf>,
-    #[command(subcommand)]
-    command: Option<Command>,
-}
-
-#[derive(clap::Subcommand)]
-enum Command {
-    /// Brings the database up to this version and ends.
-    Migrate,
-}
+const PROGRAM: Program = Program {
+    section: NAME,
+    name: "hilo-history",
+    about: "Stores ended threads and finds them again",
+    version: env!("CARGO_PKG_VERSION"),
+};
 
 /// The process: reads its arguments and the configuration, runs until a signal.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    lifecycle::run_main("hilo-history", |shutdown| start(arguments, shutdown))
-}
-
-async fn start(arguments: Arguments, shutdown: Shutdown) -> Result<(), Error> {
-    let config: Config = kit_config::load(NAME, arguments.config.as_deref())?;
-    if let Some(Command::Migrate) = arguments.command {
-        return migrate(config.section.database.url.expose()).await;
-    }
-    let guard = telemetry::init("hilo-history", &config.telemetry)?;
-    let listeners = Listeners::bind(&config).await?;
-    let outcome = run(config, listeners, shutdown).await;
-    guard.flush().await;
-    outcome
+    let database = |section: &HistoryConfig| section.database.url.expose().to_owned();
+    PROGRAM.main(database, migrate, async |config: Config, shutdown| {
+        let listeners = Listeners::bind(&config).await?;
+        run(config, listeners, shutdown).await
+    })
 }
 
 /// Creates the database when missing and brings it up to this version.

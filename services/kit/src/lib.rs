@@ -24,6 +24,7 @@ mod memory;
 pub mod nats;
 pub mod objects;
 pub mod outbox;
+pub mod program;
 pub mod telemetry;
 pub mod thread_token;
 

@@ -115,10 +115,14 @@ impl Shutdown {
         }
     }
 
-    /// Waits for every tracked task, at most `hard_cap`, and logs the outcome with the names of those still running.
+    /// Waits for every tracked task, at most `hard_cap`, and logs the outcome with the names of those still running;
+    /// nothing when there was none to wait for.
     pub async fn drain(&self, hard_cap: Duration) -> Drain {
         self.begin();
         self.tracker.close();
+        if self.tracker.is_empty() {
+            return Drain::Clean;
+        }
         let started = Instant::now();
         let drained = tokio::time::timeout(hard_cap, self.tracker.wait()).await.is_ok();
         let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -124,11 +124,8 @@ impl RoutingService for RoutingRpc {
         hilo_kit::ids::parse(&interaction_id, "interaction_id")?;
         let stored = self.attention.decisions(interaction_id).await?;
         if !self.directory.current().may_see_campaign(&user, &stored.campaign_key) {
-            return Err(Error::denied(
-                "CAMPAIGN_REQUIRED",
-                "the interaction is in a campaign you may not see",
-            )
-            .into());
+            // As for an id that does not exist: who may not see a campaign does not learn of its interactions.
+            return Err(Error::missing("INTERACTION_NOT_FOUND", "there is no such interaction").into());
         }
         Ok(Response::new(ExplainInteractionResponse { decisions: stored.decisions }))
     }

@@ -274,7 +274,8 @@ async fn every_call_checks_who_asks() -> Result<()> {
         1
     );
     assert!(rig.client(replica.address, "coco")?.explain_interaction(why()).await.is_ok());
+    // A foreign id answers as one that does not exist.
     let refused = rig.client(replica.address, "rita")?.explain_interaction(why()).await.unwrap_err();
-    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert_eq!(refused.code(), Code::NotFound);
     replica.stop().await
 }

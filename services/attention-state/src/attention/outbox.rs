@@ -31,7 +31,10 @@ pub(crate) async fn append_events(
 }
 
 fn row(subjects: &Subjects, announcement: &Announcement, at: OffsetDateTime) -> Result<OutboxRow, Error> {
-    let data = published::event(&announcement.happened, at, announcement.actor.as_ref());
+    let mut data = published::event(&announcement.happened, at, announcement.actor.as_ref());
+    if !announcement.reason.is_empty() {
+        data.reason = announcement.reason.to_owned();
+    }
     let name = published::event_name(published::event_type(&announcement.happened.event));
     let payload = hilo_proto::json::to_json(DATA, &data).map_err(|error| {
         Error::internal("EVENT_NOT_ENCODED", "an event does not fit its contract").with_source(error)

@@ -34,7 +34,7 @@ pub(crate) async fn threads(
         .collect())
 }
 
-/// Where the answers to a lineage go.
+/// Where the answers to a lineage go. A flooded attention counts as if it were not open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lineage {
     /// Its one open attention.
@@ -46,8 +46,9 @@ pub(crate) struct Lineage {
 /// Lineages by id.
 pub(crate) async fn lineages(tx: &mut PgConnection, ids: &[Uuid]) -> Result<BTreeMap<Uuid, Lineage>, Error> {
     let rows = sqlx::query!(
-        r#"SELECT DISTINCT ON (lineage_id) lineage_id, attention_id, state FROM attention.attention
-           WHERE lineage_id = ANY($1) ORDER BY lineage_id, (state = 'open') DESC, created_at DESC, attention_id DESC"#,
+        r#"SELECT DISTINCT ON (lineage_id) lineage_id, attention_id, (state = 'open' AND NOT flooded) AS "takes!"
+           FROM attention.attention WHERE lineage_id = ANY($1)
+           ORDER BY lineage_id, (state = 'open' AND NOT flooded) DESC, created_at DESC, attention_id DESC"#,
         ids
     )
     .fetch_all(tx)
@@ -56,7 +57,7 @@ pub(crate) async fn lineages(tx: &mut PgConnection, ids: &[Uuid]) -> Result<BTre
         .into_iter()
         .map(|row| {
             let newest = AttentionId(row.attention_id);
-            (row.lineage_id, Lineage { open: (row.state == "open").then_some(newest), newest })
+            (row.lineage_id, Lineage { open: row.takes.then_some(newest), newest })
         })
         .collect())
 }

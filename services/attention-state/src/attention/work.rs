@@ -3,21 +3,20 @@
 //! Lock order: identity keys and Message-IDs first (intake), then attentions in id order (here), then agent loads in key
 //! order (on writing). A caller that checks capacity locks the loads itself between [`Work::lock`] and [`Work::write`].
 
+mod write;
+
 use std::collections::BTreeMap;
 
 use hilo_kit::error::Error;
-use hilo_kit::nats::Subjects;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::domain::{
-    Attention, AttentionId, Channel, Command, Decision, Happened, Interaction, InteractionId, Rejection,
-    UserKey, decide,
+    Attention, AttentionId, Channel, Command, Decision, Happened, Interaction, InteractionId, MAX_MESSAGES,
+    Rejection, UserKey, decide,
 };
-use super::outbox;
 use super::store::{self, Head, LastMessage, Lines, Wait};
-use crate::assignment::load;
 
 /// Who caused a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +45,8 @@ struct Entry {
     attention: Attention,
     head: Head,
     head_changed: bool,
+    /// Its interaction is full: it stands aside from now on.
+    floods: bool,
     interactions: BTreeMap<InteractionId, Touched>,
 }
 
@@ -63,6 +64,8 @@ struct Touched {
 pub(crate) struct Announcement {
     pub happened: Happened,
     pub actor: Option<UserKey>,
+    /// Why, where the event itself does not say it; empty otherwise.
+    pub reason: &'static str,
     /// Trace stored with the interaction.
     pub traceparent: String,
 }
@@ -202,16 +205,17 @@ impl Work {
         let decision = decide(Some(&before), command, self.now)?;
         entry.take(&decision, traceparent);
         self.attentions.extend(entry.interactions.keys().map(|id| (*id, attention)));
-        self.announce(attention, &decision, actor);
+        self.announce(attention, &decision, actor, "");
         Ok(decision)
     }
 
-    /// Begins a new attention by `command`.
+    /// Begins a new attention by `command`; `because` is the reason that its first event gives, a stable word or empty.
     pub(crate) fn begin(
         &mut self,
         command: Command,
         head: Head,
         traceparent: &str,
+        because: &'static str,
     ) -> Result<AttentionId, Rejection> {
         let decision = decide(None, command, self.now)?;
         let state = decision.state.clone().ok_or(Rejection::UnknownAttention)?;
@@ -221,23 +225,33 @@ impl Work {
             attention: Attention { interaction: None, ..state },
             head,
             head_changed: true,
+            floods: false,
             interactions: BTreeMap::new(),
         };
         entry.take(&decision, traceparent);
         self.attentions.extend(entry.interactions.keys().map(|interaction| (*interaction, id)));
         self.entries.insert(id, entry);
-        self.announce(id, &decision, &Actor::System);
+        self.announce(id, &decision, &Actor::System, because);
         Ok(id)
     }
 
-    fn announce(&mut self, attention: AttentionId, decision: &Decision, actor: &Actor) {
+    fn announce(
+        &mut self,
+        attention: AttentionId,
+        decision: &Decision,
+        actor: &Actor,
+        because: &'static str,
+    ) {
         let Some(entry) = self.entries.get(&attention) else { return };
-        for happened in &decision.events {
+        for (happened, reason) in
+            decision.events.iter().zip(std::iter::once(because).chain(std::iter::repeat("")))
+        {
             let touched = decision.state.as_ref().and_then(|state| state.interaction.as_ref());
             let touched = touched.and_then(|interaction| entry.interactions.get(&interaction.id));
             self.announcements.push(Announcement {
                 happened: happened.clone(),
                 actor: actor.key().cloned(),
+                reason,
                 traceparent: touched.map(|touched| touched.lines.traceparent.clone()).unwrap_or_default(),
             });
         }
@@ -250,6 +264,21 @@ impl Work {
             let verified = touched.lines.last_message.as_ref().and_then(|before| before.sender_verified);
             let sender_verified = last.sender_verified.or(verified);
             touched.lines.last_message = Some(LastMessage { sender_verified, ..last });
+        }
+    }
+
+    /// Messages that the attention's live interaction may still take; without one as many as a new one holds.
+    pub(crate) fn room(&self, attention: AttentionId) -> usize {
+        let live =
+            self.state(attention, None).and_then(|state| state.interaction).filter(Interaction::is_live);
+        let held = live.map_or(0, |live| live.message_count);
+        usize::try_from(MAX_MESSAGES.saturating_sub(held)).unwrap_or(0)
+    }
+
+    /// The attention's interaction is full: it stands aside, so that another of its lineage can take what comes.
+    pub(crate) fn flood(&mut self, attention: AttentionId) {
+        if let Some(entry) = self.entries.get_mut(&attention) {
+            entry.floods = true;
         }
     }
 
@@ -285,48 +314,6 @@ impl Work {
         loads.retain(|_, change| *change != 0);
         loads
     }
-
-    /// Writes everything that changed: attentions, interactions, loads, events into the outbox. Call it once, last.
-    ///
-    /// # Errors
-    /// `LOST_UPDATE` when a row is not at the version read; database errors.
-    pub async fn write(&self, tx: &mut PgConnection, subjects: &Subjects) -> Result<(), Error> {
-        self.write_attentions(tx).await?;
-        self.write_interactions(tx).await?;
-        load::change_many(tx, &self.loads()).await?;
-        outbox::append_events(tx, subjects, &self.announcements, self.now).await
-    }
-
-    async fn write_attentions(&self, tx: &mut PgConnection) -> Result<(), Error> {
-        let (new, old): (Vec<&Entry>, Vec<&Entry>) =
-            self.entries.values().partition(|entry| entry.stored_sequence == 0);
-        let new: Vec<_> = new.into_iter().map(|entry| (&entry.attention, &entry.head)).collect();
-        store::insert_attentions(tx, &new).await?;
-        let changed: Vec<_> = old
-            .into_iter()
-            .filter(|entry| entry.head_changed || entry.attention.sequence != entry.stored_sequence)
-            .map(|entry| (entry.stored_sequence, &entry.attention, &entry.head))
-            .collect();
-        store::update_attentions(tx, &changed).await
-    }
-
-    async fn write_interactions(&self, tx: &mut PgConnection) -> Result<(), Error> {
-        let (mut new, mut changed) = (Vec::new(), Vec::new());
-        for entry in self.entries.values() {
-            for touched in entry.interactions.values() {
-                match &touched.stored {
-                    None => new.push((&entry.attention, &touched.now, &touched.lines)),
-                    Some(stored) if *stored != touched.now => {
-                        changed.push((stored.version, &entry.attention, &touched.now, &touched.lines));
-                    }
-                    Some(_) => {}
-                }
-            }
-        }
-        // Changes first: an interaction may end and another of the same attention begin in one transaction.
-        store::update_interactions(tx, &changed).await?;
-        store::insert_interactions(tx, &new).await
-    }
 }
 
 /// Most participants of an attention; a limit keeps a forged Cc list from growing a row.
@@ -344,6 +331,7 @@ impl Entry {
                 participants: loaded.participants,
             },
             head_changed: false,
+            floods: false,
             interactions: BTreeMap::new(),
         }
     }

@@ -4,6 +4,7 @@
 //! that reads or changes the item. Nothing here changes an interaction but through `attention`.
 
 pub(crate) mod act;
+pub(crate) mod answers;
 mod drafts;
 pub(crate) mod events;
 pub(crate) mod hub;

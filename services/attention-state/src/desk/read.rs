@@ -153,5 +153,6 @@ async fn visible(tx: &mut PgConnection, access: &Access, id: Uuid) -> Result<Pro
         interactions: interactions.iter().map(|one| published::snapshot(&one.interaction)).collect(),
         subject: loaded.subject,
         contact,
+        flooded: loaded.flooded,
     })
 }

@@ -14,10 +14,10 @@ use hilo_proto::attention::v1::{DeskAlive, DeskCounters, DeskRemoval, DeskSnapsh
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use uuid::Uuid;
 
+use super::answers::Answers;
 use super::hub::{Hub, QueueLengths, Subscription, Update};
 use super::items::{Item, Place};
 use super::list;
@@ -47,9 +47,6 @@ pub(crate) struct Watching {
     pub shutdown: Shutdown,
 }
 
-/// The stream of answers.
-pub(crate) type Answers = ReceiverStream<Result<WatchDeskResponse, Status>>;
-
 /// Begins a stream.
 ///
 /// # Errors
@@ -57,7 +54,8 @@ pub(crate) type Answers = ReceiverStream<Result<WatchDeskResponse, Status>>;
 pub(crate) fn start(watching: &Watching, watcher: Watcher) -> Result<Answers, Error> {
     list::check_channel(&watcher.channel)?;
     let campaigns = rights(&watching.directory.current(), &watcher)?;
-    let (answers, stream) = mpsc::channel(OUTGOING);
+    let (answers, waiting) = mpsc::channel(OUTGOING);
+    let stream = Answers::new(waiting, watching.directory.clone(), watcher.clone());
     let session = Session {
         subscription: watching.hub.join(&watcher.user, campaigns.iter().cloned().collect()),
         lengths: watching.hub.lengths(),
@@ -69,11 +67,11 @@ pub(crate) fn start(watching: &Watching, watcher: Watcher) -> Result<Answers, Er
         counted: None,
     };
     watching.shutdown.spawn("desk stream", session.run());
-    Ok(ReceiverStream::new(stream))
+    Ok(stream)
 }
 
 /// Campaigns whose queue the watcher sees, as the directory says now.
-fn rights(directory: &Directory, watcher: &Watcher) -> Result<HashSet<String>, Error> {
+pub(super) fn rights(directory: &Directory, watcher: &Watcher) -> Result<HashSet<String>, Error> {
     if directory.is_revoked(&watcher.user, &watcher.token_id.to_string()) {
         return Err(Error::unauthenticated("the token is not valid any more"));
     }
@@ -123,6 +121,23 @@ impl Session {
         let open = self.answers.clone();
         loop {
             tokio::select! {
+                // What ends the stream or changes what it may show goes before what it shows.
+                biased;
+                () = open.closed() => return Ok(()),
+                () = stop.cancelled() => return Err(Some(stopping())),
+                () = tokio::time::sleep_until(expires) => {
+                    return Err(Some(Error::unauthenticated("the token has expired").into()));
+                }
+                changed = directory.changed() => {
+                    changed.map_err(|_| Some(stopping()))?;
+                    self.recheck().await?;
+                }
+                _ = recheck.tick() => self.recheck().await?,
+                _ = alive.tick() => self.send(ProtoUpdate::Alive(DeskAlive {}), "").await.map_err(ended)?,
+                changed = self.lengths.changed() => {
+                    changed.map_err(|_| Some(stopping()))?;
+                    self.counters().await.map_err(ended)?;
+                }
                 update = self.subscription.next() => match update {
                     Some(Update::Item(item)) => {
                         if self.item(&item).await.map_err(ended)? {
@@ -132,21 +147,6 @@ impl Session {
                     Some(Update::Resync) => self.snapshot().await?,
                     None => return Err(Some(stopping())),
                 },
-                changed = self.lengths.changed() => {
-                    changed.map_err(|_| Some(stopping()))?;
-                    self.counters().await.map_err(ended)?;
-                }
-                changed = directory.changed() => {
-                    changed.map_err(|_| Some(stopping()))?;
-                    self.recheck().await?;
-                }
-                _ = recheck.tick() => self.recheck().await?,
-                _ = alive.tick() => self.send(ProtoUpdate::Alive(DeskAlive {}), "").await.map_err(ended)?,
-                () = tokio::time::sleep_until(expires) => {
-                    return Err(Some(Error::unauthenticated("the token has expired").into()));
-                }
-                () = stop.cancelled() => return Err(Some(stopping())),
-                () = open.closed() => return Ok(()),
             }
         }
     }

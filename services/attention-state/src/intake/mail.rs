@@ -21,6 +21,8 @@ use crate::attention::store::message::Key;
 const MAX_REFERENCES: usize = 100;
 /// Longest subject kept (RFC 5322 section 2.1.1: a line has at most 998 characters).
 const MAX_SUBJECT: usize = 998;
+/// Reason of a class that says so; an empty envelope sender alone may also be an unknown one (fetched by IMAP).
+const NULL_SENDER: &str = "null-sender";
 /// Stands for the author of a mail that has none (RFC 2606 reserves `.invalid`).
 const NOBODY: &str = "unknown@sender.invalid";
 
@@ -39,6 +41,8 @@ pub(super) struct Mail {
     /// Normalised author; empty when it had none.
     pub from: String,
     pub class: MailClass,
+    /// True when the envelope sender is known to be empty (RFC 5321 section 4.5.5).
+    pub null_sender: bool,
     pub dmarc: DmarcResult,
     pub unauthenticated_accepted: bool,
     /// Attentions whose token was verified.
@@ -81,6 +85,7 @@ pub(super) fn read(delivery: &Delivery) -> Result<Mail, Error> {
         traceparent: trace(parent),
         from,
         class: class(email.mail_class()),
+        null_sender: email.class_reasons.iter().any(|reason| reason == NULL_SENDER),
         dmarc: evidence.dmarc(),
         unauthenticated_accepted: evidence.unauthenticated_replies_accepted,
         tokens: evidence
@@ -103,6 +108,7 @@ impl Mail {
             dmarc: self.dmarc,
             unauthenticated_accepted: self.unauthenticated_accepted,
             class: self.class,
+            null_sender: self.null_sender,
         }
     }
 

@@ -16,8 +16,8 @@ use uuid::Uuid;
 
 use super::INBOUND_CONSUMER;
 use super::mail::Mail;
-use super::threading::{self, Candidate, Verdict};
-use crate::attention::domain::{AttentionId, CampaignKey, ContactId, Rejection};
+use super::threading::{self, Candidate, Verdict, is_report};
+use crate::attention::domain::{AttentionId, CampaignKey, ContactId, InteractionId, Rejection};
 use crate::attention::store::message::Key;
 use crate::attention::store::{self, Wait};
 use crate::attention::threads::{self, Lineage, Thread};
@@ -53,7 +53,17 @@ struct Known {
     contacts: HashMap<String, ContactId>,
     /// Campaign by account; none for an account that has none.
     campaigns: HashMap<String, Option<CampaignKey>>,
+    /// Message-IDs of mails that we sent, with their attentions.
+    sent: HashSet<(Vec<u8>, AttentionId)>,
+    /// Reports that interactions hold.
+    reports: HashMap<InteractionId, i64>,
 }
+
+/// Most reports of machines that an interaction takes in. Every send may be answered by one per recipient and then by
+/// reminders; more than this tells nobody anything, and a forged flood of them must not fill the interaction.
+const MAX_REPORTS: i64 = 200;
+/// Reason of the first event of an attention that goes on where a full one could not.
+const FLOOD: &str = "flood";
 
 /// Takes the mails in; one answer per mail, in order.
 pub(super) async fn take_in(
@@ -67,6 +77,7 @@ pub(super) async fn take_in(
     let mut work = Work::lock_current(tx, &wanted, Wait::Skip).await?;
     // Successors may have opened while the locks were awaited.
     lookup::refresh_lineages(tx, &mut known).await?;
+    lookup::reports(tx, &mut known, &work, mails).await?;
     let taken_before: HashSet<Uuid> = lookup::taken_before(tx, mails).await?;
     let free: Vec<Uuid> = mails
         .iter()
@@ -75,7 +86,8 @@ pub(super) async fn take_in(
         .collect();
     let mut fresh: HashSet<Uuid> = inbox::take(tx, INBOUND_CONSUMER, &free).await?.into_iter().collect();
     known.contacts = lookup::contacts(tx, mails, &fresh).await?;
-    let numbers = beginnings(&work, &known, mails.iter().filter(|mail| fresh.contains(&mail.delivery)));
+    let new: Vec<&Mail> = mails.iter().filter(|mail| fresh.contains(&mail.delivery)).collect();
+    let numbers = beginnings(&work, &known, &new);
     let mut written = Written::new(store::draw_numbers(tx, numbers).await?);
     let mut answers = Vec::with_capacity(mails.len());
     for mail in mails {
@@ -120,36 +132,40 @@ fn candidates(mail: &Mail, known: &Known) -> Vec<AttentionId> {
     found
 }
 
-fn verdict(work: &Work, claimed: &[AttentionId], mail: &Mail) -> Verdict {
-    let participants = |id: &AttentionId| work.head(*id).map(|head| head.participants.as_slice());
-    let candidates: Vec<Candidate<'_>> = claimed
-        .iter()
-        .filter_map(|id| participants(id).map(|participants| Candidate { attention: *id, participants }))
-        .collect();
+fn verdict(work: &Work, known: &Known, claimed: &[AttentionId], mail: &Mail) -> Verdict {
+    let candidate = |id: &AttentionId| {
+        let participants = work.head(*id)?.participants.as_slice();
+        Some(Candidate { attention: *id, participants, sent: names_a_send(mail, known, *id) })
+    };
+    let candidates: Vec<Candidate<'_>> = claimed.iter().filter_map(candidate).collect();
     threading::verdict(&mail.claim(), &candidates)
+}
+
+/// True when the mail refers to, or is, a mail that we sent in this attention.
+fn names_a_send(mail: &Mail, known: &Known, attention: AttentionId) -> bool {
+    is_report(mail.class)
+        && mail.references.iter().chain(&mail.own).any(|key| known.sent.contains(&(key.bytes(), attention)))
 }
 
 /// How many attentions these mails may begin. A mail that answers another of its own batch is counted too, which only
 /// leaves a gap in the human numbers; answers to known attentions, the many, leave none.
-fn beginnings<'a>(work: &Work, known: &Known, mails: impl Iterator<Item = &'a Mail>) -> usize {
-    mails
-        .filter(|mail| match verdict(work, &candidates(mail, known), mail) {
-            Verdict::New { .. } | Verdict::Unverified { .. } => true,
-            Verdict::Join { attention, .. } => {
-                let lineage =
-                    known.threads.get(&attention).and_then(|thread| known.lineages.get(&thread.lineage));
-                lineage.is_none_or(|lineage| lineage.open.is_none())
-            }
-        })
-        .count()
+fn beginnings(work: &Work, known: &Known, mails: &[&Mail]) -> usize {
+    let begins = |mail: &&&Mail| match verdict(work, known, &candidates(mail, known), mail) {
+        Verdict::New { .. } | Verdict::Unverified { .. } => true,
+        Verdict::Join { attention, .. } => {
+            let lineage =
+                known.threads.get(&attention).and_then(|thread| known.lineages.get(&thread.lineage));
+            let open = lineage.and_then(|lineage| lineage.open);
+            // All of the batch might be for this one.
+            open.is_none_or(|open| work.room(open) < mails.len())
+        }
+    };
+    mails.iter().filter(begins).count()
 }
 
 fn decide(work: &mut Work, known: &mut Known, written: &mut Written, mail: &Mail) -> Result<(), Error> {
-    let campaign = known.campaigns.get(&mail.account).cloned().flatten().ok_or_else(|| {
-        Error::rejected("ACCOUNT_WITHOUT_CAMPAIGN", "no campaign takes the mail of this account")
-    })?;
     let claimed = candidates(mail, known);
-    let verdict = verdict(work, &claimed, mail);
+    let verdict = verdict(work, known, &claimed, mail);
     crate::metrics::mail(match verdict {
         Verdict::Join { .. } => "joined",
         Verdict::Unverified { .. } => "unverified",
@@ -157,12 +173,17 @@ fn decide(work: &mut Work, known: &mut Known, written: &mut Written, mail: &Mail
     });
     let attention = match verdict {
         Verdict::Join { attention, verified } => {
-            join(work, known, written, mail, &campaign, attention, verified)?
+            match join(work, known, written, mail, attention, verified)? {
+                Some(attention) => attention,
+                None => return Ok(()),
+            }
         }
         Verdict::Unverified { claims } => {
+            let campaign = campaign(known, mail)?;
             written.begin(work, known, mail, write::Beginning::unverified(&campaign, claims))?
         }
         Verdict::New { verified } => {
+            let campaign = campaign(known, mail)?;
             written.begin(work, known, mail, write::Beginning::new(&campaign, verified))?
         }
     };
@@ -172,30 +193,73 @@ fn decide(work: &mut Work, known: &mut Known, written: &mut Written, mail: &Mail
     link_children(work, known, written, mail, attention)
 }
 
+/// The campaign that the mail's account feeds.
+///
+/// # Errors
+/// `ACCOUNT_WITHOUT_CAMPAIGN`: the mail becomes a dead letter, to be replayed when a coordinator has given it one.
+fn campaign(known: &Known, mail: &Mail) -> Result<CampaignKey, Error> {
+    known.campaigns.get(&mail.account).cloned().flatten().ok_or_else(|| {
+        Error::rejected("ACCOUNT_WITHOUT_CAMPAIGN", "no campaign takes the mail of this account")
+    })
+}
+
 /// A mail that answers something nobody knows may have come before its parent.
 fn known_parent_missing(mail: &Mail) -> bool {
     !mail.references.is_empty()
 }
 
-/// Into the attention itself while it is open, else into the open successor of its lineage, else into a new one.
+/// Into the attention itself while it is open, else into the open successor of its lineage, else into a new one; `None`
+/// for a report that is only counted. An answer stays in its campaign, also when its account feeds none any more.
 fn join(
     work: &mut Work,
     known: &mut Known,
     written: &mut Written,
     mail: &Mail,
-    campaign: &CampaignKey,
     attention: AttentionId,
     verified: bool,
-) -> Result<AttentionId, Error> {
+) -> Result<Option<AttentionId>, Error> {
     let lineage =
         known.threads.get(&attention).and_then(|thread| known.lineages.get(&thread.lineage)).copied();
     let lineage = lineage.unwrap_or(Lineage { open: None, newest: attention });
-    match lineage.open {
-        Some(open) => written.append(work, mail, campaign, open, verified).map(|()| open),
-        None => {
-            let beginning = write::Beginning::successor(campaign, lineage.newest, attention, verified);
-            written.begin(work, known, mail, beginning)
+    if let Some(open) = lineage.open {
+        if is_report(mail.class) && too_many_reports(work, known, open) {
+            written.leave_out(work, mail, open)?;
+            return Ok(None);
         }
+        if work.room(open) > 0 {
+            written.append(work, mail, open, verified)?;
+            count_report(work, known, mail, open);
+            return Ok(Some(open));
+        }
+    }
+    let own = work.state(attention, None).map(|state| state.campaign);
+    let campaign = campaign(known, mail).or_else(|error| own.ok_or(error))?;
+    let mut beginning = write::Beginning::successor(&campaign, lineage.newest, attention, verified);
+    if let Some(full) = lineage.open {
+        work.flood(full);
+        crate::metrics::flood();
+        tracing::warn!(attention = %full.uuid(), "an interaction is full; its messages go on in a linked attention");
+        beginning = beginning.because(FLOOD);
+    }
+    let begun = written.begin(work, known, mail, beginning)?;
+    count_report(work, known, mail, begun);
+    Ok(Some(begun))
+}
+
+/// The live interaction of an attention.
+fn live(work: &Work, attention: AttentionId) -> Option<InteractionId> {
+    let interaction = work.state(attention, None)?.interaction?;
+    interaction.is_live().then_some(interaction.id)
+}
+
+fn too_many_reports(work: &Work, known: &Known, open: AttentionId) -> bool {
+    let held = live(work, open).and_then(|live| known.reports.get(&live)).copied();
+    held.is_some_and(|held| held >= MAX_REPORTS)
+}
+
+fn count_report(work: &Work, known: &mut Known, mail: &Mail, attention: AttentionId) {
+    if let Some(live) = live(work, attention).filter(|_| is_report(mail.class)) {
+        *known.reports.entry(live).or_insert(0) += 1;
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) struct Claim<'a> {
     /// The account's switch `accept_unauthenticated_replies`.
     pub unauthenticated_accepted: bool,
     pub class: MailClass,
+    /// True when the envelope sender is known to be empty.
+    pub null_sender: bool,
 }
 
 /// An attention that a verified token or a known Message-ID names, best evidence first.
@@ -24,6 +26,8 @@ pub(super) struct Claim<'a> {
 pub(super) struct Candidate<'a> {
     pub attention: AttentionId,
     pub participants: &'a [String],
+    /// True when the mail names a mail that we sent in this attention.
+    pub sent: bool,
 }
 
 /// Where the mail goes.
@@ -63,11 +67,17 @@ pub(super) fn verdict(claim: &Claim<'_>, candidates: &[Candidate<'_>]) -> Verdic
     }
 }
 
-/// A participant's mail, or a machine's report on what we sent there: its author is never a participant, it makes nobody
-/// one, and it is shown by its class.
+/// A participant's mail, or a machine's report on a mail that we really sent there: its author is no participant, it makes
+/// nobody one, and it is shown by its class. A report has no envelope sender (RFC 3464 section 2), so a mail that merely
+/// calls itself one needs a participant like any other.
 fn belongs(claim: &Claim<'_>, candidate: &Candidate<'_>) -> bool {
-    is_report(claim.class)
-        || (!claim.from.is_empty() && candidate.participants.iter().any(|p| p == claim.from))
+    let participant = !claim.from.is_empty() && candidate.participants.iter().any(|p| p == claim.from);
+    let report = match claim.class {
+        MailClass::DeliveryReport => claim.null_sender && candidate.sent,
+        MailClass::OwnLoop => candidate.sent,
+        MailClass::Human | MailClass::AutoReply | MailClass::Complaint | MailClass::Bulk => false,
+    };
+    participant || report
 }
 
 /// Written by a machine about our own mail.
@@ -100,9 +110,11 @@ mod tests {
             .map(|id| Candidate {
                 attention: *id,
                 participants: if *id == A { &participants } else { &of_b },
+                sent: *id == A,
             })
             .collect();
-        verdict(&Claim { from, dmarc, unauthenticated_accepted: switch, class }, &candidates)
+        let null_sender = class == MailClass::DeliveryReport;
+        verdict(&Claim { from, dmarc, unauthenticated_accepted: switch, class, null_sender }, &candidates)
     }
 
     #[test]
@@ -153,6 +165,35 @@ mod tests {
     #[test]
     fn an_empty_author_is_nobody() {
         assert_eq!(decide(NoPolicy, false, "", MailClass::Human, &[A]), Verdict::Unverified { claims: A });
+    }
+
+    /// Each part of the condition in `belongs` taken out turns a row red.
+    #[test]
+    fn only_a_real_report_on_a_real_send_joins_without_a_participant() {
+        use MailClass::{DeliveryReport, Human, OwnLoop};
+        let (joins, apart) =
+            (Verdict::Join { attention: A, verified: false }, Verdict::Unverified { claims: A });
+        let rows = [
+            // class, null sender, names a send of ours → verdict
+            (DeliveryReport, true, true, joins),
+            (DeliveryReport, false, true, apart),
+            (DeliveryReport, true, false, apart),
+            (OwnLoop, false, true, joins),
+            (OwnLoop, true, false, apart),
+            (Human, true, true, apart),
+        ];
+        for (class, null_sender, sent, expected) in rows {
+            let claim = Claim {
+                from: "mailer-daemon@otro.example",
+                dmarc: NoPolicy,
+                unauthenticated_accepted: false,
+                class,
+                null_sender,
+            };
+            let candidate =
+                Candidate { attention: A, participants: &["eva@cliente.example".to_owned()], sent };
+            assert_eq!(verdict(&claim, &[candidate]), expected, "{class:?} {null_sender} {sent}");
+        }
     }
 
     #[test]

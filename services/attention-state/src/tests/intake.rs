@@ -198,21 +198,3 @@ async fn a_sender_that_failed_dmarc_is_shown_as_such_without_claiming_anything()
     let verified: Vec<bool> = house.attentions().await.iter().map(|one| one.sender_verified).collect();
     assert_eq!(verified, [false, true]);
 }
-
-/// A flood is shown to operators as dead letters, and neither hidden nor half stored.
-#[tokio::test]
-async fn more_messages_than_an_interaction_may_hold_are_dead_letters() {
-    let house = House::open().await;
-    house.take(&[Mail::from("eva@cliente.example").id("m1@x")]).await;
-    sqlx::query("UPDATE attention.interaction SET message_count = 5000")
-        .execute(house.db.pool())
-        .await
-        .unwrap();
-    let answer = Mail::from("eva@cliente.example").answers(&["m1@x"]);
-    let outcomes = house.try_take(&[answer.clone(), Mail::from("otto@cliente.example")]).await;
-    let [Outcome::Dead(error), Outcome::Ack] = outcomes.as_slice() else { panic!("{outcomes:?}") };
-    assert_eq!(error.reason(), "TOO_MANY_MESSAGES");
-    assert_eq!(house.count("SELECT count(*) FROM attention.message").await, 2);
-    let known = hilo_kit::inbox::known(&house.db, "attention-intake", &[answer.delivery_id]).await.unwrap();
-    assert!(known.is_empty(), "a replay must not pass for taken");
-}

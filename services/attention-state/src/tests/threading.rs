@@ -1,6 +1,6 @@
 //! Which attention a mail joins, on a real database: life cycle, lineage, evidence, attacks.
 
-use hilo_proto::inbound::v1::{DmarcResult, EmailAddress, MailClass};
+use hilo_proto::inbound::v1::{DmarcResult, EmailAddress};
 use uuid::Uuid;
 
 use super::{House, Mail};
@@ -151,19 +151,6 @@ async fn a_mail_to_another_account_never_joins_across() {
     let attentions = house.attentions().await;
     assert_eq!(attentions.len(), 2);
     assert_eq!(attentions[1].linked_attention_id, None);
-}
-
-#[tokio::test]
-async fn machines_reports_are_appended_by_evidence_and_make_nobody_a_participant() {
-    let (house, first) = begun().await;
-    let daemon = "mailer-daemon@mx.example";
-    house.take(&[Mail::from(daemon).class(MailClass::DeliveryReport).token(first)]).await;
-    house.take(&[Mail::from(daemon).class(MailClass::DeliveryReport)]).await;
-    let attentions = house.attentions().await;
-    assert_eq!(attentions.len(), 2);
-    assert_eq!(attentions[0].messages, 2);
-    assert_eq!(attentions[0].participants, ["eva@cliente.example"]);
-    assert!(attentions[1].participants.is_empty());
 }
 
 /// Zendesk, 2024: the spoofed requester with right references and the attacker in Cc (hardening 4.1).

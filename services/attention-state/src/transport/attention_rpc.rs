@@ -18,7 +18,8 @@ use hilo_proto::attention::v1::{
 use tonic::{Request, Response, Status};
 
 use crate::desk::act::Actions;
-use crate::desk::watch::{self, Answers, Watcher, Watching};
+use crate::desk::answers::Answers;
+use crate::desk::watch::{self, Watcher, Watching};
 use crate::desk::{self, list, read};
 use crate::directory::Access;
 use crate::identity::caller;

@@ -58,7 +58,7 @@ pub(super) async fn queue(db: &Db, campaign: &str, count: usize) -> Vec<Interact
                     lineage: attention,
                     participants: Vec::new(),
                 };
-                work.begin(command, head, "00-trace").map_err(Error::from)?;
+                work.begin(command, head, "00-trace", "").map_err(Error::from)?;
                 ids.push(id);
             }
             work.write(tx, &subjects()).await?;

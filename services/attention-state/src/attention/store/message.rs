@@ -190,18 +190,65 @@ pub(crate) async fn insert_keys(tx: &mut PgConnection, keys: &[KeyRow]) -> Resul
     Ok(())
 }
 
-/// Attentions in which Message-IDs are known: pairs of digest and attention.
+/// A Message-ID as known in an attention.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownId {
+    pub digest: Vec<u8>,
+    pub attention: Uuid,
+    /// True when a mail that we sent carries it.
+    pub sent: bool,
+}
+
+/// Attentions in which Message-IDs are known.
 pub(crate) async fn attentions_of_message_ids(
     tx: &mut PgConnection,
     digests: &[Vec<u8>],
-) -> Result<Vec<(Vec<u8>, Uuid)>, Error> {
+) -> Result<Vec<KnownId>, Error> {
+    // The id of a send is the id of its message, and its key stays for ever.
     let rows = sqlx::query!(
-        "SELECT DISTINCT key, attention_id FROM attention.message_key WHERE kind = 'internet' AND key = ANY($1)",
+        r#"SELECT i.key, i.attention_id, bool_or(s.key IS NOT NULL) AS "sent!"
+           FROM attention.message_key i
+           LEFT JOIN attention.message_key s ON s.kind = 'send' AND s.key = uuid_send(i.message_id)
+           WHERE i.kind = 'internet' AND i.key = ANY($1) GROUP BY i.key, i.attention_id"#,
         digests
     )
     .fetch_all(tx)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.key, row.attention_id)).collect())
+    let known =
+        rows.into_iter().map(|row| KnownId { digest: row.key, attention: row.attention_id, sent: row.sent });
+    Ok(known.collect())
+}
+
+/// How many reports of machines interactions hold; those without any are left out.
+pub(crate) async fn reports_of(
+    tx: &mut PgConnection,
+    interactions: &[Uuid],
+) -> Result<Vec<(InteractionId, i64)>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT interaction_id, count(*) AS "reports!" FROM attention.message
+           WHERE interaction_id = ANY($1) AND mail_class IN ('delivery-report', 'own-loop') GROUP BY interaction_id"#,
+        interactions
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| (InteractionId(row.interaction_id), row.reports)).collect())
+}
+
+/// Counts reports that were left out. Call it under the attentions' locks.
+pub(crate) async fn leave_out_reports(
+    tx: &mut PgConnection,
+    interactions: &[InteractionId],
+) -> Result<(), Error> {
+    let ids: Vec<Uuid> = interactions.iter().map(|id| id.uuid()).collect();
+    sqlx::query!(
+        "UPDATE attention.interaction AS i SET reports_left_out = i.reports_left_out + v.reports
+         FROM (SELECT id, count(*) AS reports FROM unnest($1::uuid[]) AS id GROUP BY id) AS v
+         WHERE i.interaction_id = v.id",
+        &ids
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 /// Which ledger ids were taken in before.

@@ -14,7 +14,8 @@ use uuid::Uuid;
 
 pub(crate) use row::{LoadedAttention, LoadedInteraction};
 pub(crate) use write::{
-    Head, LastMessage, Lines, insert_attentions, insert_interactions, update_attentions, update_interactions,
+    Head, LastMessage, Lines, insert_attentions, insert_interactions, mark_flooded, update_attentions,
+    update_interactions,
 };
 
 use super::domain::AttentionId;
@@ -46,7 +47,7 @@ pub(crate) async fn lock_attentions(
                 row::AttentionRow,
                 "SELECT attention_id, number, channel, account_key, campaign_key, contact_id, customer_address, subject,
                    closed_at, sequence, send_sequence, message_position, interaction_count, linked_attention_id,
-                   lineage_id, participants
+                   lineage_id, participants, flooded
                  FROM attention.attention WHERE attention_id = ANY($1) ORDER BY attention_id FOR UPDATE SKIP LOCKED",
                 ids
             )
@@ -58,7 +59,7 @@ pub(crate) async fn lock_attentions(
                 row::AttentionRow,
                 "SELECT attention_id, number, channel, account_key, campaign_key, contact_id, customer_address, subject,
                    closed_at, sequence, send_sequence, message_position, interaction_count, linked_attention_id,
-                   lineage_id, participants
+                   lineage_id, participants, flooded
                  FROM attention.attention WHERE attention_id = ANY($1) ORDER BY attention_id FOR UPDATE",
                 ids
             )
@@ -145,7 +146,7 @@ pub(crate) async fn attention(tx: &mut PgConnection, id: Uuid) -> Result<Option<
         row::AttentionRow,
         "SELECT attention_id, number, channel, account_key, campaign_key, contact_id, customer_address, subject,
            closed_at, sequence, send_sequence, message_position, interaction_count, linked_attention_id,
-           lineage_id, participants
+           lineage_id, participants, flooded
          FROM attention.attention WHERE attention_id = $1",
         id
     )

@@ -26,6 +26,7 @@ pub(super) struct AttentionRow {
     pub linked_attention_id: Option<Uuid>,
     pub lineage_id: Uuid,
     pub participants: Vec<String>,
+    pub flooded: bool,
 }
 
 /// An attention as stored: the domain's head (no interaction addressed yet) and what the domain does not need.
@@ -36,6 +37,8 @@ pub(crate) struct LoadedAttention {
     pub subject: String,
     pub lineage: AttentionId,
     pub participants: Vec<String>,
+    /// Its interaction was full once: later messages go on in a linked attention.
+    pub flooded: bool,
 }
 
 /// An interaction as stored.
@@ -74,6 +77,7 @@ impl AttentionRow {
             subject: self.subject,
             lineage: AttentionId(self.lineage_id),
             participants: self.participants,
+            flooded: self.flooded,
         })
     }
 }

@@ -144,6 +144,14 @@ pub(crate) async fn update_attentions(
     all_updated(updated, changed.len())
 }
 
+/// Attentions whose interaction is full stand aside, so that another of their lineage may be open beside them.
+pub(crate) async fn mark_flooded(tx: &mut PgConnection, ids: &[Uuid]) -> Result<(), Error> {
+    sqlx::query!("UPDATE attention.attention SET flooded = true WHERE attention_id = ANY($1)", ids)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
 fn all_updated(updated: u64, wanted: usize) -> Result<(), Error> {
     if usize::try_from(updated) == Ok(wanted) {
         return Ok(());

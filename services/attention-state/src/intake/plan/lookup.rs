@@ -8,7 +8,8 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::super::mail::Mail;
-use super::{Known, campaigns, contact, store, threads};
+use super::super::threading::is_report;
+use super::{Known, Work, campaigns, contact, store, threads};
 use crate::attention::domain::{AttentionId, ContactId};
 use crate::attention::store::message::Key;
 use crate::contact::EmailIdentity;
@@ -45,12 +46,18 @@ fn lock_number(kind: &[u8], key: &[u8]) -> i64 {
 
 /// Threads, lineages, waiting children and campaigns of the batch.
 pub(super) async fn known(tx: &mut PgConnection, mails: &[Mail]) -> Result<Known, Error> {
+    // A mail of ours that came back names itself.
+    let own = mails.iter().filter(|mail| is_report(mail.class)).filter_map(|mail| mail.own.as_ref());
     let references: BTreeSet<Vec<u8>> =
-        mails.iter().flat_map(|mail| &mail.references).map(Key::bytes).collect();
+        mails.iter().flat_map(|mail| &mail.references).chain(own).map(Key::bytes).collect();
     let references: Vec<Vec<u8>> = references.into_iter().collect();
     let mut known = Known { campaigns: campaigns(tx, mails).await?, ..Known::default() };
-    for (key, attention) in store::message::attentions_of_message_ids(tx, &references).await? {
-        known.by_message_id.entry(key).or_default().push(AttentionId(attention));
+    for one in store::message::attentions_of_message_ids(tx, &references).await? {
+        let attention = AttentionId(one.attention);
+        if one.sent {
+            known.sent.insert((one.digest.clone(), attention));
+        }
+        known.by_message_id.entry(one.digest).or_default().push(attention);
     }
     // Several attentions may know one (forged) Message-ID: the oldest first, in every transaction alike.
     known.by_message_id.values_mut().for_each(|attentions| attentions.sort_unstable());
@@ -76,6 +83,23 @@ pub(super) async fn refresh_lineages(tx: &mut PgConnection, known: &mut Known) -
     let lineages: BTreeSet<Uuid> = known.threads.values().map(|thread| thread.lineage).collect();
     let lineages: Vec<Uuid> = lineages.into_iter().collect();
     known.lineages = threads::lineages(tx, &lineages).await?.into_iter().collect();
+    Ok(())
+}
+
+/// How many reports the interactions hold that reports of the batch may join.
+pub(super) async fn reports(
+    tx: &mut PgConnection,
+    known: &mut Known,
+    work: &Work,
+    mails: &[Mail],
+) -> Result<(), Error> {
+    if !mails.iter().any(|mail| is_report(mail.class)) {
+        return Ok(());
+    }
+    let open = known.lineages.values().filter_map(|lineage| lineage.open);
+    let live = open.filter_map(|id| work.state(id, None)).filter_map(|state| state.interaction);
+    let live: Vec<Uuid> = live.map(|interaction| interaction.id.uuid()).collect();
+    known.reports = store::message::reports_of(tx, &live).await?.into_iter().collect();
     Ok(())
 }
 

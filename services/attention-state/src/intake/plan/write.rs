@@ -32,17 +32,25 @@ pub(super) struct Beginning {
     /// The closed attention whose lineage and participants it goes on with.
     continues: Option<AttentionId>,
     verified: bool,
+    /// Reason that its first event gives.
+    because: &'static str,
 }
 
 impl Beginning {
     /// Claims nothing that could be looked at.
     pub(super) fn new(campaign: &CampaignKey, verified: bool) -> Self {
-        Self { campaign: campaign.clone(), linked: None, continues: None, verified }
+        Self { campaign: campaign.clone(), linked: None, continues: None, verified, because: "" }
     }
 
     /// Claims a thread its sender has no right to.
     pub(super) fn unverified(campaign: &CampaignKey, claims: AttentionId) -> Self {
-        Self { campaign: campaign.clone(), linked: Some(claims), continues: None, verified: false }
+        Self {
+            campaign: campaign.clone(),
+            linked: Some(claims),
+            continues: None,
+            verified: false,
+            because: "",
+        }
     }
 
     /// Answers a closed attention.
@@ -52,7 +60,18 @@ impl Beginning {
         answered: AttentionId,
         verified: bool,
     ) -> Self {
-        Self { campaign: campaign.clone(), linked: Some(newest), continues: Some(answered), verified }
+        Self {
+            campaign: campaign.clone(),
+            linked: Some(newest),
+            continues: Some(answered),
+            verified,
+            because: "",
+        }
+    }
+
+    /// Gives a reason.
+    pub(super) fn because(self, because: &'static str) -> Self {
+        Self { because, ..self }
     }
 }
 
@@ -63,6 +82,8 @@ pub(super) struct Written {
     messages: Vec<NewMessage>,
     keys: Vec<KeyRow>,
     awaited: Vec<(Vec<u8>, AttentionId)>,
+    /// Interactions of reports that were left out, once for each.
+    left_out: Vec<InteractionId>,
     pub(super) parents_came: Vec<Vec<u8>>,
     /// Deliveries that must leave the inbox again, because they end as dead letters.
     pub(super) refused: Vec<Uuid>,
@@ -92,7 +113,7 @@ impl Written {
         let lineage = head.lineage;
         let opening = opening(mail, &beginning, id, number, contact);
         let (command, message) = receive(mail, &beginning.campaign, beginning.verified, Some(opening));
-        work.begin(command, head, &mail.traceparent)?;
+        work.begin(command, head, &mail.traceparent, beginning.because)?;
         known.threads.insert(id, Thread { account: mail.account.clone(), lineage });
         known.lineages.insert(lineage, Lineage { open: Some(id), newest: id });
         self.store(work, mail, id, message, beginning.verified)?;
@@ -104,15 +125,31 @@ impl Written {
         &mut self,
         work: &mut Work,
         mail: &Mail,
-        campaign: &CampaignKey,
         attention: AttentionId,
         verified: bool,
     ) -> Result<(), Error> {
         // An answer goes where the attention is, not where its account's mail goes by now.
-        let campaign = work.state(attention, None).map_or_else(|| campaign.clone(), |state| state.campaign);
+        let campaign = work.state(attention, None).map(|state| state.campaign).ok_or_else(not_held)?;
         let (command, message) = receive(mail, &campaign, verified, None);
         work.decide_at(attention, None, command, &Actor::System, &mail.traceparent)?;
         self.store(work, mail, attention, message, verified)
+    }
+
+    /// A report beyond the bound: known as taken, counted, and not appended. Its raw bytes stay in the ledger.
+    pub(super) fn leave_out(
+        &mut self,
+        work: &Work,
+        mail: &Mail,
+        attention: AttentionId,
+    ) -> Result<(), Error> {
+        let interaction = work.state(attention, None).and_then(|state| state.interaction);
+        let interaction = interaction.ok_or_else(not_held)?.id;
+        // The ledger's id is known for ever, as of every mail; no message stands behind it.
+        let message = MessageId::new();
+        self.keys.push(KeyRow { key: Key::External(mail.ledger), message, interaction, attention });
+        self.left_out.push(interaction);
+        crate::metrics::report_left_out();
+        Ok(())
     }
 
     /// Links an attention to the one that turned out to be its parent.
@@ -141,12 +178,9 @@ impl Written {
         message: MessageId,
         verified: bool,
     ) -> Result<(), Error> {
-        let state = work
-            .state(attention, None)
-            .ok_or_else(|| Error::internal("NO_STATE", "the attention is not held"))?;
+        let state = work.state(attention, None).ok_or_else(not_held)?;
         let interaction = state.interaction.as_ref().map(|interaction| interaction.id);
-        let interaction =
-            interaction.ok_or_else(|| Error::internal("NO_STATE", "the attention has no interaction"))?;
+        let interaction = interaction.ok_or_else(not_held)?;
         work.show(
             interaction,
             LastMessage {
@@ -178,11 +212,18 @@ impl Written {
         if !self.parents_came.is_empty() {
             threads::parents_came(tx, &self.parents_came).await?;
         }
+        if !self.left_out.is_empty() {
+            store::message::leave_out_reports(tx, &self.left_out).await?;
+        }
         if !self.refused.is_empty() {
             leave_inbox(tx, &self.refused).await?;
         }
         Ok(())
     }
+}
+
+fn not_held() -> Error {
+    Error::internal("NO_STATE", "the attention or its interaction is not held")
 }
 
 /// A refused mail becomes a dead letter; in the inbox it would pass for taken when an operator replays it.
