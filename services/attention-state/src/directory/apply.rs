@@ -12,9 +12,11 @@ use sqlx::PgConnection;
 use super::announce::Announcer;
 use super::domain::diff::{self, Changed};
 use super::domain::groups;
+use super::domain::hours_yaml::UNKNOWN_ZONE;
 use super::domain::immutable;
 use super::domain::key::UserKey;
-use super::domain::model::{Credential, Given};
+use super::domain::merge;
+use super::domain::model::{Credential, Directory, Given};
 use super::domain::parse;
 use super::domain::problems::{Problem, Problems};
 use super::store::{read, write};
@@ -47,7 +49,8 @@ struct Plan {
     /// Users whose password changes, with the hash; empty hashes in a dry run.
     credentials: Vec<(String, String)>,
     problems: parking_lot::Mutex<Problems>,
-    zone_known: bool,
+    /// Time zones that we know and PostgreSQL does not.
+    unknown_zones: Vec<String>,
     digest: Vec<u8>,
     by: String,
     dry_run: bool,
@@ -77,13 +80,13 @@ impl Admin {
             }
         };
         let credentials = self.credentials(&given, dry_run).await?;
-        let zone = given.directory.time_zone.clone();
-        let zone_known = self
+        let zones = zones(&given.directory).into_iter().map(|(_, zone)| zone.to_owned()).collect::<Vec<_>>();
+        let unknown_zones = self
             .db
-            .read(move |conn| Box::pin(async move { write::knows_time_zone(conn, &zone).await }))
+            .read(move |conn| Box::pin(async move { write::unknown_time_zones(conn, &zones).await }))
             .await?;
         let problems = parking_lot::Mutex::new(problems);
-        let plan = Arc::new(Plan { given, credentials, problems, zone_known, digest, by, dry_run });
+        let plan = Arc::new(Plan { given, credentials, problems, unknown_zones, digest, by, dry_run });
         let (outcome, changed) = self
             .db
             .transaction(move |tx| {
@@ -150,15 +153,17 @@ async fn run(tx: &mut PgConnection, plan: &Plan) -> Result<(Outcome, bool), Erro
     {
         let mut problems = plan.problems.lock();
         immutable::check(&current, &plan.given.directory, &mut problems);
-        if !plan.zone_known {
-            problems.add("time_zone", "UNKNOWN_TIME_ZONE", "must be an IANA time zone such as America/Lima");
+        for (path, zone) in zones(&plan.given.directory) {
+            if plan.unknown_zones.iter().any(|unknown| unknown == zone) {
+                problems.add(&path, "UNKNOWN_TIME_ZONE", UNKNOWN_ZONE);
+            }
         }
         if !problems.is_empty() {
             let errors = std::mem::take(&mut *problems).into_sorted();
             return Ok((Outcome { version, differences: Vec::new(), errors }, false));
         }
     }
-    let next = immutable::merge(&current, plan.given.directory.clone());
+    let next = merge::merge(&current, plan.given.directory.clone());
     let changed = diff::diff(&current, &next);
     let differences = lines(&changed, &plan.credentials);
     if plan.dry_run || differences.is_empty() {
@@ -176,6 +181,15 @@ async fn run(tx: &mut PgConnection, plan: &Plan) -> Result<(Outcome, bool), Erro
     identity::store::store_hashes(tx, &keys, &hashes).await?;
     write::finish(tx, version, &next.time_zone, &plan.by, &plan.digest, &differences).await?;
     Ok((Outcome { version, differences, errors: Vec::new() }, true))
+}
+
+/// Every time zone named, with its path.
+fn zones(directory: &Directory) -> Vec<(String, &str)> {
+    let campaigns = directory.campaigns.iter().enumerate().filter_map(|(at, campaign)| {
+        let zone = campaign.hours.as_ref().map(|hours| hours.time_zone.as_str())?;
+        (!zone.is_empty()).then(|| (format!("campaigns[{at}].hours.time_zone"), zone))
+    });
+    std::iter::once(("time_zone".to_owned(), directory.time_zone.as_str())).chain(campaigns).collect()
 }
 
 fn lines(changed: &Changed, credentials: &[(String, String)]) -> Vec<String> {

@@ -3,21 +3,27 @@
 //! Owns the schema `directory`. It never signs anybody in (`identity`) and holds no state of agents (`assignment`); an
 //! apply hands both what concerns them within its transaction.
 //!
-//! Other modules ask inside their own transactions: [`campaign_for_account`], [`campaign`], [`form`], [`access`].
+//! Other modules ask inside their own transactions: [`campaign_for_account`], [`campaign`], [`form`], [`access`], [`tag`],
+//! [`tags`], [`quick_reply`], [`quick_replies`], [`contact_fields`].
 
 pub mod announce;
 pub mod apply;
 pub mod domain;
 pub mod feed;
 pub mod proto;
+mod proto_catalogue;
 pub mod store;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use domain::catalogue::{ContactField, QuickReply, Tag, in_scope};
+pub use domain::hours::{Hours, open_at};
+pub use domain::key::{CampaignKey, ContactFieldKey, QuickReplyKey, TagKey};
 pub use domain::model::{
     Account, AssignmentMode, Campaign, Channel, Directory, FieldType, Form, FormField, OverflowMode, Role,
     User,
 };
+pub use store::catalogue::{contact_fields, quick_replies, quick_reply, tag, tags, time_zone};
 pub use store::lookup::{Access, access, campaign, campaign_for_account, campaigns, form, sender};

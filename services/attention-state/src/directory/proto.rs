@@ -7,6 +7,7 @@ use hilo_proto::directory::v1 as proto;
 
 use super::domain::key::{CampaignKey, UserKey};
 use super::domain::model::{Account, Campaign, Directory, Form, FormField, MailServer, Role, User};
+use super::proto_catalogue as catalogue;
 use super::store::lookup::Access;
 
 impl From<Role> for proto::Role {
@@ -24,11 +25,14 @@ impl From<Role> for proto::Role {
 /// The whole directory.
 pub fn directory(directory: &Directory) -> proto::Directory {
     proto::Directory {
-        campaigns: directory.campaigns.iter().map(|one| campaign(one, &directory.accounts)).collect(),
+        campaigns: directory.campaigns.iter().map(|one| campaign(one, directory)).collect(),
         users: directory.users.iter().map(user).collect(),
         accounts: directory.accounts.iter().map(account).collect(),
         forms: directory.forms.iter().map(form).collect(),
         time_zone: directory.time_zone.clone(),
+        tags: directory.tags.iter().map(catalogue::tag).collect(),
+        quick_replies: directory.quick_replies.iter().map(catalogue::quick_reply).collect(),
+        contact_fields: directory.contact_fields.iter().map(catalogue::contact_field).collect(),
     }
 }
 
@@ -52,6 +56,9 @@ pub fn visible(all: &Directory, caller: &Access) -> proto::Directory {
         accounts: accounts.map(|one| Account { imap: None, smtp: None, ..one.clone() }).collect(),
         users: all.users.iter().filter(|one| members.contains(one.key.as_str())).map(colleague).collect(),
         forms: all.forms.iter().filter(|one| forms.contains(&one.key)).cloned().collect(),
+        tags: catalogue::tags_of(all, &campaigns),
+        quick_replies: catalogue::quick_replies_of(all, &campaigns),
+        contact_fields: all.contact_fields.clone(),
         campaigns,
     };
     let mut seen = directory(&seen);
@@ -67,8 +74,8 @@ fn colleague(user: &User) -> User {
     User { campaigns: BTreeSet::new(), ..user.clone() }
 }
 
-fn campaign(campaign: &Campaign, accounts: &[Account]) -> proto::Campaign {
-    let accounts = accounts.iter().filter(|one| one.campaign.as_ref() == Some(&campaign.key));
+fn campaign(campaign: &Campaign, directory: &Directory) -> proto::Campaign {
+    let accounts = directory.accounts.iter().filter(|one| one.campaign.as_ref() == Some(&campaign.key));
     proto::Campaign {
         key: campaign.key.to_string(),
         name: campaign.name.clone(),
@@ -84,6 +91,9 @@ fn campaign(campaign: &Campaign, accounts: &[Account]) -> proto::Campaign {
         inbound_form_key: text(campaign.inbound_form.as_ref()),
         outbound_form_key: text(campaign.outbound_form.as_ref()),
         signature: campaign.signature.clone(),
+        orphan_timeout_seconds: campaign.orphan_timeout_seconds,
+        service_level_seconds: campaign.service_level_seconds,
+        hours: campaign.hours.as_ref().map(|hours| catalogue::hours(hours, &directory.time_zone)),
         active: campaign.active,
     }
 }

@@ -8,7 +8,8 @@
 //! - [`customers`], [`agents`], [`subscriber`]: who takes part. [`story`] and the parts below it: what happens.
 
 pub mod agents;
-pub mod clock;
+pub mod catalogue;
+mod clock;
 pub mod customers;
 pub mod dovecot;
 pub mod house;

@@ -9,6 +9,7 @@ use hilo_proto::directory::v1::{
 };
 use serde_json::{Map, Value, json};
 
+use super::catalogue;
 use crate::cli::session::Session;
 use crate::cli::{Exit, Failure};
 
@@ -161,11 +162,18 @@ fn document(directory: &Directory) -> Map<String, Value> {
     document.insert("users".to_owned(), list(users.collect()));
     let forms = directory.forms.iter().filter(|one| !ours(&one.key)).map(form);
     document.insert("forms".to_owned(), list(forms.collect()));
+    let tags = directory.tags.iter().filter(|one| one.active).map(|one| catalogue::tag(one, present));
+    document.insert("tags".to_owned(), list(tags.collect()));
+    let replies = directory.quick_replies.iter().filter(|one| one.active);
+    let replies = replies.map(|one| catalogue::quick_reply(one, present));
+    document.insert("quick_replies".to_owned(), list(replies.collect()));
+    let fields = directory.contact_fields.iter().filter(|one| one.active).map(catalogue::contact_field);
+    document.insert("contact_fields".to_owned(), list(fields.collect()));
     document
 }
 
 /// Leaves out what is empty, as a person would.
-fn compact(value: Value) -> Value {
+pub(super) fn compact(value: Value) -> Value {
     let Value::Object(entries) = value else { return value };
     let said =
         entries.into_iter().filter(|(_, value)| !matches!(value, Value::Null) && value.as_str() != Some(""));
@@ -202,6 +210,8 @@ fn campaign(campaign: &Campaign, used: impl Fn(&str) -> bool) -> Value {
         "accept_timeout_seconds": campaign.accept_timeout_seconds, "overflow_seconds": campaign.overflow_seconds,
         "overflow_mode": campaign.overflow_mode, "overflow_campaign": campaign.overflow_campaign_key,
         "inbound_form": campaign.inbound_form_key, "outbound_form": campaign.outbound_form_key, "signature": campaign.signature,
+        "orphan_timeout_seconds": campaign.orphan_timeout_seconds, "service_level_seconds": campaign.service_level_seconds,
+        "hours": campaign.hours.as_ref().map(catalogue::hours),
     }))
 }
 

@@ -5,7 +5,9 @@ mod cache;
 use std::collections::{HashMap, HashSet};
 
 use hilo_proto::directory::v1 as proto;
-pub use hilo_proto::directory::v1::{Account, Campaign, FormDefinition, Role, User};
+pub use hilo_proto::directory::v1::{
+    Account, Campaign, ContactField, FormDefinition, QuickReply, Role, Tag, User,
+};
 
 pub use cache::DirectoryCache;
 
@@ -21,6 +23,9 @@ pub struct Directory {
     campaigns_of: HashMap<String, HashSet<String>>,
     revoked: HashSet<String>,
     time_zone: String,
+    tags: HashMap<String, Tag>,
+    quick_replies: HashMap<String, QuickReply>,
+    contact_fields: Vec<ContactField>,
 }
 
 impl Directory {
@@ -51,6 +56,9 @@ impl Directory {
             forms: directory.forms.into_iter().map(|one| (one.key.clone(), one)).collect(),
             revoked: revoked.into_iter().collect(),
             time_zone: directory.time_zone,
+            tags: directory.tags.into_iter().map(|one| (one.key.clone(), one)).collect(),
+            quick_replies: directory.quick_replies.into_iter().map(|one| (one.key.clone(), one)).collect(),
+            contact_fields: directory.contact_fields,
         }
     }
 
@@ -127,6 +135,31 @@ impl Directory {
     /// A form.
     pub fn form(&self, key: &str) -> Option<&FormDefinition> {
         self.forms.get(key)
+    }
+
+    /// A tag, also one that was switched off.
+    pub fn tag(&self, key: &str) -> Option<&Tag> {
+        self.tags.get(key)
+    }
+
+    /// Every tag, also those switched off.
+    pub fn tags(&self) -> impl Iterator<Item = &Tag> {
+        self.tags.values()
+    }
+
+    /// A quick reply, also one that was switched off.
+    pub fn quick_reply(&self, key: &str) -> Option<&QuickReply> {
+        self.quick_replies.get(key)
+    }
+
+    /// Every quick reply, also those switched off.
+    pub fn quick_replies(&self) -> impl Iterator<Item = &QuickReply> {
+        self.quick_replies.values()
+    }
+
+    /// The extra fields of contacts in the order of the desk, those switched off last.
+    pub fn contact_fields(&self) -> &[ContactField] {
+        &self.contact_fields
     }
 
     /// IANA time zone of the installation.

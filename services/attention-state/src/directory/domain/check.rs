@@ -18,10 +18,14 @@ pub(super) fn check(draft: &mut Draft) {
     unique(directory.campaigns.iter().map(|one| one.key.as_str()), "campaigns", problems);
     unique(directory.users.iter().map(|one| one.key.as_str()), "users", problems);
     unique(directory.forms.iter().map(|one| one.key.as_str()), "forms", problems);
+    unique(directory.tags.iter().map(|one| one.key.as_str()), "tags", problems);
+    unique(directory.quick_replies.iter().map(|one| one.key.as_str()), "quick_replies", problems);
+    unique(directory.contact_fields.iter().map(|one| one.key()), "contact_fields", problems);
     addresses(&directory.accounts, problems);
     claims(&draft.claims.accounts, directory, problems);
     campaigns(directory, problems);
     users(directory, problems);
+    scopes(directory, problems);
     let clear =
         draft.given.credentials.iter().filter(|(_, one)| matches!(one, Credential::Password(_))).count();
     if clear > MAX_PASSWORDS {
@@ -155,6 +159,20 @@ fn overflow(
             }
             Some(_) => {}
         },
+    }
+}
+
+/// Campaigns that tags and quick replies are limited to.
+fn scopes(directory: &Directory, problems: &mut Problems) {
+    let campaigns: HashSet<&CampaignKey> = directory.campaigns.iter().map(|one| &one.key).collect();
+    let tags = directory.tags.iter().enumerate().map(|(at, one)| (format!("tags[{at}]"), &one.campaigns));
+    let replies = directory.quick_replies.iter().enumerate();
+    let replies = replies.map(|(at, one)| (format!("quick_replies[{at}]"), &one.campaigns));
+    for (path, scope) in tags.chain(replies) {
+        for campaign in scope.iter().filter(|one| !campaigns.contains(one)) {
+            let message = format!("no campaign has the key `{campaign}`");
+            problems.add(&format!("{path}.campaigns"), "UNKNOWN_CAMPAIGN", message);
+        }
     }
 }
 

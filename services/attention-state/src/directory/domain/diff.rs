@@ -3,6 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 
+use super::catalogue::{ContactField, QuickReply, Tag};
+use super::hours::{Hours, Span, WEEKDAYS};
 use super::model::{Account, Campaign, Directory, Form, MailServer, User};
 
 /// Which entries changed; the store writes only these.
@@ -16,6 +18,12 @@ pub struct Changed {
     pub users: BTreeSet<String>,
     /// Keys of forms with a new version.
     pub forms: BTreeSet<String>,
+    /// Keys of changed or new tags.
+    pub tags: BTreeSet<String>,
+    /// Keys of changed or new quick replies.
+    pub quick_replies: BTreeSet<String>,
+    /// Keys of changed or new extra fields of contacts.
+    pub contact_fields: BTreeSet<String>,
     /// True when the time zone changed.
     pub time_zone: bool,
     /// One line per difference.
@@ -33,6 +41,14 @@ pub fn diff(current: &Directory, next: &Directory) -> Changed {
     changed.forms = compare("form", &current.forms, &next.forms, &mut lines);
     changed.users = compare("user", &current.users, &next.users, &mut lines);
     changed.campaigns = compare("campaign", &current.campaigns, &next.campaigns, &mut lines);
+    changed.tags = compare("tag", &current.tags, &next.tags, &mut lines);
+    changed.quick_replies = compare("quick reply", &current.quick_replies, &next.quick_replies, &mut lines);
+    changed.contact_fields = compare(
+        "contact field",
+        &positioned(&current.contact_fields),
+        &positioned(&next.contact_fields),
+        &mut lines,
+    );
     changed.lines.append(&mut lines);
     changed
 }
@@ -143,6 +159,13 @@ impl Entry for Campaign {
             ("inbound_form", joined(&self.inbound_form)),
             ("outbound_form", joined(&self.outbound_form)),
             ("signature", self.signature.clone()),
+            ("orphan_timeout_seconds", self.orphan_timeout_seconds.to_string()),
+            ("service_level_seconds", self.service_level_seconds.to_string()),
+            ("hours", self.hours.as_ref().map(opening).unwrap_or_default()),
+            (
+                "automatic_reply",
+                self.hours.as_ref().map(|one| one.automatic_reply.clone()).unwrap_or_default(),
+            ),
             ("active", self.active.to_string()),
         ]
     }
@@ -185,4 +208,87 @@ impl Entry for Form {
             ("fields", joined(self.fields.iter().map(|one| format!("{one:?}")))),
         ]
     }
+}
+
+impl Entry for Tag {
+    fn key(&self) -> &str {
+        self.key.as_str()
+    }
+
+    fn active(&self) -> bool {
+        self.active
+    }
+
+    fn fields(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("name", self.name.clone()),
+            ("color", self.color.clone()),
+            ("campaigns", joined(&self.campaigns)),
+            ("active", self.active.to_string()),
+        ]
+    }
+}
+
+impl Entry for QuickReply {
+    fn key(&self) -> &str {
+        self.key.as_str()
+    }
+
+    fn active(&self) -> bool {
+        self.active
+    }
+
+    fn fields(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("title", self.title.clone()),
+            ("text", self.text.clone()),
+            ("html", self.html.clone()),
+            ("campaigns", joined(&self.campaigns)),
+            ("active", self.active.to_string()),
+        ]
+    }
+}
+
+/// An extra field with its place, which is part of it.
+struct Positioned<'a>(usize, &'a ContactField);
+
+fn positioned(fields: &[ContactField]) -> Vec<Positioned<'_>> {
+    fields.iter().enumerate().map(|(at, field)| Positioned(at, field)).collect()
+}
+
+impl Entry for Positioned<'_> {
+    fn key(&self) -> &str {
+        self.1.key()
+    }
+
+    fn active(&self) -> bool {
+        self.1.active
+    }
+
+    fn fields(&self) -> Vec<(&'static str, String)> {
+        let field = &self.1.field;
+        let bound = |bound: Option<f64>| bound.map(|one| one.to_string()).unwrap_or_default();
+        vec![
+            ("position", (self.0 + 1).to_string()),
+            ("label", field.label.clone()),
+            ("type", field.kind.clone()),
+            ("choices", joined(&field.choices)),
+            ("minimum", bound(field.minimum)),
+            ("maximum", bound(field.maximum)),
+            ("active", self.1.active.to_string()),
+        ]
+    }
+}
+
+/// Hours in one line, without their automatic reply.
+fn opening(hours: &Hours) -> String {
+    let spans = |spans: &[Span]| joined(spans);
+    let week = WEEKDAYS.iter().zip(&hours.weekly).filter(|(_, open)| !open.is_empty());
+    let week = week.map(|(day, open)| format!("{day} {}", spans(open)));
+    let holidays = hours.holidays.iter().map(|one| {
+        let open = if one.open.is_empty() { "closed".to_owned() } else { spans(&one.open) };
+        format!("{} {} {open}", one.date, one.name)
+    });
+    let zone = (!hours.time_zone.is_empty()).then(|| hours.time_zone.clone());
+    zone.into_iter().chain(week).chain(holidays).collect::<Vec<_>>().join("; ")
 }

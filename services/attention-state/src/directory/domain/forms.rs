@@ -42,19 +42,24 @@ pub(super) fn form(node: &Node, path: &str, problems: &mut Problems) -> Form {
 fn field(node: &Node, path: &str, problems: &mut Problems) -> FormField {
     let known = ["key", "label", "type", "required", "choices", "minimum", "maximum"];
     let section = Section::open(node, path, &known, problems);
+    FormField { required: section.boolean("required", false, problems), ..described(&section, problems) }
+}
+
+/// Key, label, type, choices and bounds of a field, of a form or of contacts; not required.
+pub(super) fn described(section: &Section<'_>, problems: &mut Problems) -> FormField {
     let kind = section.choice("type", FieldType::WORDS, None, problems);
     let field = FormField {
         key: section.own_key(problems),
         label: section.required_line("label", 100, problems),
         kind: kind.unwrap_or(FieldType::Text).as_str().to_owned(),
-        required: section.boolean("required", false, problems),
+        required: false,
         choices: section.list("choices", MAX_CHOICES, false, problems),
         minimum: section.number("minimum", problems),
         maximum: section.number("maximum", problems),
     };
     if let Some(kind) = kind {
-        choices(kind, &field, &section, problems);
-        bounds(kind, &field, &section, problems);
+        choices(kind, &field, section, problems);
+        bounds(kind, &field, section, problems);
     }
     field
 }

@@ -139,6 +139,9 @@ mod tests {
             inbound_form: None,
             outbound_form: None,
             signature: String::new(),
+            orphan_timeout_seconds: 0,
+            service_level_seconds: 0,
+            hours: None,
             active: true,
         }
     }

@@ -64,6 +64,18 @@ key_type!(
     /// Key of a form.
     FormKey
 );
+key_type!(
+    /// Key of a tag.
+    TagKey
+);
+key_type!(
+    /// Key of a quick reply.
+    QuickReplyKey
+);
+key_type!(
+    /// Key of an extra field of contacts.
+    ContactFieldKey
+);
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use secrecy::SecretString;
 
+use super::catalogue::{ContactField, QuickReply, Tag};
+use super::hours::Hours;
 use super::key::{AccountKey, CampaignKey, FormKey, UserKey};
 
 /// Defines an enum whose variants have one stable word in YAML, database and contracts.
@@ -187,6 +189,12 @@ pub struct Campaign {
     pub outbound_form: Option<FormKey>,
     /// Signature; may be empty.
     pub signature: String,
+    /// Seconds an agent may be absent before an open item goes back to the queue; 0 is off.
+    pub orphan_timeout_seconds: i32,
+    /// Seconds within which an item should be opened, for the service level; 0 is no target.
+    pub service_level_seconds: i32,
+    /// When it is open; none is always.
+    pub hours: Option<Hours>,
     /// False takes no new offers.
     pub active: bool,
 }
@@ -258,6 +266,12 @@ pub struct Directory {
     pub users: Vec<User>,
     /// Current forms by key.
     pub forms: Vec<Form>,
+    /// Tags by key.
+    pub tags: Vec<Tag>,
+    /// Quick replies by key.
+    pub quick_replies: Vec<QuickReply>,
+    /// Extra fields of contacts: the given ones in their order, then those switched off.
+    pub contact_fields: Vec<ContactField>,
 }
 
 impl Default for Directory {
@@ -268,6 +282,9 @@ impl Default for Directory {
             campaigns: Vec::new(),
             users: Vec::new(),
             forms: Vec::new(),
+            tags: Vec::new(),
+            quick_replies: Vec::new(),
+            contact_fields: Vec::new(),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! From YAML text to a directory: accounts and campaigns here, people and forms in their own files.
 
+use super::catalogue_yaml::{contact_field, quick_reply, tag};
 use super::forms::form;
+use super::hours_yaml::{self, hours};
 use super::key::{AccountKey, CampaignKey, FormKey, UserKey};
 use super::model::{
     Account, AssignmentMode, Campaign, Channel, Directory, Given, MailServer, OverflowMode, Security,
@@ -16,6 +18,9 @@ const MAX_ENTRIES: usize = 20_000;
 const MAX_ACCEPT_SECONDS: i32 = 86_400;
 /// Longest overflow time: a week.
 const MAX_OVERFLOW_SECONDS: i32 = 604_800;
+
+/// Longest orphan timeout: a day.
+const MAX_ORPHAN_SECONDS: i32 = 86_400;
 
 /// A campaign names its accounts; the account keeps the reference.
 pub(super) struct Claims {
@@ -50,11 +55,12 @@ pub fn parse(text: &str) -> Result<(Given, Problems), Vec<Problem>> {
 
 fn read(root: &Node) -> Draft {
     let mut problems = Problems::of(root);
-    let known = ["time_zone", "accounts", "campaigns", "users", "forms"];
+    let known =
+        ["time_zone", "accounts", "campaigns", "users", "forms", "tags", "quick_replies", "contact_fields"];
     let top = Section::open(root, "", &known, &mut problems);
     let mut given = Given::default();
     let mut claims = Claims { accounts: Vec::new() };
-    let zone = top.line("time_zone", 64, &mut problems);
+    let zone = hours_yaml::zone(&top, &mut problems);
     let accounts = each(&top, "accounts", &mut problems, account);
     let campaigns = each(&top, "campaigns", &mut problems, |node, path, problems| {
         campaign(node, path, &mut claims, problems)
@@ -69,6 +75,9 @@ fn read(root: &Node) -> Draft {
         campaigns,
         users: users.into_iter().map(|(user, _)| user).collect(),
         forms,
+        tags: each(&top, "tags", &mut problems, tag),
+        quick_replies: each(&top, "quick_replies", &mut problems, quick_reply),
+        contact_fields: each(&top, "contact_fields", &mut problems, contact_field),
     };
     Draft { given, claims, problems }
 }
@@ -209,6 +218,9 @@ fn campaign(node: &Node, path: &str, claims: &mut Claims, problems: &mut Problem
         "inbound_form",
         "outbound_form",
         "signature",
+        "orphan_timeout_seconds",
+        "service_level_seconds",
+        "hours",
         "active",
     ];
     let section = Section::open(node, path, &known, problems);
@@ -241,6 +253,19 @@ fn campaign(node: &Node, path: &str, claims: &mut Claims, problems: &mut Problem
         inbound_form: section.key("inbound_form", problems).map(FormKey::unchecked),
         outbound_form: section.key("outbound_form", problems).map(FormKey::unchecked),
         signature: section.text("signature", 2_000, problems),
+        orphan_timeout_seconds: section.integer(
+            "orphan_timeout_seconds",
+            0..=MAX_ORPHAN_SECONDS,
+            0,
+            problems,
+        ),
+        service_level_seconds: section.integer(
+            "service_level_seconds",
+            0..=MAX_OVERFLOW_SECONDS,
+            0,
+            problems,
+        ),
+        hours: section.node("hours").map(|node| hours(node, &section.path("hours"), problems)),
         active: section.boolean("active", true, problems),
     }
 }

@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 
 use super::read::CampaignRow;
+use crate::directory::domain::hours::Hours;
 use crate::directory::domain::key::FormKey;
 use crate::directory::domain::model::{Campaign, Form, FormField, Role};
 
@@ -54,11 +55,11 @@ pub async fn campaign_for_account(
 ) -> Result<Option<Campaign>, Error> {
     let row = sqlx::query_as!(
         CampaignRow,
-        "SELECT campaign.campaign_key, name, description, campaign.channel, assignment_mode, accept_timeout_seconds,
+        r#"SELECT campaign.campaign_key, name, description, campaign.channel, assignment_mode, accept_timeout_seconds,
              overflow_seconds, overflow_mode, overflow_campaign_key, inbound_form_key, outbound_form_key, signature,
-             campaign.active, member_keys
+             campaign.active, member_keys, orphan_timeout_seconds, service_level_seconds, hours AS "hours: Json<Hours>"
          FROM directory.account JOIN directory.campaign ON campaign.campaign_key = account.campaign_key
-         WHERE account_key = $1",
+         WHERE account_key = $1"#,
         account_key,
     )
     .fetch_optional(conn)
@@ -73,9 +74,10 @@ pub async fn campaign_for_account(
 pub async fn campaign(conn: &mut PgConnection, key: &str) -> Result<Option<Campaign>, Error> {
     let row = sqlx::query_as!(
         CampaignRow,
-        "SELECT campaign_key, name, description, channel, assignment_mode, accept_timeout_seconds, overflow_seconds,
-             overflow_mode, overflow_campaign_key, inbound_form_key, outbound_form_key, signature, active, member_keys
-         FROM directory.campaign WHERE campaign_key = $1",
+        r#"SELECT campaign_key, name, description, channel, assignment_mode, accept_timeout_seconds, overflow_seconds,
+             overflow_mode, overflow_campaign_key, inbound_form_key, outbound_form_key, signature, active, member_keys,
+             orphan_timeout_seconds, service_level_seconds, hours AS "hours: Json<Hours>"
+         FROM directory.campaign WHERE campaign_key = $1"#,
         key,
     )
     .fetch_optional(conn)
@@ -90,9 +92,10 @@ pub async fn campaign(conn: &mut PgConnection, key: &str) -> Result<Option<Campa
 pub async fn campaigns(conn: &mut PgConnection, keys: &[String]) -> Result<Vec<Campaign>, Error> {
     let rows = sqlx::query_as!(
         CampaignRow,
-        "SELECT campaign_key, name, description, channel, assignment_mode, accept_timeout_seconds, overflow_seconds,
-             overflow_mode, overflow_campaign_key, inbound_form_key, outbound_form_key, signature, active, member_keys
-         FROM directory.campaign WHERE campaign_key = ANY($1)",
+        r#"SELECT campaign_key, name, description, channel, assignment_mode, accept_timeout_seconds, overflow_seconds,
+             overflow_mode, overflow_campaign_key, inbound_form_key, outbound_form_key, signature, active, member_keys,
+             orphan_timeout_seconds, service_level_seconds, hours AS "hours: Json<Hours>"
+         FROM directory.campaign WHERE campaign_key = ANY($1)"#,
         keys,
     )
     .fetch_all(conn)

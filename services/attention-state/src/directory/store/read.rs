@@ -6,6 +6,8 @@ use hilo_kit::Error;
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
+use super::catalogue;
+use crate::directory::domain::hours::Hours;
 use crate::directory::domain::key::{AccountKey, CampaignKey, FormKey, UserKey};
 use crate::directory::domain::model::{
     Account, AssignmentMode, Campaign, Channel, Directory, Form, FormField, MailServer, OverflowMode, Role,
@@ -49,6 +51,9 @@ pub async fn directory(conn: &mut PgConnection) -> Result<(i64, Directory), Erro
         campaigns: campaigns(conn).await?,
         users: users(conn).await?,
         forms: forms(conn).await?,
+        tags: catalogue::tags(conn).await?,
+        quick_replies: catalogue::quick_replies(conn).await?,
+        contact_fields: catalogue::contact_fields(conn).await?,
     };
     Ok((state.version, directory))
 }
@@ -94,6 +99,9 @@ pub(super) struct CampaignRow {
     pub signature: String,
     pub active: bool,
     pub member_keys: Vec<String>,
+    pub orphan_timeout_seconds: Option<i32>,
+    pub service_level_seconds: Option<i32>,
+    pub hours: Option<Json<Hours>>,
 }
 
 impl CampaignRow {
@@ -112,6 +120,9 @@ impl CampaignRow {
             inbound_form: self.inbound_form_key.map(FormKey::unchecked),
             outbound_form: self.outbound_form_key.map(FormKey::unchecked),
             signature: self.signature,
+            orphan_timeout_seconds: self.orphan_timeout_seconds.unwrap_or_default(),
+            service_level_seconds: self.service_level_seconds.unwrap_or_default(),
+            hours: self.hours.map(|one| one.0),
             active: self.active,
         })
     }
@@ -121,7 +132,8 @@ async fn campaigns(conn: &mut PgConnection) -> Result<Vec<Campaign>, Error> {
     let rows = sqlx::query_as!(
         CampaignRow,
         r#"SELECT campaign_key, name, description, channel, assignment_mode, accept_timeout_seconds, overflow_seconds,
-               overflow_mode, overflow_campaign_key, inbound_form_key, outbound_form_key, signature, active, member_keys
+               overflow_mode, overflow_campaign_key, inbound_form_key, outbound_form_key, signature, active, member_keys,
+               orphan_timeout_seconds, service_level_seconds, hours AS "hours: Json<Hours>"
            FROM directory.campaign ORDER BY campaign_key COLLATE "C""#
     )
     .fetch_all(conn)

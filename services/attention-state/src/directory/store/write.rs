@@ -4,6 +4,7 @@ use hilo_kit::Error;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
+use super::catalogue;
 use crate::directory::domain::diff::Changed;
 use crate::directory::domain::key::{CampaignKey, FormKey, UserKey};
 use crate::directory::domain::model::{Account, Campaign, Directory, Form, User};
@@ -16,13 +17,17 @@ pub async fn lock(tx: &mut PgConnection) -> Result<i64, Error> {
     Ok(sqlx::query_scalar!("SELECT version FROM directory.state FOR UPDATE").fetch_one(tx).await?)
 }
 
-/// True when PostgreSQL knows the time zone by its IANA name.
+/// Those of the time zones that PostgreSQL does not know by their IANA names.
 ///
 /// # Errors
 /// Database errors.
-pub async fn knows_time_zone(conn: &mut PgConnection, name: &str) -> Result<bool, Error> {
-    let known = sqlx::query_scalar!("SELECT 1 FROM pg_timezone_names WHERE name = $1", name);
-    Ok(known.fetch_optional(conn).await?.is_some())
+pub async fn unknown_time_zones(conn: &mut PgConnection, names: &[String]) -> Result<Vec<String>, Error> {
+    let unknown = sqlx::query_scalar!(
+        r#"SELECT given AS "given!" FROM unnest($1::text[]) AS given
+           WHERE given NOT IN (SELECT name FROM pg_timezone_names)"#,
+        names,
+    );
+    Ok(unknown.fetch_all(conn).await?)
 }
 
 /// Writes the changed entries.
@@ -33,6 +38,7 @@ pub async fn entries(tx: &mut PgConnection, next: &Directory, changed: &Changed)
     forms(tx, next.forms.iter().filter(|one| changed.forms.contains(one.key.as_str()))).await?;
     users(tx, next.users.iter().filter(|one| changed.users.contains(one.key.as_str()))).await?;
     campaigns(tx, next.campaigns.iter().filter(|one| changed.campaigns.contains(one.key.as_str()))).await?;
+    catalogue::write(tx, next, changed).await?;
     accounts(tx, next.accounts.iter().filter(|one| changed.accounts.contains(one.key.as_str()))).await
 }
 
@@ -108,6 +114,9 @@ async fn campaigns(tx: &mut PgConnection, campaigns: impl Iterator<Item = &Campa
                 "inbound_form_key": one.inbound_form.as_ref().map(FormKey::as_str),
                 "outbound_form_key": one.outbound_form.as_ref().map(FormKey::as_str),
                 "signature": one.signature,
+                "orphan_timeout_seconds": one.orphan_timeout_seconds,
+                "service_level_seconds": one.service_level_seconds,
+                "hours": one.hours,
                 "active": one.active,
                 "member_keys": one.members.iter().map(UserKey::as_str).collect::<Vec<_>>(),
             })
@@ -124,7 +133,9 @@ async fn campaigns(tx: &mut PgConnection, campaigns: impl Iterator<Item = &Campa
              accept_timeout_seconds = excluded.accept_timeout_seconds, overflow_seconds = excluded.overflow_seconds,
              overflow_mode = excluded.overflow_mode, overflow_campaign_key = excluded.overflow_campaign_key,
              inbound_form_key = excluded.inbound_form_key, outbound_form_key = excluded.outbound_form_key,
-             signature = excluded.signature, active = excluded.active, member_keys = excluded.member_keys",
+             signature = excluded.signature, active = excluded.active, member_keys = excluded.member_keys,
+             orphan_timeout_seconds = excluded.orphan_timeout_seconds,
+             service_level_seconds = excluded.service_level_seconds, hours = excluded.hours",
         rows,
     )
     .execute(&mut *tx)

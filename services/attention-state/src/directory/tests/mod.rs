@@ -1,6 +1,7 @@
 //! Errors by line, difference and dry run, all or nothing, versions, groups, and who may read what.
 
 mod applying;
+mod catalogue;
 mod text;
 
 use super::domain::problems::Problem;

@@ -22,6 +22,7 @@ fn every_error_has_its_line_path_and_reason() {
     // What to replace, by what, and the expected path and reason on the line where it stands.
     let rows: &[(&str, &str, &str, &str)] = &[
         ("time_zone: America/Lima", "time_zone: [x]", "time_zone", "WRONG_TYPE"),
+        ("time_zone: America/Lima", "time_zone: America/Lma", "time_zone", "UNKNOWN_TIME_ZONE"),
         ("time_zone: America/Lima", "timezone: America/Lima", "timezone", "UNKNOWN_KEY"),
         ("- key: soporte\n", "- key: Soporte\n", "accounts[0].key", "BAD_KEY"),
         ("display_name: Soporte Ejemplo", "channel: email", "accounts[0].channel", "DUPLICATE_KEY"),
@@ -141,6 +142,62 @@ fn every_error_has_its_line_path_and_reason() {
         ),
         ("type: date", "type: date, maximum: 3", "forms[0].fields[5].maximum", "BAD_VALUE"),
         ("key: resumen", "key: fecha", "forms[0].fields[6].key", "DUPLICATE"),
+        (
+            "orphan_timeout_seconds: 300 ",
+            "orphan_timeout_seconds: 90000 ",
+            "campaigns[0].orphan_timeout_seconds",
+            "OUT_OF_BOUNDS",
+        ),
+        (
+            "service_level_seconds: 1800",
+            "service_level_seconds: a lot",
+            "campaigns[0].service_level_seconds",
+            "BAD_VALUE",
+        ),
+        (
+            "time_zone: America/Lima      #",
+            "time_zone: America/Lma      #",
+            "campaigns[0].hours.time_zone",
+            "UNKNOWN_TIME_ZONE",
+        ),
+        ("        saturday: [", "        samstag: [", "campaigns[0].hours.weekly.samstag", "UNKNOWN_KEY"),
+        (
+            "saturday: [\"09:00-13:00\"]",
+            "saturday: [\"13:00-09:00\"]",
+            "campaigns[0].hours.weekly.saturday[0]",
+            "BAD_VALUE",
+        ),
+        (
+            "\"09:00-13:00\", \"14:00-18:00\"",
+            "\"09:00-13:00\", \"12:59-18:00\"",
+            "campaigns[0].hours.weekly.monday[1]",
+            "OVERLAP",
+        ),
+        ("date: 2026-12-25", "date: 2026-02-30", "campaigns[0].hours.holidays[1].date", "BAD_VALUE"),
+        ("date: 2026-12-25", "date: 2026-12-24", "campaigns[0].hours.holidays[1].date", "DUPLICATE"),
+        ("name: Urgente, color: \"#c0392b\"", "name: Urgente, color: red", "tags[0].color", "BAD_VALUE"),
+        (
+            "name: Garantía, campaigns: [soporte-tecnico]",
+            "name: Garantía, campaigns: []",
+            "tags[1].campaigns",
+            "BAD_VALUE",
+        ),
+        (
+            "name: Garantía, campaigns: [soporte-tecnico]",
+            "name: Garantía, campaigns: [nadie]",
+            "tags[1].campaigns",
+            "UNKNOWN_CAMPAIGN",
+        ),
+        ("- key: pasos-garantia", "- key: saludo", "quick_replies[1].key", "DUPLICATE"),
+        ("text: Buenos días, gracias por escribirnos.", "text: ' '", "quick_replies[0].text", "MISSING"),
+        ("key: segmento", "key: documento", "contact_fields[1].key", "DUPLICATE"),
+        ("type: list, choices: [Hogar, Empresa]", "type: list", "contact_fields[1].choices", "CHOICES"),
+        (
+            "type: list, choices: [Hogar, Empresa]",
+            "type: date, required: true",
+            "contact_fields[1].required",
+            "UNKNOWN_KEY",
+        ),
     ];
     for (old, new, path, reason) in rows {
         assert!(example().contains(old), "the row no longer fits the example: {old}");
