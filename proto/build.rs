@@ -3,7 +3,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "hilo/inbound/v1/inbound.proto",
     "hilo/outbound/v1/outbound.proto",
     "hilo/delivery/v1/delivery.proto",
@@ -14,6 +14,7 @@ const FILES: [&str; 12] = [
     "hilo/identity/v1/identity.proto",
     "hilo/contact/v1/contact.proto",
     "hilo/history/v1/history.proto",
+    "hilo/report/v1/report.proto",
     "hilo/routing/v1/routing.proto",
     "hilo/attention/v1/attention.proto",
 ];

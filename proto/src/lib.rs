@@ -29,5 +29,6 @@ package!(directory, "hilo.directory.v1");
 package!(identity, "hilo.identity.v1");
 package!(contact, "hilo.contact.v1");
 package!(history, "hilo.history.v1");
+package!(report, "hilo.report.v1");
 package!(routing, "hilo.routing.v1");
 package!(attention, "hilo.attention.v1");

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 
 use crate::domain::criteria::Asked;
 use crate::domain::thread::{
-    Attachment, Direction, FilledForm, FormField, Head, InteractionId, Mailbox, Message, Thread,
+    Attachment, Direction, FilledForm, FormField, Head, InteractionId, Mailbox, Message, Note, Place, Thread,
 };
 use crate::html;
 
@@ -30,6 +30,8 @@ pub fn thread(from: wire::Thread) -> Result<Thread, Error> {
         .enumerate()
         .map(|(place, one)| message(&mut check, &format!("messages[{place}]"), one))
         .collect();
+    let notes: Vec<Note> =
+        (0..).zip(from.notes).map(|(place, one)| note(&mut check, &format!("notes[{place}]"), one)).collect();
     check.that(from.version > 0, "version", "must be positive");
     check.that(summary.ordinal > 0, "summary.ordinal", "must be positive");
     check.that(!summary.campaign_key.is_empty(), "summary.campaign_key", "must not be empty");
@@ -45,6 +47,7 @@ pub fn thread(from: wire::Thread) -> Result<Thread, Error> {
         head: head(&mut check, summary, messages.len()),
         messages,
         form: from.form.map(form),
+        notes,
     };
     check.into_result(thread)
 }
@@ -67,6 +70,19 @@ fn head(check: &mut Check, from: wire::ThreadSummary, messages: usize) -> Head {
         attention_closed: from.attention_closed,
         message_count: from.message_count.max(held),
         tags: from.tags.into_iter().map(clean).collect(),
+        vip: from.vip,
+    }
+}
+
+fn note(check: &mut Check, at: &str, from: wire::ThreadNote) -> Note {
+    let created_at = check.required(&format!("{at}.created_at"), from.created_at);
+    Note {
+        id: check.id(&format!("{at}.note_id"), &from.note_id).into(),
+        author_key: clean(from.author_key),
+        text: clean(from.text),
+        created_at: check
+            .instant(&format!("{at}.created_at"), created_at)
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH),
     }
 }
 
@@ -210,6 +226,7 @@ pub fn asked(from: &wire::SearchThreadsRequest) -> Result<Asked, Error> {
         subject: from.subject.clone(),
         tag: from.tag.clone(),
         form_values: from.form_values.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        form_value: from.form_value.clone(),
     })
 }
 
@@ -231,6 +248,18 @@ pub fn summary(head: Head) -> wire::ThreadSummary {
         attention_closed: head.attention_closed,
         message_count: head.message_count,
         tags: head.tags,
+        vip: head.vip,
+    }
+}
+
+/// A place as it is answered.
+pub fn place(place: Place) -> wire::ThreadPlace {
+    let id = |one: Option<InteractionId>| one.map(|id| id.to_string()).unwrap_or_default();
+    wire::ThreadPlace {
+        position: place.position,
+        total: place.total,
+        previous_interaction_id: id(place.previous),
+        next_interaction_id: id(place.next),
     }
 }
 
@@ -246,6 +275,16 @@ pub fn answer(thread: Thread) -> wire::Thread {
         waiting_since: thread.waiting_since.map(clock::to_proto),
         opened_at: thread.opened_at.map(clock::to_proto),
         contact_id: thread.contact_id.map(|id| id.to_string()).unwrap_or_default(),
+        notes: thread.notes.into_iter().map(answer_note).collect(),
+    }
+}
+
+fn answer_note(note: Note) -> wire::ThreadNote {
+    wire::ThreadNote {
+        note_id: note.id.to_string(),
+        author_key: note.author_key,
+        text: note.text,
+        created_at: Some(clock::to_proto(note.created_at)),
     }
 }
 
@@ -311,6 +350,13 @@ mod tests {
     fn a_thread_survives_the_contract() {
         let mut thread_ = samples::thread(3, vec![samples::message("hola"), samples::message("adiós")]);
         thread_.head.tags = vec!["VIP".into()];
+        thread_.head.vip = true;
+        thread_.notes = vec![Note {
+            id: crate::domain::NoteId::new(),
+            author_key: "ana".into(),
+            text: "pide factura".into(),
+            created_at: OffsetDateTime::UNIX_EPOCH,
+        }];
         thread_.linked_attention_id = Some(crate::domain::AttentionId::new());
         let field = FormField { label: "Motivo".into(), value: Some("reclamo".into()) };
         let empty = FormField { label: "Monto".into(), value: None };

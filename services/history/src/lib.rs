@@ -3,7 +3,7 @@
 //! Owns the database `hilo_history`. Fetches ended threads from attention-state (woken by events, certain by a sweep),
 //! keeps them by (interaction, version), confirms them, answers searches. It never changes a live thread.
 //!
-//! `main → lib → consumer, app, rpc → store → domain`; `contract` translates to and from the contracts, `rights` says
+//! `main → lib → consumer, app, rpc → export → store → domain`; `contract` translates to and from the contracts, `rights` says
 //! what a caller may read, `html` makes bodies safe at output.
 
 pub mod app;
@@ -11,6 +11,7 @@ pub mod config;
 pub mod consumer;
 mod contract;
 pub mod domain;
+mod export;
 mod html;
 mod metrics;
 mod rights;

@@ -1,7 +1,10 @@
 //! What a caller may read, from the directory and never from the token: agents, supervisors and reporters the history of
-//! their campaigns, coordinators and services all of it.
+//! their campaigns, coordinators and services all of it; reports only who reads reports.
+
+use std::collections::BTreeSet;
 
 use hilo_kit::auth::{self, Principal};
+use hilo_kit::clock;
 use hilo_kit::directory::{Directory, DirectoryCache, Role};
 use hilo_kit::error::Error;
 use tonic::Request;
@@ -10,6 +13,36 @@ use crate::domain::Scope;
 
 /// Days begin and end in this zone until the directory names another.
 const DEFAULT_TIME_ZONE: &str = "UTC";
+
+/// What the caller wants to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// Threads.
+    Threads,
+}
+
+impl Right {
+    /// Roles that give it within a user's campaigns; coordinators have it everywhere.
+    fn roles(self) -> &'static [Role] {
+        match self {
+            Right::Threads => &[Role::Agent, Role::Supervisor, Role::Reporter],
+        }
+    }
+
+    fn refusal(self) -> Error {
+        let text = match self {
+            Right::Threads => "the history is for agents, supervisors, reporters and coordinators",
+        };
+        Error::denied("ROLE_REQUIRED", text)
+    }
+}
+
+/// Who calls, kept for the length of a stream, so that his rights can be looked up again while it runs.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    principal: Principal,
+    right: Right,
+}
 
 /// Answers who may read what.
 #[derive(Clone, Debug)]
@@ -26,25 +59,38 @@ impl Rights {
     /// The caller's scope.
     ///
     /// # Errors
-    /// `UNAUTHENTICATED` without a valid token, `ROLE_REQUIRED` for users who have no business with the history,
+    /// `UNAUTHENTICATED` without a valid token, `ROLE_REQUIRED` for users who have no business here,
     /// `DIRECTORY_NOT_LOADED` before the directory was read.
-    pub fn scope<T>(&self, request: &Request<T>) -> Result<Scope, Error> {
-        match auth::principal(request) {
-            None => Err(Error::unauthenticated("a token is required")),
-            Some(Principal::Service { .. }) => Ok(Scope::All),
-            Some(Principal::User { key, token_id, .. }) => self.scope_of(key, &token_id.to_string()),
-        }
+    pub fn scope<T>(&self, request: &Request<T>, right: Right) -> Result<Scope, Error> {
+        self.scope_of(&self.caller(request, right)?)
     }
 
-    fn scope_of(&self, user: &str, token_id: &str) -> Result<Scope, Error> {
+    /// Who calls.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED` without a valid token.
+    pub fn caller<T>(&self, request: &Request<T>, right: Right) -> Result<Caller, Error> {
+        let principal = auth::principal(request).ok_or_else(|| Error::unauthenticated("a token is required"))?;
+        Ok(Caller { principal: principal.clone(), right })
+    }
+
+    /// The scope of a caller at this moment.
+    ///
+    /// # Errors
+    /// As [`Rights::scope`]; also when the token has expired or was revoked meanwhile.
+    pub fn scope_of(&self, caller: &Caller) -> Result<Scope, Error> {
+        let (user, token_id, expires_at) = match &caller.principal {
+            Principal::Service { .. } => return Ok(Scope::All),
+            Principal::User { key, token_id, expires_at } => (key, token_id.to_string(), *expires_at),
+        };
         let directory = self.directory.current();
         if !directory.is_loaded() {
             return Err(Error::unavailable("DIRECTORY_NOT_LOADED", "the directory was not read yet"));
         }
-        if directory.is_revoked(user, token_id) {
+        if directory.is_revoked(user, &token_id) || expires_at < clock::wall() {
             return Err(Error::unauthenticated("the token is not valid any more"));
         }
-        granted(&directory, user)
+        granted(&directory, user, caller.right)
     }
 
     /// True for an active coordinator.
@@ -60,19 +106,25 @@ impl Rights {
             zone => zone.to_owned(),
         }
     }
+
+    /// Fields of the forms that the scope's campaigns have now.
+    pub fn form_fields(&self, scope: &Scope) -> BTreeSet<String> {
+        let directory = self.directory.current();
+        let forms = directory
+            .campaigns()
+            .filter(|campaign| scope.covers(&campaign.key))
+            .flat_map(|campaign| [&campaign.inbound_form_key, &campaign.outbound_form_key])
+            .filter_map(|key| directory.form(key));
+        forms.flat_map(|form| form.fields.iter().map(|field| field.key.clone())).collect()
+    }
 }
 
-fn granted(directory: &Directory, user: &str) -> Result<Scope, Error> {
+fn granted(directory: &Directory, user: &str, right: Right) -> Result<Scope, Error> {
     if directory.has_role(user, Role::Coordinator) {
         return Ok(Scope::All);
     }
-    let reads =
-        [Role::Agent, Role::Supervisor, Role::Reporter].iter().any(|role| directory.has_role(user, *role));
-    if !reads {
-        return Err(Error::denied(
-            "ROLE_REQUIRED",
-            "the history is for agents, supervisors, reporters and coordinators",
-        ));
+    if !right.roles().iter().any(|role| directory.has_role(user, *role)) {
+        return Err(right.refusal());
     }
     Ok(Scope::Campaigns(directory.campaigns_of(user).into_iter().collect()))
 }

@@ -5,36 +5,38 @@ use std::time::Instant;
 use hilo_kit::error::Error;
 use hilo_proto::history::v1::history_service_server::HistoryService;
 use hilo_proto::history::v1::{
-    ExportThreadsRequest, ExportThreadsResponse, GetThreadRequest, GetThreadResponse, SearchThreadsRequest,
-    SearchThreadsResponse,
+    ExportFormat, ExportThreadsRequest, ExportThreadsResponse, GetThreadRequest, GetThreadResponse,
+    SearchThreadsRequest, SearchThreadsResponse,
 };
 use tonic::{Request, Response, Status};
 
 use crate::contract;
-use crate::domain::{Criteria, PageToken, criteria};
+use crate::domain::{Criteria, PageToken, Scope, criteria};
+use crate::export::Exporter;
+use crate::export::pipe::Receiving;
 use crate::metrics::Metrics;
-use crate::rights::Rights;
+use crate::rights::{Right, Rights};
 use crate::store::{PageRequest, Store};
 
 /// The public service.
 pub struct HistoryRpc {
     store: Store,
     rights: Rights,
+    exporter: Exporter,
     metrics: Metrics,
 }
 
 impl HistoryRpc {
     /// Answers from `store` what `rights` allow.
-    pub fn new(store: Store, rights: Rights, metrics: Metrics) -> Self {
-        Self { store, rights, metrics }
+    pub fn new(store: Store, rights: Rights, exporter: Exporter, metrics: Metrics) -> Self {
+        Self { store, rights, exporter, metrics }
     }
 
     async fn search(&self, request: Request<SearchThreadsRequest>) -> Result<SearchThreadsResponse, Error> {
-        let scope = self.rights.scope(&request)?;
+        let scope = self.rights.scope(&request, Right::Threads)?;
         let asked = request.into_inner();
-        let criteria = Criteria::parse(&contract::asked(&asked)?)?;
         let size = criteria::page_size(asked.page_size)?;
-        let mut page = PageRequest::first(scope, criteria.clone(), self.rights.time_zone(), size);
+        let (mut page, criteria) = self.page(scope, &asked, size).await?;
         if !asked.page_token.is_empty() {
             page = page.after(PageToken::decode(&asked.page_token, &criteria)?);
         }
@@ -48,13 +50,58 @@ impl HistoryRpc {
         })
     }
 
+    /// The first page of what is asked for.
+    async fn page(
+        &self,
+        scope: Scope,
+        asked: &SearchThreadsRequest,
+        size: i32,
+    ) -> Result<(PageRequest, Criteria), Error> {
+        let criteria = Criteria::parse(&contract::asked(asked)?)?;
+        self.check_fields(&scope, asked).await?;
+        Ok((PageRequest::first(scope, criteria.clone(), self.rights.time_zone(), size), criteria))
+    }
+
+    /// A field that no form of the caller's campaigns has or ever had is a mistake, not a search without result.
+    async fn check_fields(&self, scope: &Scope, asked: &SearchThreadsRequest) -> Result<(), Error> {
+        if asked.form_values.is_empty() {
+            return Ok(());
+        }
+        let now = self.rights.form_fields(scope);
+        let unknown = asked.form_values.keys().filter(|field| !now.contains(*field));
+        let mut unknown: Vec<String> = unknown.cloned().collect();
+        if !unknown.is_empty() {
+            let once = self.store.form_fields(scope, None).await?;
+            unknown.retain(|field| !once.contains(field));
+        }
+        unknown.sort();
+        criteria::refuse_unknown_fields(&unknown)
+    }
+
     async fn thread(&self, request: Request<GetThreadRequest>) -> Result<GetThreadResponse, Error> {
-        let scope = self.rights.scope(&request)?;
+        let scope = self.rights.scope(&request, Right::Threads)?;
         let id = contract::interaction_id(&request.get_ref().interaction_id)?;
         let thread = self.store.thread(&scope, id).await?;
         // The same answer for a thread that is not there and one of another campaign.
         let thread = thread.ok_or_else(|| Error::missing("THREAD_NOT_FOUND", "no such thread"))?;
-        Ok(GetThreadResponse { thread: Some(contract::answer(thread)) })
+        let place = self.store.place(&scope, &thread).await?.map(contract::place);
+        Ok(GetThreadResponse { thread: Some(contract::answer(thread)), place })
+    }
+
+    async fn export(
+        &self,
+        request: Request<ExportThreadsRequest>,
+    ) -> Result<Receiving<ExportThreadsResponse>, Error> {
+        let caller = self.rights.caller(&request, Right::Threads)?;
+        let scope = self.rights.scope_of(&caller)?;
+        let asked = request.into_inner();
+        let refused =
+            |field, why| Error::invalid("INVALID_EXPORT", "the export is malformed").field(field, why);
+        let format = ExportFormat::try_from(asked.format)
+            .map_err(|_| refused("format", "is not a format of the contract"))?;
+        let search = asked.search.ok_or_else(|| refused("search", "is missing; an empty one exports everything"))?;
+        let (page, _) = self.page(scope, &search, criteria::DEFAULT_PAGE).await?;
+        self.exporter.begin(caller, page, format)
     }
 }
 
@@ -74,13 +121,12 @@ impl HistoryService for HistoryRpc {
         Ok(Response::new(self.thread(request).await?))
     }
 
-    type ExportThreadsStream = tokio_stream::Empty<Result<ExportThreadsResponse, Status>>;
+    type ExportThreadsStream = Receiving<ExportThreadsResponse>;
 
     async fn export_threads(
         &self,
         request: Request<ExportThreadsRequest>,
     ) -> Result<Response<Self::ExportThreadsStream>, Status> {
-        self.rights.scope(&request)?;
-        Err(Error::rejected("UNIMPLEMENTED", "export is not there yet").into())
+        Ok(Response::new(self.export(request).await?))
     }
 }

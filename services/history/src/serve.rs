@@ -13,6 +13,7 @@ use hilo_kit::error::Error;
 use hilo_kit::grpc;
 use hilo_kit::health::{Condition, Readiness};
 use hilo_kit::lifecycle::Shutdown;
+use hilo_kit::objects::Objects;
 use hilo_kit::nats::Nats;
 use hilo_proto::history::v1::history_service_server::HistoryServiceServer;
 use tokio::net::TcpListener;
@@ -21,6 +22,7 @@ use tonic::service::Routes;
 use crate::app::Keeper;
 use crate::config::Config;
 use crate::consumer::{self, WakeUp};
+use crate::export::Exporter;
 use crate::metrics::Metrics;
 use crate::rights::Rights;
 use crate::rpc::HistoryRpc;
@@ -72,6 +74,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
     watch_database(db.clone(), database, &shutdown);
 
     let channel = grpc::internal(&config.endpoints.attention_state, &tokens)?;
+    let objects = Objects::open(&config.objects).await?;
+    let exporter = Exporter::new(store.clone(), rights.clone(), objects, shutdown.clone());
     let keeper = Keeper::new(store.clone(), channel, config.section.concurrency, metrics.clone());
     let sweeper = (keeper.clone(), config.section.clone(), shutdown.clone());
     shutdown.spawn("sweep", async move { sweeper.0.sweep_until(sweeper.1, sweeper.2).await });
@@ -86,7 +90,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
 
     let linger = if config.profile == Profile::Production { LINGER } else { Duration::ZERO };
     let served = grpc::Server::new(listeners.grpc, readiness)
-        .add_routes(routes(store, rights, metrics))
+        .add_routes(routes(store, rights, exporter, metrics))
         .authenticate(Verifier::new(&config.auth)?)
         .linger(linger)
         .serve(shutdown.clone())
@@ -101,7 +105,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
     Ok(())
 }
 
-fn routes(store: Store, rights: Rights, metrics: Metrics) -> Routes {
+fn routes(store: Store, rights: Rights, exporter: Exporter, metrics: Metrics) -> Routes {
     let (db, coordinators) = (store.db().clone(), rights.clone());
     let dead = DeadLetterEndpoint::new(
         db,
@@ -109,7 +113,7 @@ fn routes(store: Store, rights: Rights, metrics: Metrics) -> Routes {
         Arc::new(move |user: &str| coordinators.is_coordinator(user)),
     );
     let mut routes = Routes::builder();
-    routes.add_service(HistoryServiceServer::new(HistoryRpc::new(store, rights, metrics)));
+    routes.add_service(HistoryServiceServer::new(HistoryRpc::new(store, rights, exporter, metrics)));
     routes.add_service(dead.into_service());
     routes.routes()
 }

@@ -91,7 +91,7 @@ pub(crate) async fn whole(tx: &mut PgConnection, id: Uuid) -> Result<Option<Thre
         ended_at: Some(to_proto(*ended_at)),
         attention_closed: *closed_attention,
         message_count: interaction.message_count,
-        tags: Vec::new(),
+        ..ThreadSummary::default()
     };
     let messages = thread::all_of(tx, head.id.uuid(), id, MAX_MESSAGES).await?;
     Ok(Some(Thread {
@@ -104,6 +104,7 @@ pub(crate) async fn whole(tx: &mut PgConnection, id: Uuid) -> Result<Option<Thre
         waiting_since: Some(to_proto(interaction.waiting_since)),
         opened_at: Some(to_proto(*opened_at)),
         contact_id: head.contact.to_string(),
+        ..Thread::default()
     }))
 }
 

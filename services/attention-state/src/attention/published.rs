@@ -33,6 +33,7 @@ pub(crate) fn event(happened: &Happened, at: OffsetDateTime, actor: Option<&User
         message: message_of(&happened.event).map(message),
         actor_key: actor.map(UserKey::to_string).unwrap_or_default(),
         reason: reason(&happened.event).to_owned(),
+        out_of_hours: false,
     }
 }
 

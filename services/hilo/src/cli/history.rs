@@ -32,10 +32,10 @@ enum HistoryCommand {
 struct SearchArgs {
     #[command(flatten)]
     sign_in: SignIn,
-    /// Words of any message, the subject or the form; case and accents are ignored
+    /// Words of any message, the name of a file, the subject or the form; case and accents are ignored
     #[arg(long)]
     words: Option<String>,
-    /// Part of the customer's name or address
+    /// Part of the customer's name, address or number
     #[arg(long)]
     customer: Option<String>,
     /// Campaign key
@@ -65,6 +65,9 @@ struct SearchArgs {
     /// Form value, field=value; may be repeated
     #[arg(long, value_name = "FIELD=VALUE")]
     form: Vec<String>,
+    /// Value of any form field
+    #[arg(long)]
+    value: Option<String>,
     /// How many at most, 1 to 200
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i32).range(1..=200))]
     limit: i32,
@@ -141,6 +144,7 @@ impl SearchArgs {
             subject: text(&self.subject),
             tag: text(&self.tag),
             form_values: pairs.collect::<Result<_, _>>()?,
+            form_value: text(&self.value),
             page_size: self.limit,
             page_token: text(&self.page),
         })

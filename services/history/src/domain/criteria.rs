@@ -51,6 +51,8 @@ pub struct Asked {
     pub tag: String,
     /// Form values by field.
     pub form_values: BTreeMap<String, String>,
+    /// Form value of any field.
+    pub form_value: String,
 }
 
 /// Checked criteria, all combined with AND. Texts are folded: lower case, no accents.
@@ -78,6 +80,8 @@ pub struct Criteria {
     pub tag: Option<String>,
     /// Entries as [`form_entry`] makes them.
     pub form_entries: Vec<String>,
+    /// Folded value of any field.
+    pub form_value: Option<String>,
 }
 
 /// Gathers what is wrong, so that the caller sees all of it.
@@ -117,6 +121,7 @@ impl Criteria {
             subject: part("subject", &asked.subject, &mut faults),
             tag: tag(&asked.tag, &mut faults),
             form_entries: form_values(&asked.form_values, &mut faults),
+            form_value: form_value(&asked.form_value, &mut faults),
         };
         if let (Some(from), Some(to)) = (criteria.ended_from, criteria.ended_to)
             && from > to
@@ -179,12 +184,17 @@ fn part(field: &str, text: &str, faults: &mut Faults) -> Option<String> {
     Some(folded)
 }
 
+/// True for an immutable key of the directory.
+pub fn is_key(text: &str) -> bool {
+    let fits = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    (1..=40).contains(&text.len()) && text.bytes().all(fits)
+}
+
 fn key(field: &str, text: &str, faults: &mut Faults) -> Option<String> {
     if text.is_empty() {
         return None;
     }
-    let fits = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-    if text.len() > 40 || !text.bytes().all(fits) {
+    if !is_key(text) {
         faults.add(field, "must be a key of [a-z0-9-]{1,40}");
     }
     Some(text.to_owned())
@@ -202,7 +212,7 @@ fn day(field: &str, text: &str, faults: &mut Faults) -> Option<Date> {
 }
 
 /// Exactly `YYYY-MM-DD` (ISO 8601), years 0001 to 9999.
-fn parse_day(text: &str) -> Option<Date> {
+pub fn parse_day(text: &str) -> Option<Date> {
     let format = time::macros::format_description!("[year]-[month]-[day]");
     let shape = text.len() == 10 && text.bytes().all(|c| c.is_ascii_digit() || c == b'-');
     let day = shape.then(|| Date::parse(text, format).ok()).flatten()?;
@@ -246,6 +256,29 @@ fn form_values(asked: &BTreeMap<String, String>, faults: &mut Faults) -> Vec<Str
     entries
 }
 
+fn form_value(text: &str, faults: &mut Faults) -> Option<String> {
+    if text.is_empty() {
+        return None;
+    }
+    let folded = words::fold(text);
+    if folded.is_empty() || folded.chars().count() > MAX_VALUE {
+        faults.add("form_value", format!("must have 1 to {MAX_VALUE} characters; use words for longer texts"));
+    }
+    Some(folded)
+}
+
+/// That no form has a field which a search names.
+///
+/// # Errors
+/// `INVALID_SEARCH` naming every such field, when there is one.
+pub fn refuse_unknown_fields(unknown: &[String]) -> Result<(), Error> {
+    let mut faults = Faults::default();
+    for field in unknown {
+        faults.add(format!("form_values[{field}]"), "no form has this field");
+    }
+    faults.into_result(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,6 +296,7 @@ mod tests {
             subject: " \t".into(),
             tag: "\u{0}".into(),
             form_values: BTreeMap::from([("motivo".to_owned(), String::new())]),
+            form_value: " ".into(),
             direction: None,
         };
         let error = Criteria::parse(&asked).unwrap_err();
@@ -278,6 +312,7 @@ mod tests {
             "subject",
             "tag",
             "form_values[motivo]",
+            "form_value",
         ];
         assert_eq!(fields, expected);
     }

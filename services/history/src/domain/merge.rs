@@ -1,13 +1,31 @@
 //! How a newer version meets a stored one. The live store purges bodies some time after it knows that history holds
-//! them, so a later version may come without them: what a message once said is never replaced by nothing.
+//! them, so a later version may come without them: what was once said, filled in or noted is never replaced by nothing.
 
-use super::thread::{Message, MessageId, Thread};
+use super::thread::{FilledForm, Message, MessageId, Note, Thread};
 
-/// `newer` with the contents of `stored` wherever the newer version has none. Heads, delivery states, tags and the form
-/// are the newer version's; a message that the newer version lacks stays at its place.
-pub fn keep_contents(mut newer: Thread, stored: Vec<Message>) -> Thread {
+/// What of a stored thread outlives a newer version that came without it.
+#[derive(Clone, Debug, Default)]
+pub struct Contents {
+    /// Messages in thread order.
+    pub messages: Vec<Message>,
+    /// Form as filled in.
+    pub form: Option<FilledForm>,
+    /// Internal notes.
+    pub notes: Vec<Note>,
+}
+
+/// `newer` with the contents of `stored` wherever the newer version has none. Heads, delivery states and tags are the
+/// newer version's, and so is the form when it has one; a message or note that it lacks stays at its place.
+pub fn keep_contents(mut newer: Thread, stored: Contents) -> Thread {
+    newer.form = newer.form.or(stored.form);
+    for old in stored.notes {
+        if !newer.notes.iter().any(|note| note.id == old.id) {
+            newer.notes.push(old);
+        }
+    }
+    newer.notes.sort_by_key(|note| (note.created_at, note.id));
     let mut behind: Option<MessageId> = None;
-    for old in stored {
+    for old in stored.messages {
         let id = old.id;
         match newer.messages.iter_mut().find(|message| message.id == id) {
             Some(message) => restore(message, old),
@@ -41,7 +59,27 @@ fn insert_behind(messages: &mut Vec<Message>, behind: Option<MessageId>, old: Me
 #[cfg(test)]
 mod tests {
     use super::super::thread::samples::{message, thread};
+    use super::super::thread::{FilledForm, Note, NoteId};
     use super::*;
+
+    fn messages(messages: Vec<Message>) -> Contents {
+        Contents { messages, ..Contents::default() }
+    }
+
+    #[test]
+    fn a_purged_form_and_purged_notes_stay_and_new_ones_win() {
+        let form = |version| FilledForm { key: "f".into(), version, fields: Default::default() };
+        let at = time::OffsetDateTime::UNIX_EPOCH;
+        let note = |text: &str| Note { id: NoteId::new(), author_key: "ana".into(), text: text.into(), created_at: at };
+        let (first, second) = (note("uno"), note("dos"));
+        let stored = Contents { messages: Vec::new(), form: Some(form(1)), notes: vec![first.clone()] };
+        let mut newer = thread(2, Vec::new());
+        newer.notes = vec![second.clone()];
+        let merged = keep_contents(newer.clone(), stored.clone());
+        assert_eq!((merged.form, merged.notes), (Some(form(1)), vec![first, second]));
+        newer.form = Some(form(2));
+        assert_eq!(keep_contents(newer, stored).form, Some(form(2)));
+    }
 
     #[test]
     fn a_purged_body_never_replaces_a_stored_one() {
@@ -52,7 +90,7 @@ mod tests {
             message.text.clear();
             message.delivery_state = "sent".into();
         }
-        let merged = keep_contents(purged, stored.messages);
+        let merged = keep_contents(purged, messages(stored.messages));
         let texts: Vec<_> = merged.messages.iter().map(|message| message.text.as_str()).collect();
         assert_eq!(texts, ["hola", "adiós"]);
         assert!(merged.messages.iter().all(|message| message.delivery_state == "sent"));
@@ -65,7 +103,7 @@ mod tests {
         let mut newer = stored.clone();
         newer.messages.remove(1);
         newer.messages.push(message("cuatro"));
-        let merged = keep_contents(newer, stored.messages);
+        let merged = keep_contents(newer, messages(stored.messages));
         let texts: Vec<_> = merged.messages.iter().map(|message| message.text.as_str()).collect();
         assert_eq!(texts, ["uno", "dos", "tres", "cuatro"]);
         assert_eq!(merged.head.message_count, 4);
@@ -76,6 +114,6 @@ mod tests {
         let stored = thread(1, vec![message("borrador")]);
         let mut newer = stored.clone();
         newer.messages[0].text = "definitivo".into();
-        assert_eq!(keep_contents(newer.clone(), stored.messages), newer);
+        assert_eq!(keep_contents(newer.clone(), messages(stored.messages)), newer);
     }
 }

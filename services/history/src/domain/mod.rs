@@ -3,6 +3,7 @@
 //! No database, network or clock here; instants and ids come in as arguments.
 
 pub mod criteria;
+pub mod export;
 pub mod merge;
 pub mod page;
 pub mod scope;
@@ -12,4 +13,4 @@ pub mod words;
 pub use criteria::{Asked, Criteria};
 pub use page::{PageToken, Position};
 pub use scope::Scope;
-pub use thread::{AttentionId, ContactId, InteractionId, MessageId, Thread};
+pub use thread::{AttentionId, ContactId, InteractionId, MessageId, NoteId, Thread};

@@ -12,11 +12,11 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// The campaigns as a query argument; `None` does not restrict.
-    pub fn campaigns(&self) -> Option<Vec<String>> {
+    /// True when it covers the campaign.
+    pub fn covers(&self, campaign: &str) -> bool {
         match self {
-            Scope::All => None,
-            Scope::Campaigns(keys) => Some(keys.iter().cloned().collect()),
+            Scope::All => true,
+            Scope::Campaigns(keys) => keys.contains(campaign),
         }
     }
 }

@@ -20,6 +20,10 @@ id_type!(
     /// Identifies a contact.
     ContactId
 );
+id_type!(
+    /// Identifies an internal note.
+    NoteId
+);
 
 /// Who started a thread, or wrote a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,6 +74,8 @@ pub struct Head {
     pub message_count: i32,
     /// Tags.
     pub tags: Vec<String>,
+    /// True when the contact was a VIP when it ended.
+    pub vip: bool,
 }
 
 /// A thread at a version.
@@ -93,6 +99,34 @@ pub struct Thread {
     pub messages: Vec<Message>,
     /// Form as filled in.
     pub form: Option<FilledForm>,
+    /// Internal notes in time order.
+    pub notes: Vec<Note>,
+}
+
+/// An internal note.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Id.
+    pub id: NoteId,
+    /// Who wrote it.
+    pub author_key: String,
+    /// Plain text.
+    pub text: String,
+    /// When.
+    pub created_at: OffsetDateTime,
+}
+
+/// Where a thread stands among those of its attention that the caller may read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// From 1, oldest first.
+    pub position: i32,
+    /// How many there are.
+    pub total: i32,
+    /// The one before.
+    pub previous: Option<InteractionId>,
+    /// The one after.
+    pub next: Option<InteractionId>,
 }
 
 /// A message of a thread.
@@ -220,6 +254,7 @@ pub(crate) mod samples {
             attention_closed: false,
             message_count: i32::try_from(messages.len()).expect("tests make few"),
             tags: Vec::new(),
+            vip: false,
         };
         Thread {
             version,
@@ -231,6 +266,7 @@ pub(crate) mod samples {
             contact_id: None,
             messages,
             form: None,
+            notes: Vec::new(),
         }
     }
 }

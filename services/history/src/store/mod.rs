@@ -1,14 +1,19 @@
 //! The threads in PostgreSQL. Every reading function takes a [`crate::domain::Scope`]: rights are checked where the
 //! rows are, so no path to a thread can forget them.
 
+mod around;
 mod read;
 mod rows;
+mod scope;
 mod search;
 mod write;
 
 use hilo_kit::db::Db;
 use hilo_kit::error::Error;
 
+use std::collections::BTreeSet;
+
+use crate::domain::thread::Place;
 use crate::domain::{Criteria, InteractionId, Position, Scope, Thread};
 
 pub use search::{Page, PageRequest};
@@ -74,10 +79,44 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub async fn thread(&self, scope: &Scope, id: InteractionId) -> Result<Option<Thread>, Error> {
-        let campaigns = scope.campaigns();
+        let scope = scope.clone();
+        let found = self.db.snapshot(move |tx| {
+            Box::pin(async move {
+                if !scope::shows(tx, &scope, id).await? {
+                    return Ok(None);
+                }
+                read::thread(tx, id).await
+            })
+        });
+        found.await
+    }
+
+    /// The thread's place among those of its attention that the scope covers.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn place(&self, scope: &Scope, thread: &Thread) -> Result<Option<Place>, Error> {
+        let (scope, attention, id) =
+            (scope.clone(), thread.head.attention_id, thread.head.interaction_id);
         self.db
-            .snapshot(move |tx| Box::pin(async move { read::thread(tx, campaigns.as_deref(), id).await }))
+            .read(move |conn| Box::pin(async move { around::place(conn, &scope, attention, id).await }))
             .await
+    }
+
+    /// Keys of the fields that forms of the scope's campaigns (or of one of them) were ever filled in with.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn form_fields(
+        &self,
+        scope: &Scope,
+        campaign: Option<String>,
+    ) -> Result<BTreeSet<String>, Error> {
+        let scope = scope.clone();
+        let found = self.db.read(move |conn| {
+            Box::pin(async move { around::form_fields(conn, &scope, campaign.as_deref()).await })
+        });
+        found.await
     }
 
     /// A page of the threads that the scope covers and the criteria fit, newest first.

@@ -10,8 +10,9 @@ use uuid::Uuid;
 
 use super::rows::{self, StoredMailbox};
 use crate::domain::thread::{
-    Attachment, FilledForm, FormField, Head, InteractionId, Mailbox, Message, Thread,
+    Attachment, FilledForm, FormField, Head, InteractionId, Mailbox, Message, Note, Thread,
 };
+use crate::domain::merge::Contents;
 
 /// Those of the versions that are stored as they are or newer.
 pub(super) async fn known(
@@ -32,21 +33,16 @@ pub(super) async fn known(
     Ok(rows.into_iter().map(|row| (row.id.into(), row.version)).collect())
 }
 
-/// A whole thread, when it ended in one of the campaigns (`None`: in any).
-pub(super) async fn thread(
-    tx: &mut PgConnection,
-    campaigns: Option<&[String]>,
-    id: InteractionId,
-) -> Result<Option<Thread>, Error> {
+/// A whole thread. Whether the caller may read it, [`super::scope::shows`] has said before.
+pub(super) async fn thread(tx: &mut PgConnection, id: InteractionId) -> Result<Option<Thread>, Error> {
     let row = sqlx::query!(
         r#"SELECT interaction_id, version, attention_id, attention_number, ordinal, campaign_key, account_key,
                agent_key, channel, direction, customer_name, customer_address, subject, contact_id,
-               linked_attention_id, waiting_since, opened_at, ended_at, attention_closed, message_count, tags,
+               linked_attention_id, waiting_since, opened_at, ended_at, attention_closed, message_count, tags, vip,
                form_key, form_version
            FROM thread
-           WHERE interaction_id = $1 AND ($2::text[] IS NULL OR campaign_key = ANY($2))"#,
+           WHERE interaction_id = $1"#,
         id.uuid(),
-        campaigns,
     )
     .fetch_optional(&mut *tx)
     .await?;
@@ -70,6 +66,7 @@ pub(super) async fn thread(
         attention_closed: row.attention_closed,
         message_count: row.message_count,
         tags: row.tags,
+        vip: row.vip,
     };
     Ok(Some(Thread {
         version: row.version,
@@ -81,7 +78,48 @@ pub(super) async fn thread(
         contact_id: row.contact_id.map(Into::into),
         messages: messages(tx, id).await?,
         form,
+        notes: notes(tx, id).await?,
     }))
+}
+
+/// What is stored of a thread that a newer version may come without, with its version; its row is locked until the
+/// transaction ends. `None` when the thread is not there.
+pub(super) async fn contents_for_update(
+    tx: &mut PgConnection,
+    id: InteractionId,
+) -> Result<Option<(i64, Contents)>, Error> {
+    let row = sqlx::query!(
+        "SELECT version, form_key, form_version FROM thread WHERE interaction_id = $1 FOR UPDATE",
+        id.uuid()
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let form = match (row.form_key, row.form_version) {
+        (Some(key), Some(version)) => Some(FilledForm { key, version, fields: form_fields(tx, id).await? }),
+        _ => None,
+    };
+    let contents = Contents { messages: messages(tx, id).await?, form, notes: notes(tx, id).await? };
+    Ok(Some((row.version, contents)))
+}
+
+async fn notes(tx: &mut PgConnection, id: InteractionId) -> Result<Vec<Note>, Error> {
+    let rows = sqlx::query!(
+        "SELECT note_id, author_key, body_text, created_at FROM note WHERE interaction_id = $1
+         ORDER BY created_at, note_id",
+        id.uuid()
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Note {
+            id: row.note_id.into(),
+            author_key: row.author_key,
+            text: row.body_text,
+            created_at: row.created_at,
+        })
+        .collect())
 }
 
 async fn form_fields(tx: &mut PgConnection, id: InteractionId) -> Result<BTreeMap<String, FormField>, Error> {
@@ -96,7 +134,7 @@ async fn form_fields(tx: &mut PgConnection, id: InteractionId) -> Result<BTreeMa
 }
 
 /// The messages of a thread in their order.
-pub(super) async fn messages(tx: &mut PgConnection, id: InteractionId) -> Result<Vec<Message>, Error> {
+async fn messages(tx: &mut PgConnection, id: InteractionId) -> Result<Vec<Message>, Error> {
     let mut files = attachments(tx, id).await?;
     let rows = sqlx::query_as!(
         MessageRow,

@@ -48,7 +48,7 @@ pub(super) fn direction_number(direction: Direction) -> i16 {
 /// Columns that [`head`] reads, of table `thread` under the alias `t`.
 pub(super) const HEAD_COLUMNS: &str = "t.interaction_id, t.attention_id, t.attention_number, t.ordinal, t.campaign_key, \
     t.agent_key, t.channel, t.direction, t.customer_name, t.customer_address, t.subject, t.ended_at, \
-    t.attention_closed, t.message_count, t.tags";
+    t.attention_closed, t.message_count, t.tags, t.vip";
 
 pub(super) fn head(row: &PgRow) -> Result<Head, Error> {
     let interaction: uuid::Uuid = row.try_get("interaction_id")?;
@@ -68,5 +68,6 @@ pub(super) fn head(row: &PgRow) -> Result<Head, Error> {
         attention_closed: row.try_get("attention_closed")?,
         message_count: row.try_get("message_count")?,
         tags: row.try_get("tags")?,
+        vip: row.try_get("vip")?,
     })
 }

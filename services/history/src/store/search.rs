@@ -5,7 +5,7 @@ use hilo_kit::error::Error;
 use sqlx::postgres::{PgConnection, Postgres};
 use sqlx::{QueryBuilder, Row};
 
-use super::rows;
+use super::{rows, scope};
 use crate::domain::thread::Head;
 use crate::domain::{Criteria, Position, Scope};
 
@@ -42,6 +42,7 @@ struct Texts {
     subject: Option<String>,
     tag: Option<String>,
     form_entries: Vec<String>,
+    form_value: Option<String>,
 }
 
 impl Texts {
@@ -53,12 +54,14 @@ impl Texts {
                 public.unaccent($2) AS customer,
                 public.unaccent($3) AS subject,
                 public.unaccent($4) AS tag,
-                ARRAY(SELECT public.unaccent(entry) FROM unnest($5::text[]) AS entry) AS "form_entries!""#,
+                ARRAY(SELECT public.unaccent(entry) FROM unnest($5::text[]) AS entry) AS "form_entries!",
+                public.unaccent($6) AS form_value"#,
             &criteria.words,
             criteria.customer.as_deref().map(pattern),
             criteria.subject.as_deref().map(pattern),
             criteria.tag,
             &criteria.form_entries,
+            criteria.form_value,
         )
         .fetch_one(conn)
         .await?;
@@ -68,6 +71,7 @@ impl Texts {
             subject: row.subject,
             tag: row.tag,
             form_entries: row.form_entries,
+            form_value: row.form_value,
         })
     }
 }
@@ -99,7 +103,7 @@ pub(super) async fn plan(conn: &mut PgConnection, request: &PageRequest) -> Resu
 
 fn statement(sql: &mut QueryBuilder<Postgres>, request: &PageRequest, texts: &Texts) {
     sql.push("SELECT ").push(rows::HEAD_COLUMNS).push(" FROM thread t WHERE TRUE");
-    scope(sql, &request.scope);
+    scope::restrict(sql, &request.scope, "t.campaign_key");
     heads(sql, &request.criteria);
     days(sql, &request.criteria, &request.time_zone);
     contents(sql, texts);
@@ -109,16 +113,6 @@ fn statement(sql: &mut QueryBuilder<Postgres>, request: &PageRequest, texts: &Te
     }
     sql.push(" ORDER BY t.ended_at DESC, t.interaction_id DESC LIMIT ");
     sql.push_bind(i64::from(request.size) + 1);
-}
-
-fn scope(sql: &mut QueryBuilder<Postgres>, scope: &Scope) {
-    match scope {
-        Scope::All => {}
-        Scope::Campaigns(keys) => {
-            let keys: Vec<String> = keys.iter().cloned().collect();
-            sql.push(" AND t.campaign_key = ANY(").push_bind(keys).push(")");
-        }
-    }
 }
 
 fn heads(sql: &mut QueryBuilder<Postgres>, criteria: &Criteria) {
@@ -165,6 +159,9 @@ fn contents(sql: &mut QueryBuilder<Postgres>, texts: &Texts) {
     }
     if !texts.form_entries.is_empty() {
         sql.push(" AND t.form_entries @> ").push_bind(texts.form_entries.clone());
+    }
+    if let Some(value) = &texts.form_value {
+        sql.push(" AND form_values_of(t.form_entries) @> ").push_bind(vec![value.clone()]);
     }
 }
 

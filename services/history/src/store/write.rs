@@ -5,7 +5,7 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::{Stored, read, rows};
-use crate::domain::thread::{FilledForm, InteractionId, Message, Thread};
+use crate::domain::thread::{FilledForm, InteractionId, Message, Note, Thread};
 use crate::domain::{criteria, merge, words};
 
 /// Characters of a folded customer or subject that a search looks at.
@@ -13,24 +13,27 @@ const MAX_FOLDED: usize = 2_000;
 
 /// Keeps `thread` unless its interaction is there at the same or a newer version.
 pub(super) async fn put(tx: &mut PgConnection, thread: &Thread) -> Result<Stored, Error> {
-    let Some(replaced) = upsert_head(tx, thread).await? else { return Ok(Stored::Known) };
     let id = thread.head.interaction_id;
-    if !replaced {
-        write_contents(tx, thread).await?;
-        return Ok(Stored::New);
+    let Some((version, contents)) = read::contents_for_update(tx, id).await? else {
+        return match upsert_head(tx, thread).await? {
+            Some(false) => write_contents(tx, thread).await.map(|()| Stored::New),
+            None => Ok(Stored::Known),
+            // Another version came between the two statements, and its contents were not looked at: once more.
+            Some(true) => {
+                Err(Error::conflict("SERIALIZATION_FAILURE", "two first versions of a thread at the same time"))
+            }
+        };
+    };
+    if version >= thread.version {
+        return Ok(Stored::Known);
     }
-    // The row's lock is ours now, so nobody else changes the contents below.
-    let stored = read::messages(tx, id).await?;
-    let merged = merge::keep_contents(thread.clone(), stored);
+    // The row's lock is ours, so nobody else changes the contents meanwhile.
+    let merged = merge::keep_contents(thread.clone(), contents);
+    if upsert_head(tx, &merged).await?.is_none() {
+        return Ok(Stored::Known);
+    }
     delete_contents(tx, id).await?;
     write_contents(tx, &merged).await?;
-    sqlx::query!(
-        "UPDATE thread SET message_count = $2 WHERE interaction_id = $1",
-        id.uuid(),
-        merged.head.message_count
-    )
-    .execute(tx)
-    .await?;
     Ok(Stored::Replaced)
 }
 
@@ -47,12 +50,12 @@ async fn upsert_head(tx: &mut PgConnection, thread: &Thread) -> Result<Option<bo
             interaction_id, version, attention_id, attention_number, ordinal, campaign_key, account_key, agent_key,
             channel, direction, customer_name, customer_address, subject, contact_id, linked_attention_id,
             waiting_since, opened_at, ended_at, attention_closed, message_count, tags, form_key, form_version,
-            customer_folded, subject_folded, tags_folded, form_entries
+            customer_folded, subject_folded, tags_folded, form_entries, vip
         ) VALUES (
             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
             public.unaccent($24), public.unaccent($25),
             ARRAY(SELECT public.unaccent(tag) FROM unnest($26::text[]) AS tag),
-            ARRAY(SELECT public.unaccent(entry) FROM unnest($27::text[]) AS entry)
+            ARRAY(SELECT public.unaccent(entry) FROM unnest($27::text[]) AS entry), $28
         )
         ON CONFLICT (interaction_id) DO UPDATE SET
             version = EXCLUDED.version, attention_id = EXCLUDED.attention_id,
@@ -65,7 +68,8 @@ async fn upsert_head(tx: &mut PgConnection, thread: &Thread) -> Result<Option<bo
             attention_closed = EXCLUDED.attention_closed, message_count = EXCLUDED.message_count,
             tags = EXCLUDED.tags, form_key = EXCLUDED.form_key, form_version = EXCLUDED.form_version,
             customer_folded = EXCLUDED.customer_folded, subject_folded = EXCLUDED.subject_folded,
-            tags_folded = EXCLUDED.tags_folded, form_entries = EXCLUDED.form_entries, stored_at = now()
+            tags_folded = EXCLUDED.tags_folded, form_entries = EXCLUDED.form_entries,
+            vip = EXCLUDED.vip, stored_at = now()
         WHERE thread.version < EXCLUDED.version
         RETURNING (xmax <> 0) AS "replaced!"
         "#,
@@ -96,6 +100,7 @@ async fn upsert_head(tx: &mut PgConnection, thread: &Thread) -> Result<Option<bo
         folded.subject,
         &folded.tags,
         &folded.form_entries,
+        head.vip,
     )
     .fetch_optional(tx)
     .await?;
@@ -151,6 +156,7 @@ fn cut(text: String) -> String {
 async fn delete_contents(tx: &mut PgConnection, id: InteractionId) -> Result<(), Error> {
     sqlx::query!("DELETE FROM message WHERE interaction_id = $1", id.uuid()).execute(&mut *tx).await?;
     sqlx::query!("DELETE FROM form_value WHERE interaction_id = $1", id.uuid()).execute(&mut *tx).await?;
+    sqlx::query!("DELETE FROM note WHERE interaction_id = $1", id.uuid()).execute(&mut *tx).await?;
     sqlx::query!("DELETE FROM thread_words WHERE interaction_id = $1", id.uuid()).execute(tx).await?;
     Ok(())
 }
@@ -161,7 +167,9 @@ async fn write_contents(tx: &mut PgConnection, thread: &Thread) -> Result<(), Er
     insert_attachments(tx, id, &thread.messages).await?;
     if let Some(form) = &thread.form {
         insert_form(tx, id, form).await?;
+        note_fields(tx, &thread.head.campaign_key, form).await?;
     }
+    insert_notes(tx, id, &thread.notes).await?;
     insert_words(tx, id, thread).await
 }
 
@@ -271,14 +279,55 @@ async fn insert_form(tx: &mut PgConnection, id: Uuid, form: &FilledForm) -> Resu
     Ok(())
 }
 
+/// The fields are known to searches from now on. Sorted, so that two threads of a campaign cannot lock each other.
+async fn note_fields(tx: &mut PgConnection, campaign: &str, form: &FilledForm) -> Result<(), Error> {
+    let keys: Vec<String> = form.fields.keys().cloned().collect();
+    sqlx::query!(
+        "INSERT INTO form_field (campaign_key, field_key)
+         SELECT $1, field FROM unnest($2::text[]) AS field
+         WHERE NOT EXISTS (SELECT 1 FROM form_field f WHERE f.campaign_key = $1 AND f.field_key = field)
+         ORDER BY field
+         ON CONFLICT DO NOTHING",
+        campaign,
+        &keys,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn insert_notes(tx: &mut PgConnection, id: Uuid, notes: &[Note]) -> Result<(), Error> {
+    if notes.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = notes.iter().map(|note| note.id.uuid()).collect();
+    let authors: Vec<String> = notes.iter().map(|note| note.author_key.clone()).collect();
+    let texts: Vec<String> = notes.iter().map(|note| note.text.clone()).collect();
+    let at: Vec<_> = notes.iter().map(|note| note.created_at).collect();
+    sqlx::query!(
+        "INSERT INTO note (interaction_id, note_id, author_key, body_text, created_at)
+         SELECT $1, * FROM unnest($2::uuid[], $3::text[], $4::text[], $5::timestamptz[]) ON CONFLICT DO NOTHING",
+        id,
+        &ids,
+        &authors,
+        &texts,
+        &at,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 async fn insert_words(tx: &mut PgConnection, id: Uuid, thread: &Thread) -> Result<(), Error> {
     let stripped: Vec<String> = thread.messages.iter().map(crate::html::text_for_search).collect();
     let subjects = thread.messages.iter().map(|message| message.subject.as_str());
     let values =
         thread.form.iter().flat_map(|form| form.fields.values()).filter_map(|field| field.value.as_deref());
+    let files = thread.messages.iter().flat_map(|message| &message.attachments);
     let texts = std::iter::once(thread.head.subject.as_str())
         .chain(values)
         .chain(subjects)
+        .chain(files.map(|file| file.file_name.as_str()))
         .chain(stripped.iter().map(String::as_str));
     let parts = words::parts(texts);
     if parts.len() == words::MAX_PARTS {

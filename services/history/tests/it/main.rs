@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails ends its test")]
 
 mod conforming;
+mod detail;
+mod exporting;
 mod fake;
 mod keeping;
 mod rights;

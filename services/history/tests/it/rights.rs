@@ -29,6 +29,7 @@ pub struct Running {
     pub database: String,
     pub shutdown: Shutdown,
     pub config: hilo_history::Config,
+    _folder: tempfile::TempDir,
 }
 
 type Client = HistoryServiceClient<InterceptedService<Channel, Bearer>>;
@@ -37,6 +38,7 @@ type Client = HistoryServiceClient<InterceptedService<Channel, Bearer>>;
 pub async fn running() -> Running {
     let (fake, nats, database) =
         (Fake::start().await, Nats::start().await.unwrap(), sample::database().await);
+    let folder = tempfile::tempdir().unwrap();
     let grpc = GrpcConfig { listen: "127.0.0.1:0".parse().unwrap() };
     let mut section = HistoryConfig::new(grpc, DatabaseConfig::new(database.clone()));
     section.sweep_seconds = 1;
@@ -44,14 +46,14 @@ pub async fn running() -> Running {
         nats: NatsConfig { url: nats.url(), ..NatsConfig::default() },
         telemetry: TelemetryConfig::default(),
         auth: fake.auth(),
-        objects: ObjectsConfig::default(),
+        objects: ObjectsConfig { path: folder.path().join("objects"), ..ObjectsConfig::default() },
         endpoints: Endpoints { attention_state: fake.url(), ..Endpoints::default() },
         profile: Profile::Embedded,
         section,
     };
     let shutdown = Shutdown::new();
     let url = start(&config, &shutdown).await;
-    Running { fake, nats, url, database, shutdown, config }
+    Running { fake, nats, url, database, shutdown, config, _folder: folder }
 }
 
 /// Starts one more replica; its address.
@@ -200,8 +202,20 @@ async fn bad_requests_name_their_fields_and_pages_go_on() {
         request.page_token = answer.next_page_token;
     }
     assert_eq!(sizes, [2, 2, 1]);
-    let refused = client.export_threads(ExportThreadsRequest::default()).await.unwrap_err();
-    assert_eq!(refused.code(), Code::Unimplemented);
+    let fields = [("motivo".to_owned(), "x".to_owned())].into();
+    let unknown = SearchThreadsRequest { form_values: fields, ..Default::default() };
+    let refused = Error::from(client.search_threads(unknown.clone()).await.unwrap_err());
+    assert_eq!(refused.violations()[0].field, "form_values[motivo]");
+    let refused = Error::from(client.search_threads(SearchThreadsRequest { customer: "ab".into(), ..unknown }).await.unwrap_err());
+    assert_eq!(refused.violations()[0].field, "customer", "a part of two letters");
+    for (request, field) in [
+        (ExportThreadsRequest::default(), "search"),
+        (ExportThreadsRequest { search: Some(Default::default()), format: 99 }, "format"),
+        (ExportThreadsRequest { search: Some(SearchThreadsRequest { tag: " ".into(), ..Default::default() }), format: 0 }, "tag"),
+    ] {
+        let refused = Error::from(client.export_threads(request).await.unwrap_err());
+        assert_eq!(refused.violations()[0].field, field);
+    }
 }
 
 #[tokio::test]

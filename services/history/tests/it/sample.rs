@@ -66,6 +66,7 @@ pub fn thread(text: &str) -> Thread {
             attention_closed: false,
             message_count: 1,
             tags: vec![],
+            vip: false,
         },
         account_key: "ventas-mail".into(),
         waiting_since: Some(at(-60)),
@@ -74,5 +75,6 @@ pub fn thread(text: &str) -> Thread {
         contact_id: None,
         messages: vec![message(text)],
         form: None,
+        notes: vec![],
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use hilo_history::domain::criteria::Asked;
-use hilo_history::domain::thread::{Direction, FilledForm, FormField};
+use hilo_history::domain::thread::{Attachment, Direction, FilledForm, FormField};
 use hilo_history::domain::{Criteria, Scope, Thread};
 use hilo_history::store::{PageRequest, Store};
 
@@ -33,8 +33,13 @@ fn cases() -> Vec<Case> {
     vec![
         Case {
             name: "word",
-            ask: |asked| asked.words = "CAMION".into(),
+            ask: |asked| asked.words.push_str(" CAMION"),
             fits: |thread| thread.messages[0].text.contains("camión"),
+        },
+        Case {
+            name: "word of an attachment's name",
+            ask: |asked| asked.words.push_str(" cotizacion"),
+            fits: |thread| !thread.messages[0].attachments.is_empty(),
         },
         Case {
             name: "customer's name",
@@ -92,6 +97,15 @@ fn cases() -> Vec<Case> {
             ask: |asked| asked.form_values = BTreeMap::from([("motivo".to_owned(), "Garantia".to_owned())]),
             fits: |thread| value(thread).is_some_and(|value| value.lines().any(|line| line == "garantía")),
         },
+        Case {
+            name: "form value of any field",
+            ask: |asked| asked.form_value = "GARANTIA".into(),
+            fits: |thread| {
+                let form = thread.form.as_ref().unwrap();
+                let mut values = form.fields.values().filter_map(|field| field.value.as_deref());
+                values.any(|value| value.lines().any(|line| line == "garantía"))
+            },
+        },
     ]
 }
 
@@ -116,9 +130,24 @@ fn mixed(n: i64) -> Thread {
     thread.messages[0].from = thread.head.customer.clone();
     let motive = if bit(23, 2) { "otro\ngarantía" } else { "garantía extendida" };
     let field = FormField { label: "Motivo".into(), value: Some(motive.into()) };
-    let fields = BTreeMap::from([("motivo".to_owned(), field)]);
+    let second = FormField { label: "Detalle".into(), value: bit(29, 2).then(|| "Garantía".to_lowercase()) };
+    let fields = BTreeMap::from([("motivo".to_owned(), field), ("detalle".to_owned(), second)]);
     thread.form = Some(FilledForm { key: "f".into(), version: 1, fields });
+    if bit(31, 2) {
+        thread.messages[0].attachments.push(attachment("Cotización-final_2.pdf"));
+    }
     thread
+}
+
+fn attachment(name: &str) -> Attachment {
+    Attachment {
+        sha256: "0".repeat(64),
+        file_name: name.into(),
+        media_type: "application/pdf".into(),
+        size_bytes: 1,
+        content_id: String::new(),
+        inline: false,
+    }
 }
 
 #[tokio::test]
@@ -169,7 +198,8 @@ async fn fill(store: &Store, count: i32) {
              (ARRAY['ana', 'luis'])[1 + n % 2], 'email', 1 + n % 2, '', '', '', '2026-01-01'::timestamptz + n * interval '1 minute',
              false, 0, '{}', CASE n % 500 WHEN 0 THEN 'jose nunez' ELSE md5(n::text) END || E'\\nc' || n || CASE n % 300 WHEN 0 THEN '@norte.pe' ELSE '@sur.pe' END,
              CASE n % 400 WHEN 0 THEN 'devolucion 50% hoy' ELSE 'pedido ' || md5(n::text) END,
-             ARRAY['t' || n % 50], ARRAY['motivo=m' || n % 40]
+             ARRAY['t' || n % 50],
+             ARRAY['motivo=' || CASE n % 300 WHEN 0 THEN 'garantia' ELSE 'm' || n % 40 END, 'detalle=d' || n % 90]
          FROM generate_series(1, $1) AS n",
         "INSERT INTO thread_words SELECT interaction_id, 1, search_vector('hola camión w' || attention_number % 700)
          FROM thread WHERE $1 > 0",

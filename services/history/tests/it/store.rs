@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use hilo_history::domain::thread::{Attachment, FilledForm, FormField};
-use hilo_history::domain::{AttentionId, ContactId, Scope, Thread};
-use hilo_history::store::Stored;
+use hilo_history::domain::criteria::Asked;
+use hilo_history::domain::thread::Note;
+use hilo_history::domain::{AttentionId, ContactId, Criteria, NoteId, Scope, Thread};
+use hilo_history::store::{PageRequest, Stored};
 
 use crate::sample;
 
@@ -30,6 +32,15 @@ fn full() -> Thread {
     let empty = FormField { label: "Monto".into(), value: None };
     let fields = BTreeMap::from([("motivo".to_owned(), filled), ("monto".to_owned(), empty)]);
     thread.form = Some(FilledForm { key: "reclamos".into(), version: 4, fields });
+    thread.head.vip = true;
+    thread.notes = ["uno", "dos"]
+        .map(|text| Note {
+            id: NoteId::new(),
+            author_key: "ana".into(),
+            text: text.into(),
+            created_at: sample::at(5),
+        })
+        .into();
     thread
 }
 
@@ -96,8 +107,19 @@ async fn a_version_after_the_purge_changes_heads_and_keeps_bodies() {
     purged.messages[0].attachments.clear();
     purged.messages[0].delivery_state = "sent".into();
     purged.head.message_count = 1;
+    purged.form = None;
+    purged.notes.clear();
     assert_eq!(store.put(purged).await.unwrap(), Stored::Replaced);
     let kept = store.thread(&Scope::All, thread.head.interaction_id).await.unwrap().unwrap();
+    assert_eq!((&kept.form, &kept.notes), (&thread.form, &thread.notes), "form and notes outlive the purge");
+    for asked in [
+        Asked { form_value: "devolucion".into(), ..Asked::default() },
+        Asked { words: "hola foto".into(), ..Asked::default() },
+        Asked { customer: "lucia".into(), ..Asked::default() },
+    ] {
+        let page = PageRequest::first(Scope::All, Criteria::parse(&asked).unwrap(), "UTC".into(), 10);
+        assert_eq!(store.search(page).await.unwrap().heads.len(), 1, "{asked:?}");
+    }
     assert_eq!(kept.head.tags, ["Resuelto"]);
     assert_eq!(kept.head.message_count, 2);
     assert_eq!(kept.messages[0], thread.messages[0]);
@@ -121,9 +143,6 @@ async fn what_is_known_is_known_at_that_version_or_a_newer_one() {
 
 #[tokio::test]
 async fn a_huge_thread_is_stored_and_every_word_of_it_is_found() {
-    use hilo_history::domain::Criteria;
-    use hilo_history::domain::criteria::Asked;
-    use hilo_history::store::PageRequest;
     let store = sample::store().await;
     let mut thread = sample::thread("inicio");
     thread.messages = (0..200)
