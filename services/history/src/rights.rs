@@ -70,7 +70,8 @@ impl Rights {
     /// # Errors
     /// `UNAUTHENTICATED` without a valid token.
     pub fn caller<T>(&self, request: &Request<T>, right: Right) -> Result<Caller, Error> {
-        let principal = auth::principal(request).ok_or_else(|| Error::unauthenticated("a token is required"))?;
+        let principal =
+            auth::principal(request).ok_or_else(|| Error::unauthenticated("a token is required"))?;
         Ok(Caller { principal: principal.clone(), right })
     }
 

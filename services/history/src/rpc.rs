@@ -99,7 +99,8 @@ impl HistoryRpc {
             |field, why| Error::invalid("INVALID_EXPORT", "the export is malformed").field(field, why);
         let format = ExportFormat::try_from(asked.format)
             .map_err(|_| refused("format", "is not a format of the contract"))?;
-        let search = asked.search.ok_or_else(|| refused("search", "is missing; an empty one exports everything"))?;
+        let search =
+            asked.search.ok_or_else(|| refused("search", "is missing; an empty one exports everything"))?;
         let (page, _) = self.page(scope, &search, criteria::DEFAULT_PAGE).await?;
         self.exporter.begin(caller, page, format)
     }

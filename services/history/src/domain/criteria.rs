@@ -262,7 +262,8 @@ fn form_value(text: &str, faults: &mut Faults) -> Option<String> {
     }
     let folded = words::fold(text);
     if folded.is_empty() || folded.chars().count() > MAX_VALUE {
-        faults.add("form_value", format!("must have 1 to {MAX_VALUE} characters; use words for longer texts"));
+        faults
+            .add("form_value", format!("must have 1 to {MAX_VALUE} characters; use words for longer texts"));
     }
     Some(folded)
 }

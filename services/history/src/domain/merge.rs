@@ -70,7 +70,12 @@ mod tests {
     fn a_purged_form_and_purged_notes_stay_and_new_ones_win() {
         let form = |version| FilledForm { key: "f".into(), version, fields: Default::default() };
         let at = time::OffsetDateTime::UNIX_EPOCH;
-        let note = |text: &str| Note { id: NoteId::new(), author_key: "ana".into(), text: text.into(), created_at: at };
+        let note = |text: &str| Note {
+            id: NoteId::new(),
+            author_key: "ana".into(),
+            text: text.into(),
+            created_at: at,
+        };
         let (first, second) = (note("uno"), note("dos"));
         let stored = Contents { messages: Vec::new(), form: Some(form(1)), notes: vec![first.clone()] };
         let mut newer = thread(2, Vec::new());

@@ -96,8 +96,7 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub async fn place(&self, scope: &Scope, thread: &Thread) -> Result<Option<Place>, Error> {
-        let (scope, attention, id) =
-            (scope.clone(), thread.head.attention_id, thread.head.interaction_id);
+        let (scope, attention, id) = (scope.clone(), thread.head.attention_id, thread.head.interaction_id);
         self.db
             .read(move |conn| Box::pin(async move { around::place(conn, &scope, attention, id).await }))
             .await

@@ -9,10 +9,10 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::rows::{self, StoredMailbox};
+use crate::domain::merge::Contents;
 use crate::domain::thread::{
     Attachment, FilledForm, FormField, Head, InteractionId, Mailbox, Message, Note, Thread,
 };
-use crate::domain::merge::Contents;
 
 /// Those of the versions that are stored as they are or newer.
 pub(super) async fn known(

@@ -19,9 +19,10 @@ pub(super) async fn put(tx: &mut PgConnection, thread: &Thread) -> Result<Stored
             Some(false) => write_contents(tx, thread).await.map(|()| Stored::New),
             None => Ok(Stored::Known),
             // Another version came between the two statements, and its contents were not looked at: once more.
-            Some(true) => {
-                Err(Error::conflict("SERIALIZATION_FAILURE", "two first versions of a thread at the same time"))
-            }
+            Some(true) => Err(Error::conflict(
+                "SERIALIZATION_FAILURE",
+                "two first versions of a thread at the same time",
+            )),
         };
     };
     if version >= thread.version {

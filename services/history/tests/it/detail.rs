@@ -58,9 +58,14 @@ async fn notes_vip_and_the_form_as_filled_in_are_there() {
     let mut thread = sample::thread("hola");
     thread.head.vip = true;
     let text = "ojo: <b>pide</b> factura".to_owned();
-    thread.notes =
-        vec![Note { id: NoteId::new(), author_key: "luis".into(), text: text.clone(), created_at: sample::at(9) }];
-    let field = |label: &str, value: Option<&str>| FormField { label: label.into(), value: value.map(Into::into) };
+    thread.notes = vec![Note {
+        id: NoteId::new(),
+        author_key: "luis".into(),
+        text: text.clone(),
+        created_at: sample::at(9),
+    }];
+    let field =
+        |label: &str, value: Option<&str>| FormField { label: label.into(), value: value.map(Into::into) };
     let fields = [("motivo", field("Motivo (viejo)", Some("Reclamo"))), ("monto", field("Monto", None))];
     let fields: BTreeMap<_, _> = fields.map(|(key, field)| (key.to_owned(), field)).into();
     thread.form = Some(FilledForm { key: "f".into(), version: 3, fields });
@@ -70,5 +75,8 @@ async fn notes_vip_and_the_form_as_filled_in_are_there() {
     assert!(answer.summary.unwrap().vip);
     assert_eq!((answer.notes[0].author_key.as_str(), &answer.notes[0].text), ("luis", &text));
     let form = answer.form.unwrap();
-    assert_eq!((form.form_version, form.values.len(), form.labels["motivo"].as_str()), (3, 1, "Motivo (viejo)"));
+    assert_eq!(
+        (form.form_version, form.values.len(), form.labels["motivo"].as_str()),
+        (3, 1, "Motivo (viejo)")
+    );
 }

@@ -21,7 +21,8 @@ async fn begin(
     user: &str,
     format: ExportFormat,
 ) -> Result<Streaming<ExportThreadsResponse>, tonic::Status> {
-    let request = ExportThreadsRequest { search: Some(SearchThreadsRequest::default()), format: format.into() };
+    let request =
+        ExportThreadsRequest { search: Some(SearchThreadsRequest::default()), format: format.into() };
     Ok(running.client(user).export_threads(request).await?.into_inner())
 }
 
@@ -71,7 +72,8 @@ async fn records_and_json_lines_hold_every_thread_of_the_scope_once() {
         assert_eq!(found, numbers(user), "{user}");
         let lines = text(&running, user, ExportFormat::JsonLines).await;
         let read = |line: &str| {
-            let thread: Answer = hilo_proto::json::from_json("hilo.history.v1.Thread", line.as_bytes()).unwrap();
+            let thread: Answer =
+                hilo_proto::json::from_json("hilo.history.v1.Thread", line.as_bytes()).unwrap();
             thread.summary.unwrap().attention_number
         };
         assert_eq!(lines.lines().map(read).collect::<Vec<_>>(), numbers(user), "{user}");

@@ -206,12 +206,20 @@ async fn bad_requests_name_their_fields_and_pages_go_on() {
     let unknown = SearchThreadsRequest { form_values: fields, ..Default::default() };
     let refused = Error::from(client.search_threads(unknown.clone()).await.unwrap_err());
     assert_eq!(refused.violations()[0].field, "form_values[motivo]");
-    let refused = Error::from(client.search_threads(SearchThreadsRequest { customer: "ab".into(), ..unknown }).await.unwrap_err());
+    let refused = Error::from(
+        client.search_threads(SearchThreadsRequest { customer: "ab".into(), ..unknown }).await.unwrap_err(),
+    );
     assert_eq!(refused.violations()[0].field, "customer", "a part of two letters");
     for (request, field) in [
         (ExportThreadsRequest::default(), "search"),
         (ExportThreadsRequest { search: Some(Default::default()), format: 99 }, "format"),
-        (ExportThreadsRequest { search: Some(SearchThreadsRequest { tag: " ".into(), ..Default::default() }), format: 0 }, "tag"),
+        (
+            ExportThreadsRequest {
+                search: Some(SearchThreadsRequest { tag: " ".into(), ..Default::default() }),
+                format: 0,
+            },
+            "tag",
+        ),
     ] {
         let refused = Error::from(client.export_threads(request).await.unwrap_err());
         assert_eq!(refused.violations()[0].field, field);

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use hilo_history::domain::thread::{Attachment, FilledForm, FormField};
 use hilo_history::domain::criteria::Asked;
 use hilo_history::domain::thread::Note;
+use hilo_history::domain::thread::{Attachment, FilledForm, FormField};
 use hilo_history::domain::{AttentionId, ContactId, Criteria, NoteId, Scope, Thread};
 use hilo_history::store::{PageRequest, Stored};
 

@@ -51,7 +51,9 @@ mod tests {
 
     #[test]
     fn nothing_becomes_a_formula() {
-        for hostile in ["=1+1", "+51 999", "-2", "@SUM(A1)", "\t=1", "\r=1", "  =cmd|' /C calc'!A0", "\u{ff1d}1+1"] {
+        for hostile in
+            ["=1+1", "+51 999", "-2", "@SUM(A1)", "\t=1", "\r=1", "  =cmd|' /C calc'!A0", "\u{ff1d}1+1"]
+        {
             let line = row([hostile]);
             let text = line.trim_start_matches('"');
             assert!(text.starts_with('\''), "{hostile:?} became {line:?}");

@@ -47,9 +47,8 @@ impl Columns {
     pub fn line(&self, thread: &Thread) -> Option<String> {
         let form = thread.form.as_ref()?;
         let head = &thread.head;
-        let value = |field: &str| {
-            form.fields.get(field).and_then(|field| field.value.clone()).unwrap_or_default()
-        };
+        let value =
+            |field: &str| form.fields.get(field).and_then(|field| field.value.clone()).unwrap_or_default();
         let mut cells = vec![
             head.attention_number.to_string(),
             head.ordinal.to_string(),
@@ -68,7 +67,8 @@ impl Columns {
         ];
         cells.extend(self.0.iter().map(|field| value(field)));
         let other = form.fields.iter().filter(|(key, _)| !self.0.contains(*key));
-        let other = other.filter_map(|(key, field)| field.value.as_ref().map(|value| format!("{key}: {value}")));
+        let other =
+            other.filter_map(|(key, field)| field.value.as_ref().map(|value| format!("{key}: {value}")));
         cells.push(other.collect::<Vec<_>>().join("\n"));
         Some(csv::row(cells.iter().map(String::as_str)))
     }
@@ -92,7 +92,8 @@ mod tests {
         let columns = Columns::new(["monto", "motivo"].map(str::to_owned).into());
         assert_eq!(columns.line(&thread), None);
         let field = |value: &str| FormField { label: String::new(), value: Some(value.into()) };
-        let fields = [("motivo", "=1+1"), ("nuevo", "a,b")].map(|(key, value)| (key.to_owned(), field(value)));
+        let fields =
+            [("motivo", "=1+1"), ("nuevo", "a,b")].map(|(key, value)| (key.to_owned(), field(value)));
         thread.form = Some(FilledForm { key: "f".into(), version: 3, fields: fields.into() });
         assert!(columns.header().ends_with("form,form_version,monto,motivo,other_fields\r\n"));
         let line = columns.line(&thread).unwrap();

@@ -46,7 +46,9 @@ pub fn mailbox(name: &str, address: &str) -> String {
 pub fn address(address: &str) -> String {
     let kept: String = address
         .chars()
-        .filter(|c| !c.is_control() && !c.is_whitespace() && !matches!(c, '<' | '>' | ',' | ';' | '(' | ')' | '"'))
+        .filter(|c| {
+            !c.is_control() && !c.is_whitespace() && !matches!(c, '<' | '>' | ',' | ';' | '(' | ')' | '"')
+        })
         .take(320)
         .collect();
     // Some readers decode encoded words wherever they stand.
@@ -63,7 +65,9 @@ pub fn media_type(declared: &str) -> &str {
     };
     match declared.split_once('/') {
         // A nested mail or multipart may not be base64 (RFC 2046), and we send it as a file anyway.
-        Some((kind, sub)) if token(kind) && token(sub) && !matches!(kind, "multipart" | "message") => declared,
+        Some((kind, sub)) if token(kind) && token(sub) && !matches!(kind, "multipart" | "message") => {
+            declared
+        }
         _ => "application/octet-stream",
     }
 }
@@ -72,7 +76,10 @@ pub fn media_type(declared: &str) -> &str {
 pub fn file_name(name: &str) -> String {
     let name: String = name
         .chars()
-        .filter(|c| !c.is_control() && !matches!(c, '/' | '\\' | '"' | '?' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
+        .filter(|c| {
+            !c.is_control()
+                && !matches!(c, '/' | '\\' | '"' | '?' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        })
         .take(200)
         .collect();
     let name = name.trim_matches(['.', ' ']);
@@ -94,7 +101,9 @@ fn percent(byte: u8) -> String {
 
 /// An id between angle brackets (Message-ID, Content-ID), when it can be one.
 pub fn id(id: &str) -> Option<String> {
-    let fits = !id.is_empty() && id.len() <= 900 && id.bytes().all(|c| c.is_ascii_graphic() && c != b'<' && c != b'>');
+    let fits = !id.is_empty()
+        && id.len() <= 900
+        && id.bytes().all(|c| c.is_ascii_graphic() && c != b'<' && c != b'>');
     fits.then(|| format!("<{id}>"))
 }
 
@@ -117,8 +126,10 @@ pub fn asctime(at: OffsetDateTime) -> String {
 
 /// Control characters, line ends among them, become blanks.
 fn one_line(text: &str) -> String {
-    let line: String =
-        text.chars().map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c }).collect();
+    let line: String = text
+        .chars()
+        .map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c })
+        .collect();
     line.trim().chars().take(2_000).collect()
 }
 
@@ -144,7 +155,10 @@ mod tests {
             for made in [text(hostile), mailbox(hostile, hostile), address(hostile), file_name(hostile)] {
                 let folded = made.replace("\r\n ", "");
                 assert!(!folded.contains(['\r', '\n']), "{made:?}");
-                assert!(!folded.contains("=?UTF-8?B?DQpC"), "an encoded word of others is not passed on: {made:?}");
+                assert!(
+                    !folded.contains("=?UTF-8?B?DQpC"),
+                    "an encoded word of others is not passed on: {made:?}"
+                );
             }
         }
     }
