@@ -18,6 +18,9 @@ pub struct Section {
     pub signing_key: Secret,
     /// Key of the token in our Message-IDs and reply addresses; email-ingest verifies with the same one.
     pub thread_key: Secret,
+    /// Scheme and authority under which desks reach the public port, for download links; empty for links without them.
+    #[serde(default)]
+    pub public_url: String,
 }
 
 impl hilo_kit::config::Section for Section {
@@ -30,5 +33,12 @@ impl hilo_kit::config::Section for Section {
         );
         let long = self.thread_key.expose().len() >= hilo_kit::thread_token::MIN_KEY_BYTES;
         problems.require(long, "thread_key", "must be at least 16 bytes long");
+        let url = self.public_url.parse::<http::Uri>();
+        let fits = url.is_ok_and(|uri| uri.scheme().is_some() && uri.host().is_some());
+        problems.require(
+            self.public_url.is_empty() || fits,
+            "public_url",
+            "must be an http:// or https:// URL",
+        );
     }
 }

@@ -13,6 +13,7 @@ pub mod assignment;
 pub mod attention;
 pub mod config;
 mod contact;
+mod conversation;
 mod desk;
 pub mod directory;
 pub mod identity;

@@ -11,10 +11,12 @@ use hilo_kit::consumer::{BatchHandler, Consumer, ConsumerSpec};
 use hilo_kit::db::Db;
 use hilo_kit::dead::{DeadLetterEndpoint, DeadLetters};
 use hilo_kit::directory::{DirectoryCache, Role};
+use hilo_kit::download::{self, Links};
 use hilo_kit::error::Error;
 use hilo_kit::health::Readiness;
 use hilo_kit::lifecycle::{Shutdown, run_main};
 use hilo_kit::nats::{Nats, StreamKind};
+use hilo_kit::objects::Objects;
 use hilo_kit::outbox::{GrpcPeer, HandoverEndpoint, Relay, RelayConfig};
 use hilo_kit::{grpc, telemetry};
 use hilo_proto::attention::v1::attention_service_server::AttentionServiceServer;
@@ -29,6 +31,7 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use crate::config::{Config, Section};
+use crate::conversation::{self, Files, files::Downloads};
 use crate::desk::act::Actions;
 use crate::desk::hub::Hub;
 use crate::desk::watch::Watching;
@@ -97,6 +100,8 @@ struct Parts {
     directory: DirectoryCache,
     hub: Hub,
     readiness: Readiness,
+    objects: Objects,
+    links: Links,
 }
 
 /// Runs until the shutdown begins and everything has ended.
@@ -111,8 +116,11 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
     spawn_outbox(&config, &parts, &shutdown)?;
     spawn_consumers(&parts, &shutdown);
     crate::assignment::release::spawn(&parts.db, parts.nats.subjects().clone(), &parts.announcer, &shutdown);
+    conversation::sweep::spawn(&parts.db, &shutdown);
+    let downloads = Downloads::new(parts.objects.clone(), parts.links.clone());
     let server = grpc::Server::new(listeners.grpc, parts.readiness.clone())
         .add_routes(routes(&config, &parts, issuer, &shutdown))
+        .plain_http(download::PREFIX, Arc::new(downloads))
         .authenticate(verifier.with_directory(parts.directory.clone()))
         .profile(config.profile);
     let served = server.serve(shutdown.clone()).await;
@@ -132,7 +140,9 @@ async fn assemble(config: &Config, shutdown: &Shutdown) -> Result<Parts, Error> 
     let announcer = Announcer::new(Some(nats.clone()));
     let directory = feed::cache(&db, &announcer, shutdown).await?;
     let hub = Hub::new(db.clone());
-    Ok(Parts { db, nats, announcer, directory, hub, readiness })
+    let objects = Objects::open(&config.objects).await?;
+    let links = Links::new(&conversation::link_key(config.section.thread_key.expose().as_bytes()));
+    Ok(Parts { db, nats, announcer, directory, hub, readiness, objects, links })
 }
 
 fn spawn_outbox(config: &Config, parts: &Parts, shutdown: &Shutdown) -> Result<(), Error> {
@@ -189,7 +199,9 @@ fn routes(config: &Config, parts: &Parts, issuer: Issuer, shutdown: &Shutdown) -
         directory: parts.directory.clone(),
         shutdown: shutdown.clone(),
     };
-    let attention = AttentionRpc::new(actions, watching, subjects.clone());
+    let files =
+        Files::new(db.clone(), parts.objects.clone(), parts.links.clone(), &config.section.public_url);
+    let attention = AttentionRpc::new(actions, watching, subjects.clone(), files);
     let mut routes = tonic::service::Routes::builder();
     routes.add_service(AttentionServiceServer::new(attention));
     routes.add_service(ContactServiceServer::new(ContactRpc::new(db.clone())));

@@ -1,4 +1,4 @@
-//! One public port for everything: takes gRPC (HTTP/2) and gRPC-web (HTTP/1.1 or 2) and passes each call to the service
+//! One public port for everything: takes gRPC (HTTP/2), gRPC-web and signed downloads (HTTP/1.1 or 2) and passes each to the service
 //! that serves it, by the service name in its path. In Kubernetes a Gateway does this; on one machine it is here.
 //!
 //! Bodies stream both ways with back-pressure, trailers are kept, a caller who goes away ends the call behind it.
@@ -52,6 +52,9 @@ pub struct Backends {
 impl Backends {
     /// Who serves the method; `None` for what the public port does not offer (internal contracts among them).
     fn of(self, path: &str) -> Option<SocketAddr> {
+        if path.starts_with(hilo_kit::download::PREFIX) {
+            return Some(self.attention_state);
+        }
         let service = path.strip_prefix('/')?.split('/').next()?;
         let package = service.rsplit_once('.').map_or("", |(package, _)| package);
         match package {
@@ -145,6 +148,7 @@ fn upstream() -> Upstream {
 
 async fn forward(mut request: Request<Incoming>, backends: Backends, upstream: &Upstream) -> Response<Body> {
     let web = is_web(&request);
+    let file = request.uri().path().starts_with(hilo_kit::download::PREFIX);
     let Some(backend) = backends.of(request.uri().path()) else {
         return refusal(web, tonic::Code::Unimplemented, "the public port does not offer this service");
     };
@@ -164,6 +168,9 @@ async fn forward(mut request: Request<Incoming>, backends: Backends, upstream: &
         }
         Err(error) => {
             tracing::debug!(%error, "a service could not be reached");
+            if file {
+                return unavailable();
+            }
             refusal(web, tonic::Code::Unavailable, "the service is not available")
         }
     }
@@ -190,6 +197,13 @@ fn strip_connection_headers(headers: &mut http::HeaderMap) {
     if headers.get(header::TE).is_some_and(|value| value != "trailers") {
         headers.remove(header::TE);
     }
+}
+
+/// To a browser that asked for a file.
+fn unavailable() -> Response<Body> {
+    let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response
 }
 
 /// A gRPC answer without a body (trailers only); for gRPC-web the same headers mean the same.
@@ -223,6 +237,8 @@ mod tests {
         assert_eq!(port("/hilo.routing.v1.RoutingService/Heartbeat"), Some(2));
         assert_eq!(port("/hilo.history.v1.HistoryService/SearchThreads"), Some(3));
         assert_eq!(port("/hilo.internal.v1.AssignmentService/ApplyOffers"), None);
+        assert_eq!(port("/files/v1/abc/x.pdf"), Some(1));
+        assert_eq!(port("/files/other"), None);
         assert_eq!(port("/"), None);
         assert_eq!(port("*"), None);
     }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hilo::front::{self, Backends};
-use hilo_kit::grpc::Server;
+use futures::future::{BoxFuture, FutureExt as _};
+use hilo_kit::grpc::{PlainHttp, Server};
 use hilo_kit::health::Readiness;
 use hilo_kit::lifecycle::Shutdown;
 use http_body_util::{BodyExt, Full};
@@ -31,6 +32,18 @@ struct House {
     shutdown: Shutdown,
 }
 
+/// Answers every link with its own path and query.
+struct Echo;
+
+impl PlainHttp for Echo {
+    fn answer(&self, request: http::Request<()>) -> BoxFuture<'static, http::Response<tonic::body::Body>> {
+        let text = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+        let body = tonic::body::Body::new(Full::new(Bytes::from(text)));
+        async move { http::Response::builder().header("x-content-type-options", "nosniff").body(body).unwrap() }
+            .boxed()
+    }
+}
+
 impl House {
     async fn start() -> Self {
         hilo_kit::install_crypto();
@@ -39,7 +52,8 @@ impl House {
         let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (real, dead) = (service.local_addr().unwrap(), nobody.local_addr().unwrap());
         drop(nobody);
-        let server = Server::new(service, readiness.clone());
+        let server = Server::new(service, readiness.clone())
+            .plain_http(hilo_kit::download::PREFIX, std::sync::Arc::new(Echo));
         let stop = shutdown.clone();
         shutdown.spawn("service", async move { server.serve(stop).await.unwrap() });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -205,5 +219,29 @@ async fn headers_of_the_connection_are_not_passed_on() {
     assert_eq!(answer.status(), 200);
     let collected = in_time(answer.into_body().collect()).await.unwrap();
     assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
+    house.stop().await;
+}
+
+/// Signed links come from a browser's address bar: HTTP/1.1, no token, no gRPC about them.
+#[tokio::test]
+async fn links_to_files_pass_as_plain_http() {
+    let house = House::start().await;
+    let stream = TcpStream::connect(house.front).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let mut get = async |path: &str| {
+        let request = http::Request::get(path).header("host", house.front.to_string());
+        let answer = in_time(sender.send_request(request.body(Full::new(Bytes::new())).unwrap())).await.unwrap();
+        let (head, body) = answer.into_parts();
+        (head, in_time(body.collect()).await.unwrap().to_bytes())
+    };
+    let link = "/files/v1/abc/informe%20%C3%B1.pdf?show=inline&sig=x";
+    let (head, body) = get(link).await;
+    assert_eq!((head.status.as_u16(), body.as_ref()), (200, link.as_bytes()));
+    assert_eq!(head.headers["x-content-type-options"], "nosniff");
+    assert!(!head.headers.contains_key("grpc-status"));
+    // Anything else stays what it was.
+    let (head, _) = get("/files/other").await;
+    assert_eq!(head.headers["grpc-status"], "12");
     house.stop().await;
 }

@@ -11,6 +11,7 @@ pub mod consumer;
 pub mod db;
 pub mod dead;
 pub mod directory;
+pub mod download;
 pub mod error;
 pub mod fault;
 pub mod grpc;

@@ -10,9 +10,9 @@ pub(crate) mod events;
 pub(crate) mod hub;
 mod items;
 pub(crate) mod list;
-mod once;
+pub(crate) mod once;
 pub(crate) mod read;
-mod rights;
+pub(crate) mod rights;
 pub(crate) mod watch;
 
 pub(crate) use drafts::{save_draft, save_form};

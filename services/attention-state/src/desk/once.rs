@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 
 /// Who asks what under which id.
 #[derive(Clone, Debug)]
-pub(super) struct Once {
+pub(crate) struct Once {
     principal: String,
     rpc: &'static str,
     request_id: String,
@@ -20,7 +20,7 @@ impl Once {
     ///
     /// # Errors
     /// `INVALID_ID` when the id is not a UUID.
-    pub(super) fn new(
+    pub(crate) fn new(
         user: &str,
         rpc: &'static str,
         request_id: &str,
@@ -35,7 +35,7 @@ impl Once {
     ///
     /// # Errors
     /// `REQUEST_ID_REUSED`; database errors.
-    pub(super) async fn begin<A: Message + Default>(
+    pub(crate) async fn begin<A: Message + Default>(
         &self,
         tx: &mut PgConnection,
     ) -> Result<Option<A>, Error> {
@@ -51,7 +51,7 @@ impl Once {
     ///
     /// # Errors
     /// Database errors.
-    pub(super) async fn finish(&self, tx: &mut PgConnection, answer: &impl Message) -> Result<(), Error> {
+    pub(crate) async fn finish(&self, tx: &mut PgConnection, answer: &impl Message) -> Result<(), Error> {
         idempotency::finish(tx, &self.principal, self.rpc, &self.request_id, &answer.encode_to_vec()).await
     }
 }

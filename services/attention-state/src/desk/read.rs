@@ -124,7 +124,7 @@ async fn addressed(tx: &mut PgConnection, attention: Uuid, id: InteractionId) ->
 }
 
 /// Checks that the caller may see an attention: one of its interactions is in a campaign of his.
-pub(super) async fn check(tx: &mut PgConnection, access: &Access, id: Uuid) -> Result<(), Error> {
+pub(crate) async fn check(tx: &mut PgConnection, access: &Access, id: Uuid) -> Result<(), Error> {
     let campaigns = sqlx::query_scalar!(
         r#"SELECT campaign_key AS "campaign!" FROM attention.attention WHERE attention_id = $1
            UNION SELECT campaign_key FROM attention.interaction WHERE attention_id = $1"#,

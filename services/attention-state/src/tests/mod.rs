@@ -6,6 +6,7 @@ mod contacts;
 mod delivery;
 mod desk;
 mod events;
+mod files;
 mod flood;
 mod guards;
 mod intake;

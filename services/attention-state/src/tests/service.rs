@@ -67,6 +67,7 @@ impl Rig {
                 database: DatabaseConfig::new(database),
                 signing_key: keys.signing_key.clone(),
                 thread_key: Secret::new(String::from_utf8(THREAD_KEY.to_vec()).unwrap()),
+                public_url: String::new(),
             },
         };
         let listeners = Listeners::bind(&config).await.unwrap();

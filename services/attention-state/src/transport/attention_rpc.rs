@@ -7,6 +7,8 @@ use hilo_kit::error::Error;
 use hilo_kit::nats::Subjects;
 use hilo_proto::attention::v1::attention_service_server::AttentionService;
 use hilo_proto::attention::v1::{
+    BeginUploadRequest, BeginUploadResponse, FinishUploadRequest, FinishUploadResponse, GetDownloadUrlRequest,
+    GetDownloadUrlResponse, GetUploadRequest, GetUploadResponse, PutChunkRequest, PutChunkResponse,
     DeclineOfferRequest, DeclineOfferResponse, EndInteractionRequest, EndInteractionResponse,
     GetAttentionRequest, GetAttentionResponse, ListEventsRequest, ListEventsResponse,
     ListInteractionsRequest, ListInteractionsResponse, ListMessagesRequest, ListMessagesResponse,
@@ -17,6 +19,7 @@ use hilo_proto::attention::v1::{
 };
 use tonic::{Request, Response, Status};
 
+use crate::conversation::Files;
 use crate::desk::act::Actions;
 use crate::desk::answers::Answers;
 use crate::desk::watch::{self, Watcher, Watching};
@@ -29,12 +32,13 @@ pub(crate) struct AttentionRpc {
     actions: Actions,
     watching: Watching,
     subjects: Arc<Subjects>,
+    files: Files,
 }
 
 impl AttentionRpc {
-    /// Acts by `actions`, watches by `watching`.
-    pub(crate) fn new(actions: Actions, watching: Watching, subjects: Subjects) -> Self {
-        Self { actions, watching, subjects: Arc::new(subjects) }
+    /// Acts by `actions`, watches by `watching`, takes and links files by `files`.
+    pub(crate) fn new(actions: Actions, watching: Watching, subjects: Subjects, files: Files) -> Self {
+        Self { actions, watching, subjects: Arc::new(subjects), files }
     }
 
     async fn caller<T>(&self, request: &Request<T>) -> Result<Access, Error> {
@@ -119,6 +123,46 @@ impl AttentionService for AttentionRpc {
     ) -> Result<Response<SendMessageResponse>, Status> {
         let access = self.caller(&request).await?;
         Ok(Response::new(self.actions.send(access, request.into_inner()).await?))
+    }
+
+    async fn begin_upload(
+        &self,
+        request: Request<BeginUploadRequest>,
+    ) -> Result<Response<BeginUploadResponse>, Status> {
+        let access = self.caller(&request).await?;
+        Ok(Response::new(self.files.begin(access, request.into_inner()).await?))
+    }
+
+    async fn put_chunk(
+        &self,
+        request: Request<PutChunkRequest>,
+    ) -> Result<Response<PutChunkResponse>, Status> {
+        let access = self.caller(&request).await?;
+        Ok(Response::new(self.files.put(access, request.into_inner()).await?))
+    }
+
+    async fn get_upload(
+        &self,
+        request: Request<GetUploadRequest>,
+    ) -> Result<Response<GetUploadResponse>, Status> {
+        let access = self.caller(&request).await?;
+        Ok(Response::new(self.files.get(access, request.into_inner()).await?))
+    }
+
+    async fn finish_upload(
+        &self,
+        request: Request<FinishUploadRequest>,
+    ) -> Result<Response<FinishUploadResponse>, Status> {
+        let access = self.caller(&request).await?;
+        Ok(Response::new(self.files.finish(access, request.into_inner()).await?))
+    }
+
+    async fn get_download_url(
+        &self,
+        request: Request<GetDownloadUrlRequest>,
+    ) -> Result<Response<GetDownloadUrlResponse>, Status> {
+        let access = self.caller(&request).await?;
+        Ok(Response::new(self.files.link(access, request.into_inner()).await?))
     }
 
     async fn save_draft(

@@ -1,6 +1,7 @@
 //! gRPC as every service speaks it: server with health, reflection, gRPC-web, keepalive and a bounded stop; client
 //! channels with deadlines, keepalive, a service token and the trace context.
 
+mod beside;
 mod cut;
 
 use std::time::Duration;
@@ -23,6 +24,9 @@ use crate::health::Readiness;
 use crate::lifecycle::Shutdown;
 use crate::telemetry;
 
+pub use beside::PlainHttp;
+use beside::BesideLayer;
+
 /// Largest message either way; larger things go by reference.
 pub const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 /// A dead peer is noticed after at most interval + timeout.
@@ -44,6 +48,7 @@ pub struct Server {
     readiness: Readiness,
     routes: Routes,
     verifier: Option<Verifier>,
+    beside: BesideLayer,
     linger: Duration,
     stop_cap: Duration,
 }
@@ -56,6 +61,7 @@ impl Server {
             readiness,
             routes: Routes::default(),
             verifier: None,
+            beside: BesideLayer::default(),
             linger: Duration::ZERO,
             stop_cap: STOP_CAP,
         }
@@ -73,6 +79,13 @@ impl Server {
     #[must_use]
     pub fn authenticate(mut self, verifier: Verifier) -> Self {
         self.verifier = Some(verifier);
+        self
+    }
+
+    /// Answers plain HTTP requests (1.1 and 2) whose path begins with `prefix`, apart from everything gRPC has around it.
+    #[must_use]
+    pub fn plain_http(mut self, prefix: &'static str, serve: std::sync::Arc<dyn PlainHttp>) -> Self {
+        self.beside = BesideLayer::new(prefix, serve);
         self
     }
 
@@ -136,7 +149,7 @@ impl Server {
         let incoming = TcpListenerStream::new(self.listener)
             .map(move |stream| stream.and_then(|stream| accept(stream, &token)));
         let serving =
-            builder(self.verifier).add_routes(routes).serve_with_incoming_shutdown(incoming, graceful);
+            builder(self.verifier, self.beside).add_routes(routes).serve_with_incoming_shutdown(incoming, graceful);
         tokio::select! {
             served = serving => served.map_err(|error| {
                 Error::unavailable("GRPC_SERVER", "the gRPC server failed").with_source(error)
@@ -159,11 +172,14 @@ type Layers = tower::layer::util::Stack<
     InterceptorLayer<Identify>,
     tower::layer::util::Stack<
         tonic_web::GrpcWebLayer,
-        tower::layer::util::Stack<CorsLayer, tower::layer::util::Identity>,
+        tower::layer::util::Stack<
+            CorsLayer,
+            tower::layer::util::Stack<BesideLayer, tower::layer::util::Identity>,
+        >,
     >,
 >;
 
-fn builder(verifier: Option<Verifier>) -> tonic::transport::Server<Layers> {
+fn builder(verifier: Option<Verifier>, beside: BesideLayer) -> tonic::transport::Server<Layers> {
     // Connections end after 25 to 35 minutes, so that clients spread over new replicas but not all at once.
     let age = Duration::from_secs(rand::rng().random_range(1500..2100));
     tonic::transport::Server::builder()
@@ -176,6 +192,7 @@ fn builder(verifier: Option<Verifier>) -> tonic::transport::Server<Layers> {
         .max_connection_age(age)
         .max_connection_age_grace(Duration::from_secs(600))
         .trace_fn(request_span)
+        .layer(beside)
         .layer(cors())
         .layer(tonic_web::GrpcWebLayer::new())
         .layer(InterceptorLayer::new(Identify(verifier)))
