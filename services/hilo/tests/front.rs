@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hilo::front::{self, Backends};
 use futures::future::{BoxFuture, FutureExt as _};
+use hilo::front::{self, Backends};
 use hilo_kit::grpc::{PlainHttp, Server};
 use hilo_kit::health::Readiness;
 use hilo_kit::lifecycle::Shutdown;
@@ -231,7 +231,8 @@ async fn links_to_files_pass_as_plain_http() {
     tokio::spawn(connection);
     let mut get = async |path: &str| {
         let request = http::Request::get(path).header("host", house.front.to_string());
-        let answer = in_time(sender.send_request(request.body(Full::new(Bytes::new())).unwrap())).await.unwrap();
+        let answer =
+            in_time(sender.send_request(request.body(Full::new(Bytes::new())).unwrap())).await.unwrap();
         let (head, body) = answer.into_parts();
         (head, in_time(body.collect()).await.unwrap().to_bytes())
     };

@@ -21,9 +21,7 @@ pub(crate) enum Source {
 /// Reads a reference; `field` names it in violations.
 pub(crate) fn source(written: &AttachmentRef, field: &str) -> Result<Source, Error> {
     match &written.source {
-        Some(ProtoSource::UploadId(id)) => {
-            Ok(Source::Upload(ids::parse(id, &format!("{field}.upload_id"))?))
-        }
+        Some(ProtoSource::UploadId(id)) => Ok(Source::Upload(ids::parse(id, &format!("{field}.upload_id"))?)),
         Some(ProtoSource::Message(at)) => {
             let message = ids::parse(&at.message_id, &format!("{field}.message.message_id"))?;
             Ok(Source::Message { message, index: at.index })

@@ -79,7 +79,8 @@ impl Downloads {
         let Some(size) = self.objects.size(link.sha256).await? else {
             return Ok(refusal(StatusCode::NOT_FOUND, "the file is not there any more"));
         };
-        let begins = if link.inline { self.objects.read_at(link.sha256, 0, HEAD).await? } else { Bytes::new() };
+        let begins =
+            if link.inline { self.objects.read_at(link.sha256, 0, HEAD).await? } else { Bytes::new() };
         let link = Link { inline: link.inline && looks_like(&link.media_type, &begins), ..link.clone() };
         let tag = format!("\"{}\"", link.sha256);
         let (status, first, length) = match range(headers, &tag, size) {
@@ -203,7 +204,9 @@ fn range(headers: &HeaderMap, tag: &str, size: u64) -> Ranged {
             Some(length) => Ranged::Part(size.saturating_sub(length), length.min(size)),
         },
         (first, last) => match (number(first), number(last)) {
-            (Some(first), _) if first >= size && (last.is_empty() || number(last).is_some()) => Ranged::Outside,
+            (Some(first), _) if first >= size && (last.is_empty() || number(last).is_some()) => {
+                Ranged::Outside
+            }
             (Some(first), None) if last.is_empty() => Ranged::Part(first, size - first),
             (Some(first), Some(last)) if last >= first => {
                 Ranged::Part(first, (last.saturating_add(1)).min(size) - first)

@@ -47,7 +47,10 @@ impl Files {
                         return Ok(answer);
                     }
                     let upload = store::begin(tx, &user, &file).await?.ok_or_else(|| {
-                        Error::exhausted("TOO_MANY_UPLOADS", "finish an upload first, or wait until some expire")
+                        Error::exhausted(
+                            "TOO_MANY_UPLOADS",
+                            "finish an upload first, or wait until some expire",
+                        )
                     })?;
                     let answer = BeginUploadResponse { upload: Some(upload.shown()) };
                     once.finish(tx, &answer).await?;
@@ -122,7 +125,10 @@ impl Files {
             return Ok(FinishUploadResponse { upload: Some(upload.shown()) });
         }
         if upload.received_bytes < upload.size_bytes {
-            return Err(Error::rejected("UPLOAD_INCOMPLETE", "pieces are missing; continue at received_bytes"));
+            return Err(Error::rejected(
+                "UPLOAD_INCOMPLETE",
+                "pieces are missing; continue at received_bytes",
+            ));
         }
         let pieces = self.db.read(move |conn| Box::pin(store::chunks(conn, id))).await?;
         let content = bytes::Bytes::from(pieces.concat());

@@ -7,15 +7,16 @@ use hilo_kit::error::Error;
 use hilo_kit::nats::Subjects;
 use hilo_proto::attention::v1::attention_service_server::AttentionService;
 use hilo_proto::attention::v1::{
-    BeginUploadRequest, BeginUploadResponse, FinishUploadRequest, FinishUploadResponse, GetDownloadUrlRequest,
-    GetDownloadUrlResponse, GetUploadRequest, GetUploadResponse, PutChunkRequest, PutChunkResponse,
-    DeclineOfferRequest, DeclineOfferResponse, EndInteractionRequest, EndInteractionResponse,
-    GetAttentionRequest, GetAttentionResponse, ListEventsRequest, ListEventsResponse,
-    ListInteractionsRequest, ListInteractionsResponse, ListMessagesRequest, ListMessagesResponse,
-    OpenInteractionRequest, OpenInteractionResponse, ReleaseInteractionRequest, ReleaseInteractionResponse,
-    ReopenInteractionRequest, ReopenInteractionResponse, SaveDraftRequest, SaveDraftResponse,
-    SaveFormRequest, SaveFormResponse, SendMessageRequest, SendMessageResponse, StartAttentionRequest,
-    StartAttentionResponse, TransferInteractionRequest, TransferInteractionResponse, WatchDeskRequest,
+    BeginUploadRequest, BeginUploadResponse, DeclineOfferRequest, DeclineOfferResponse,
+    EndInteractionRequest, EndInteractionResponse, FinishUploadRequest, FinishUploadResponse,
+    GetAttentionRequest, GetAttentionResponse, GetDownloadUrlRequest, GetDownloadUrlResponse,
+    GetUploadRequest, GetUploadResponse, ListEventsRequest, ListEventsResponse, ListInteractionsRequest,
+    ListInteractionsResponse, ListMessagesRequest, ListMessagesResponse, OpenInteractionRequest,
+    OpenInteractionResponse, PutChunkRequest, PutChunkResponse, ReleaseInteractionRequest,
+    ReleaseInteractionResponse, ReopenInteractionRequest, ReopenInteractionResponse, SaveDraftRequest,
+    SaveDraftResponse, SaveFormRequest, SaveFormResponse, SendMessageRequest, SendMessageResponse,
+    StartAttentionRequest, StartAttentionResponse, TransferInteractionRequest, TransferInteractionResponse,
+    WatchDeskRequest,
 };
 use tonic::{Request, Response, Status};
 

@@ -64,8 +64,7 @@ where
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future =
-        Either<MapOk<S::Future, Whole<R>>, BoxFuture<'static, Result<Response<Body>, S::Error>>>;
+    type Future = Either<MapOk<S::Future, Whole<R>>, BoxFuture<'static, Result<Response<Body>, S::Error>>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)

@@ -24,8 +24,8 @@ use crate::health::Readiness;
 use crate::lifecycle::Shutdown;
 use crate::telemetry;
 
-pub use beside::PlainHttp;
 use beside::BesideLayer;
+pub use beside::PlainHttp;
 
 /// Largest message either way; larger things go by reference.
 pub const MAX_MESSAGE: usize = 4 * 1024 * 1024;
@@ -148,8 +148,9 @@ impl Server {
         let _cut_at_the_end = cutter.drop_guard();
         let incoming = TcpListenerStream::new(self.listener)
             .map(move |stream| stream.and_then(|stream| accept(stream, &token)));
-        let serving =
-            builder(self.verifier, self.beside).add_routes(routes).serve_with_incoming_shutdown(incoming, graceful);
+        let serving = builder(self.verifier, self.beside)
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(incoming, graceful);
         tokio::select! {
             served = serving => served.map_err(|error| {
                 Error::unavailable("GRPC_SERVER", "the gRPC server failed").with_source(error)
