@@ -207,7 +207,7 @@ impl Installation {
         let tokens = ServiceTokens::new(&self.keys.auth_config("hilo"), "operator");
         let channel = hilo_kit::grpc::internal(&self.endpoint(Service::AttentionState), &tokens)
             .map_err(|error| anyhow::anyhow!("{error}"))?;
-        let request = ApplyDirectoryRequest { yaml, dry_run: false };
+        let request = ApplyDirectoryRequest { yaml, dry_run: false, prune: false };
         let answer = DirectoryServiceClient::new(channel).apply_directory(request).await?.into_inner();
         anyhow::ensure!(answer.errors.is_empty(), "the test directory is refused: {:?}", answer.errors);
         Ok(())

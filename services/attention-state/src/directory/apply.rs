@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 
 use super::announce::Announcer;
-use super::domain::diff::{self, Changed};
+use super::domain::diff::{self, Action, Change};
 use super::domain::groups;
 use super::domain::hours_yaml::UNKNOWN_ZONE;
 use super::domain::immutable;
@@ -19,20 +19,31 @@ use super::domain::merge;
 use super::domain::model::{Credential, Directory, Given};
 use super::domain::parse;
 use super::domain::problems::{Problem, Problems};
-use super::store::{read, write};
+use super::store::{audit, read, write};
 use crate::assignment;
 use crate::identity;
 use crate::identity::password::Hasher;
 
 /// What an apply did, or why it did nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// Version in force afterwards.
     pub version: i64,
     /// One line per difference.
     pub differences: Vec<String>,
+    /// What the text leaves out and stays as it is, as `campaign ventas`; empty when pruning.
+    pub omitted: Vec<String>,
     /// All errors by line; when there is one, nothing was applied.
     pub errors: Vec<Problem>,
+}
+
+/// How an apply is meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mode {
+    /// Only validates and answers the difference.
+    pub dry_run: bool,
+    /// Switches off what the text leaves out.
+    pub prune: bool,
 }
 
 /// Changes the directory.
@@ -53,7 +64,7 @@ struct Plan {
     unknown_zones: Vec<String>,
     digest: Vec<u8>,
     by: String,
-    dry_run: bool,
+    mode: Mode,
 }
 
 impl Admin {
@@ -62,11 +73,11 @@ impl Admin {
         Self { db, hasher, announcer }
     }
 
-    /// Replaces the directory, all or nothing. `by` names who did it in the trail (`user:<key>`, `service:<name>`).
+    /// Brings the directory to what the text says, all or nothing. `by` names who did it in the trail (`user:<key>`, `service:<name>`).
     ///
     /// # Errors
     /// Database errors, `LOGIN_BUSY`. What is wrong with the text is in the outcome.
-    pub async fn apply(&self, yaml: String, dry_run: bool, by: String) -> Result<Outcome, Error> {
+    pub async fn apply(&self, yaml: String, mode: Mode, by: String) -> Result<Outcome, Error> {
         let digest = Sha256::digest(yaml.as_bytes()).to_vec();
         // A large text takes tens of milliseconds; the async workers serve agents meanwhile.
         let parsed = tokio::task::spawn_blocking(move || parse::parse(&yaml)).await.map_err(|error| {
@@ -76,17 +87,17 @@ impl Admin {
             Ok(found) => found,
             Err(errors) => {
                 let version = self.db.read(|conn| Box::pin(read::version(conn))).await?;
-                return Ok(Outcome { version, differences: Vec::new(), errors });
+                return Ok(Outcome { version, errors, ..Outcome::default() });
             }
         };
-        let credentials = self.credentials(&given, dry_run).await?;
+        let credentials = self.credentials(&given, mode.dry_run).await?;
         let zones = zones(&given.directory).into_iter().map(|(_, zone)| zone.to_owned()).collect::<Vec<_>>();
         let unknown_zones = self
             .db
             .read(move |conn| Box::pin(async move { write::unknown_time_zones(conn, &zones).await }))
             .await?;
         let problems = parking_lot::Mutex::new(problems);
-        let plan = Arc::new(Plan { given, credentials, problems, unknown_zones, digest, by, dry_run });
+        let plan = Arc::new(Plan { given, credentials, problems, unknown_zones, digest, by, mode });
         let (outcome, changed) = self
             .db
             .transaction(move |tx| {
@@ -153,6 +164,9 @@ async fn run(tx: &mut PgConnection, plan: &Plan) -> Result<(Outcome, bool), Erro
     {
         let mut problems = plan.problems.lock();
         immutable::check(&current, &plan.given.directory, &mut problems);
+        if !plan.mode.prune {
+            merge::check_kept(&current, &plan.given.directory, &mut problems);
+        }
         for (path, zone) in zones(&plan.given.directory) {
             if plan.unknown_zones.iter().any(|unknown| unknown == zone) {
                 problems.add(&path, "UNKNOWN_TIME_ZONE", UNKNOWN_ZONE);
@@ -160,14 +174,17 @@ async fn run(tx: &mut PgConnection, plan: &Plan) -> Result<(Outcome, bool), Erro
         }
         if !problems.is_empty() {
             let errors = std::mem::take(&mut *problems).into_sorted();
-            return Ok((Outcome { version, differences: Vec::new(), errors }, false));
+            return Ok((Outcome { version, errors, ..Outcome::default() }, false));
         }
     }
-    let next = merge::merge(&current, plan.given.directory.clone());
-    let changed = diff::diff(&current, &next);
-    let differences = lines(&changed, &plan.credentials);
-    if plan.dry_run || differences.is_empty() {
-        return Ok((Outcome { version, differences, errors: Vec::new() }, false));
+    let merged = merge::merge(&current, plan.given.directory.clone(), plan.mode.prune);
+    let (next, omitted) = (merged.directory, merged.omitted);
+    let mut changed = diff::diff(&current, &next);
+    let passwords = plan.credentials.iter().map(|(user, _)| Change::of_identity(Action::PasswordSet, user));
+    changed.changes.extend(passwords);
+    let differences: Vec<String> = changed.changes.iter().map(diff::line).collect();
+    if plan.mode.dry_run || differences.is_empty() {
+        return Ok((Outcome { version, differences, omitted, errors: Vec::new() }, false));
     }
     let version = version + 1;
     // Lock order: the partitions' fence first, agents' loads last.
@@ -179,8 +196,11 @@ async fn run(tx: &mut PgConnection, plan: &Plan) -> Result<(Outcome, bool), Erro
     assignment::agents::follow_directory(tx, &users).await?;
     let (keys, hashes): (Vec<String>, Vec<String>) = plan.credentials.iter().cloned().unzip();
     identity::store::store_hashes(tx, &keys, &hashes).await?;
+    // Whoever knew the old password is out.
+    identity::store::revoke_all(tx, &keys).await?;
+    audit::record(tx, &plan.by, Some(version), &changed.changes).await?;
     write::finish(tx, version, &next.time_zone, &plan.by, &plan.digest, &differences).await?;
-    Ok((Outcome { version, differences, errors: Vec::new() }, true))
+    Ok((Outcome { version, differences, omitted, errors: Vec::new() }, true))
 }
 
 /// Every time zone named, with its path.
@@ -190,9 +210,4 @@ fn zones(directory: &Directory) -> Vec<(String, &str)> {
         (!zone.is_empty()).then(|| (format!("campaigns[{at}].hours.time_zone"), zone))
     });
     std::iter::once(("time_zone".to_owned(), directory.time_zone.as_str())).chain(campaigns).collect()
-}
-
-fn lines(changed: &Changed, credentials: &[(String, String)]) -> Vec<String> {
-    let passwords = credentials.iter().map(|(user, _)| format!("~ user {user}: password"));
-    changed.lines.iter().cloned().chain(passwords).collect()
 }

@@ -8,6 +8,7 @@
 
 pub mod announce;
 pub mod apply;
+pub mod audit;
 pub mod domain;
 pub mod feed;
 pub mod proto;

@@ -19,7 +19,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
 use super::announce::Announcer;
-use super::apply::{Admin, Outcome};
+use super::apply::{Admin, Mode, Outcome};
 use crate::identity::Identity;
 use crate::identity::password::Hasher;
 use crate::transport::assignment_rpc::AssignmentRpc;
@@ -49,7 +49,10 @@ pub(crate) fn admin(db: &Db) -> Admin {
 
 /// Applies a text that must be right.
 pub(crate) async fn apply(db: &Db, yaml: &str) -> Outcome {
-    let outcome = admin(db).apply(yaml.to_owned(), false, "service:test".to_owned()).await.unwrap();
+    let outcome = admin(db)
+        .apply(yaml.to_owned(), Mode { prune: true, ..Mode::default() }, "service:test".to_owned())
+        .await
+        .unwrap();
     assert_eq!(outcome.errors, [], "the directory must be right");
     outcome
 }

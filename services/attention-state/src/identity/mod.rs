@@ -22,8 +22,9 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::directory::announce::Announcer;
+use crate::directory::domain::diff::{Action, Change};
 use crate::directory::domain::key::is_key;
-use crate::directory::store::read;
+use crate::directory::store::{audit, read};
 use password::Hasher;
 
 /// A shift; the token never outlives it (and kit caps it at 12 h).
@@ -59,6 +60,30 @@ impl Identity {
     /// `UNAUTHENTICATED`, `LOGIN_THROTTLED`, `LOGIN_BUSY`.
     pub async fn login(&self, user: &str, password: SecretString) -> Result<Issued, Error> {
         let name = if is_key(user) { user } else { JUNK_NAME }.to_owned();
+        let refuse = || Error::unauthenticated("user or password is wrong");
+        let hash = self.knows(&name, password).await?.ok_or_else(refuse)?;
+        let issued = self.issuer.issue(&name, clock::wall(), TOKEN_TTL)?;
+        let (token_id, expires_at) = (issued.token_id, issued.expires_at);
+        let still = self
+            .db
+            .transaction(move |tx| {
+                let (name, hash) = (name.clone(), hash.clone());
+                Box::pin(async move {
+                    let still = store::is_hash(tx, &name, &hash).await?;
+                    if still {
+                        store::note_issued(tx, token_id, &name, expires_at).await?;
+                    }
+                    Ok(still)
+                })
+            })
+            .await?;
+        // The password was changed meanwhile, which ends every token of before.
+        if still { Ok(issued) } else { Err(refuse()) }
+    }
+
+    /// The stored hash when the password is the user's; counted by the throttle until it was right.
+    async fn knows(&self, name: &str, password: SecretString) -> Result<Option<String>, Error> {
+        let name = name.to_owned();
         let counted = name.clone();
         self.db
             .transaction(move |tx| {
@@ -72,12 +97,58 @@ impl Identity {
         // argon2 is never fed more than a password can be; the answer for a longer one takes the same time.
         let fits_length = password.expose_secret().chars().count() <= password::MAX_CHARS;
         let tried = if fits_length { password } else { SecretString::from(String::new()) };
-        if !self.hasher.verify(tried, hash).await? || !fits_length {
-            return Err(Error::unauthenticated("user or password is wrong"));
+        if !self.hasher.verify(tried, hash.clone()).await? || !fits_length {
+            return Ok(None);
         }
-        let forgiven = name.clone();
-        self.db.read(move |conn| Box::pin(async move { throttle::forgive(conn, &forgiven).await })).await?;
-        self.issuer.issue(&name, clock::wall(), TOKEN_TTL)
+        self.db.read(move |conn| Box::pin(async move { throttle::forgive(conn, &name).await })).await?;
+        Ok(hash)
+    }
+
+    /// Changes a user's own password and ends every token issued to him; answers a new one.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST` for a password that is too short, too long or the same, `WRONG_PASSWORD`, `LOGIN_THROTTLED`,
+    /// `LOGIN_BUSY`.
+    pub async fn change_password(
+        &self,
+        user: &str,
+        current: SecretString,
+        new: SecretString,
+    ) -> Result<Issued, Error> {
+        let chars = new.expose_secret().chars().count();
+        let refuse = |why: String| {
+            Err(Error::invalid("INVALID_REQUEST", "the new password does not fit").field("new_password", why))
+        };
+        if !(password::MIN_CHARS..=password::MAX_CHARS).contains(&chars) {
+            return refuse(format!("{} to {} characters", password::MIN_CHARS, password::MAX_CHARS));
+        }
+        if new.expose_secret() == current.expose_secret() {
+            return refuse("must be another than the one in force".to_owned());
+        }
+        if self.knows(user, current).await?.is_none() {
+            let error = Error::denied("WRONG_PASSWORD", "the password in force is another");
+            return Err(error.field("current_password", "is wrong"));
+        }
+        let hash = self.hasher.hash(new).await?;
+        let issued = self.issuer.issue(user, clock::wall(), TOKEN_TTL)?;
+        let (token_id, expires_at, user) = (issued.token_id, issued.expires_at, user.to_owned());
+        let version = self
+            .db
+            .transaction(move |tx| {
+                let (users, hashes) = ([user.clone()], [hash.clone()]);
+                Box::pin(async move {
+                    let [user] = &users;
+                    store::store_hashes(tx, &users, &hashes).await?;
+                    store::revoke_all(tx, &users).await?;
+                    store::note_issued(tx, token_id, user, expires_at).await?;
+                    let change = Change::of_identity(Action::PasswordChanged, user);
+                    audit::record(tx, &format!("user:{user}"), None, &[change]).await?;
+                    read::version(tx).await
+                })
+            })
+            .await?;
+        self.announcer.announce(version);
+        Ok(issued)
     }
 
     /// Revokes a token: here at once, elsewhere as soon as the directory feed is read again.
@@ -92,6 +163,8 @@ impl Identity {
                 let user = user.clone();
                 Box::pin(async move {
                     store::revoke(tx, token_id, &user, expires_at).await?;
+                    let change = Change::of_identity(Action::SignedOut, &user);
+                    audit::record(tx, &format!("user:{user}"), None, &[change]).await?;
                     read::version(tx).await
                 })
             })

@@ -22,6 +22,19 @@ pub async fn hash_of(conn: &mut PgConnection, user: &str) -> Result<Option<Strin
     .await?)
 }
 
+/// True while this is the stored hash; holds it until the transaction ends.
+///
+/// # Errors
+/// Database errors.
+pub async fn is_hash(tx: &mut PgConnection, user: &str, hash: &str) -> Result<bool, Error> {
+    let found = sqlx::query_scalar!(
+        "SELECT 1 FROM identity.credential WHERE user_key = $1 AND password_hash = $2 FOR SHARE",
+        user,
+        hash,
+    );
+    Ok(found.fetch_optional(tx).await?.is_some())
+}
+
 /// The stored hashes of these users, active or not.
 ///
 /// # Errors
@@ -71,6 +84,46 @@ pub async fn revoke(
         token_id,
         user,
         expires_at,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Notes a token that was issued and forgets those that have expired by themselves.
+///
+/// # Errors
+/// Database errors.
+pub async fn note_issued(
+    tx: &mut PgConnection,
+    token_id: Uuid,
+    user: &str,
+    expires_at: OffsetDateTime,
+) -> Result<(), Error> {
+    sqlx::query!("DELETE FROM identity.issued_token WHERE expires_at < now() - interval '1 hour'")
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query!(
+        "INSERT INTO identity.issued_token (token_id, user_key, expires_at) VALUES ($1, $2, $3)",
+        token_id,
+        user,
+        expires_at,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Revokes every token issued to these users so far.
+///
+/// # Errors
+/// Database errors.
+pub async fn revoke_all(tx: &mut PgConnection, users: &[String]) -> Result<(), Error> {
+    sqlx::query!(
+        "INSERT INTO identity.revoked_token (token_id, user_key, expires_at)
+         SELECT token_id, user_key, expires_at FROM identity.issued_token WHERE user_key = ANY($1)
+         ON CONFLICT DO NOTHING",
+        users,
     )
     .execute(tx)
     .await?;

@@ -6,9 +6,9 @@ use hilo_kit::auth::{Issuer, ServiceTokens, generate_keys};
 use hilo_kit::clock::wall;
 use hilo_kit::error::reason_of;
 use hilo_proto::directory::v1::directory_service_client::DirectoryServiceClient;
-use hilo_proto::directory::v1::{ApplyDirectoryRequest, GetDirectoryRequest};
+use hilo_proto::directory::v1::{ApplyDirectoryRequest, GetDirectoryRequest, ListAuditRequest};
 use hilo_proto::identity::v1::identity_service_client::IdentityServiceClient;
-use hilo_proto::identity::v1::{LoginRequest, LogoutRequest, WhoAmIRequest};
+use hilo_proto::identity::v1::{ChangePasswordRequest, LoginRequest, LogoutRequest, WhoAmIRequest};
 use hilo_proto::internal::v1::assignment_service_client::AssignmentServiceClient;
 use hilo_proto::internal::v1::directory_feed_service_client::DirectoryFeedServiceClient;
 use hilo_proto::internal::v1::{
@@ -147,6 +147,92 @@ async fn a_user_who_is_switched_off_is_refused_at_once() {
     assert_eq!(login(&served, "ana", PASSWORD).await.unwrap_err().code(), Code::Unauthenticated);
 }
 
+async fn change(served: &Served, token: &str, current: &str, new: &str) -> Result<String, Status> {
+    let request =
+        ChangePasswordRequest { current_password: current.to_owned(), new_password: new.to_owned() };
+    let answer = IdentityServiceClient::new(served.with_token(token)).change_password(request).await?;
+    Ok(answer.into_inner().token)
+}
+
+#[tokio::test]
+async fn a_new_password_ends_every_token_of_before() {
+    let served = served().await;
+    let (first, second) =
+        (login(&served, "ana", PASSWORD).await.unwrap(), login(&served, "ana", PASSWORD).await.unwrap());
+    for (current, new, reason, field) in [
+        (PASSWORD, "corta", "INVALID_REQUEST", "new_password"),
+        (PASSWORD, PASSWORD, "INVALID_REQUEST", "new_password"),
+        ("una-frase-falsa", "otra-frase-larga", "WRONG_PASSWORD", "current_password"),
+    ] {
+        let status = change(&served, &first, current, new).await.unwrap_err();
+        assert_eq!(reason_of(&status).as_deref(), Some(reason), "{new}");
+        let violations = tonic_types::StatusExt::get_details_bad_request(&status).unwrap().field_violations;
+        assert_eq!(violations[0].field, field);
+    }
+    assert_eq!(who(served.with_token(&first)).await.unwrap(), "ana", "nothing happened yet");
+    let mut changes = served.announcer.watch();
+    changes.mark_unchanged();
+    let third = change(&served, &first, PASSWORD, "otra-frase-larga").await.unwrap();
+    assert!(changes.has_changed().unwrap(), "the other services are told at once");
+    for (what, token) in [("the one used", &first), ("another one", &second)] {
+        let status = who(served.with_token(token)).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated, "{what}");
+    }
+    assert_eq!(who(served.with_token(&third)).await.unwrap(), "ana");
+    login(&served, "ana", PASSWORD).await.unwrap_err();
+    login(&served, "ana", "otra-frase-larga").await.unwrap();
+    // The administrator sets another one.
+    let set = example().replacen("password: una-frase-larga", "password: la-del-administrador", 1);
+    apply(&served.db, &set).await;
+    assert_eq!(who(served.with_token(&third)).await.unwrap_err().code(), Code::Unauthenticated);
+    let trail: Vec<(String, String)> = sqlx::query_as(
+        "SELECT actor, action FROM directory.audit WHERE action LIKE 'password%' AND key = 'ana' ORDER BY audit_id",
+    )
+    .fetch_all(served.db.pool())
+    .await
+    .unwrap();
+    let row = |actor: &str, action: &str| (actor.to_owned(), action.to_owned());
+    assert_eq!(
+        trail,
+        [
+            row("service:test", "password_set"),
+            row("user:ana", "password_changed"),
+            row("service:test", "password_set")
+        ]
+    );
+}
+
+#[tokio::test]
+async fn guessing_by_changing_the_password_is_throttled_like_signing_in() {
+    let served = served().await;
+    let token = login(&served, "ana", PASSWORD).await.unwrap();
+    for _ in 0..5 {
+        let status = change(&served, &token, "una-frase-falsa", "otra-frase-larga").await.unwrap_err();
+        assert_eq!(reason_of(&status).as_deref(), Some("WRONG_PASSWORD"));
+    }
+    sqlx::query("UPDATE identity.login_throttle SET blocked_until = now() + interval '1 h'")
+        .execute(served.db.pool())
+        .await
+        .unwrap();
+    let status = change(&served, &token, PASSWORD, "otra-frase-larga").await.unwrap_err();
+    assert_eq!(reason_of(&status).as_deref(), Some("LOGIN_THROTTLED"));
+}
+
+#[tokio::test]
+async fn a_role_that_was_taken_away_is_gone_with_the_next_call() {
+    let served = served().await;
+    let with = |roles: &str| {
+        let coco = format!("  - {{key: coco, name: Coco, roles: [{roles}]}}\n\nforms:");
+        example().replacen("\nforms:", &coco, 1)
+    };
+    apply(&served.db, &with("coordinator")).await;
+    let mut client = DirectoryServiceClient::new(served.user("coco"));
+    client.list_audit(ListAuditRequest::default()).await.unwrap();
+    apply(&served.db, &with("monitor")).await;
+    let status = client.list_audit(ListAuditRequest::default()).await.unwrap_err();
+    assert_eq!(reason_of(&status).as_deref(), Some("COORDINATOR_REQUIRED"));
+}
+
 #[tokio::test]
 async fn wrong_tokens_are_refused() {
     let served = served().await;
@@ -216,7 +302,7 @@ async fn internal_rpcs_refuse_an_agents_token_and_applying_needs_a_coordinator()
     let anonymous =
         AssignmentServiceClient::new(served.anonymous()).apply_offers(ApplyOffersRequest::default()).await;
     assert_eq!(anonymous.unwrap_err().code(), Code::Unauthenticated);
-    let request = ApplyDirectoryRequest { yaml: String::new(), dry_run: true };
+    let request = ApplyDirectoryRequest { yaml: String::new(), dry_run: true, prune: false };
     let status =
         DirectoryServiceClient::new(served.user("luis")).apply_directory(request.clone()).await.unwrap_err();
     assert_eq!(reason_of(&status).as_deref(), Some("COORDINATOR_REQUIRED"));

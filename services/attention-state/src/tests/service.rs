@@ -217,7 +217,10 @@ async fn a_stream_ends_with_its_token_its_rights_and_the_service() {
     let tokens = ServiceTokens::new(&rig.keys.auth_config("hilo"), "test");
     let mut directory = DirectoryServiceClient::new(rig.channel(tokens.token().unwrap()));
     let without = directory_of(&[("soporte", &["ana"]), ("ventas", &["rosa", "luis"])], "");
-    directory.apply_directory(ApplyDirectoryRequest { yaml: without, dry_run: false }).await.unwrap();
+    directory
+        .apply_directory(ApplyDirectoryRequest { yaml: without, dry_run: false, prune: true })
+        .await
+        .unwrap();
     let anew = until(&mut luis, |update| match update {
         Update::Snapshot(snapshot) => Some(snapshot.clone()),
         Update::Item(_) | Update::Removal(_) | Update::Counters(_) | Update::Alive(_) => None,
@@ -225,7 +228,10 @@ async fn a_stream_ends_with_its_token_its_rights_and_the_service() {
     .await;
     assert!(anew.items.is_empty(), "he is no member any more");
     let gone = directory_of(&[("soporte", &["ana"]), ("ventas", &["rosa"])], "");
-    directory.apply_directory(ApplyDirectoryRequest { yaml: gone, dry_run: false }).await.unwrap();
+    directory
+        .apply_directory(ApplyDirectoryRequest { yaml: gone, dry_run: false, prune: true })
+        .await
+        .unwrap();
     let ended = loop {
         if let Err(status) = next(&mut luis).await {
             break status;

@@ -6,11 +6,13 @@ use hilo_kit::db::Db;
 use hilo_proto::directory::v1::directory_service_server::DirectoryService;
 use hilo_proto::directory::v1::{
     ApplyDirectoryRequest, ApplyDirectoryResponse, DirectoryError, GetDirectoryRequest, GetDirectoryResponse,
+    ListAuditRequest, ListAuditResponse,
 };
 use tonic::{Request, Response, Status};
 
 use crate::directory::Role;
-use crate::directory::apply::Admin;
+use crate::directory::apply::{Admin, Mode};
+use crate::directory::audit;
 use crate::directory::domain::problems::Problem;
 use crate::directory::domain::tree::MAX_BYTES;
 use crate::directory::proto;
@@ -55,11 +57,13 @@ impl DirectoryService for DirectoryRpc {
             let error = Error::invalid("DIRECTORY_TOO_LARGE", "the directory is too large");
             return Err(error.field("yaml", format!("at most {MAX_BYTES} bytes")).into());
         }
-        let outcome = self.admin.apply(request.yaml, request.dry_run, by).await?;
+        let mode = Mode { dry_run: request.dry_run, prune: request.prune };
+        let outcome = self.admin.apply(request.yaml, mode, by).await?;
         Ok(Response::new(ApplyDirectoryResponse {
             version: outcome.version,
             differences: outcome.differences,
             errors: outcome.errors.into_iter().map(problem).collect(),
+            omitted: outcome.omitted,
         }))
     }
 
@@ -71,6 +75,18 @@ impl DirectoryService for DirectoryRpc {
         let (version, directory) = self.db.snapshot(|conn| Box::pin(read::directory(conn))).await?;
         let directory = Some(proto::visible(&directory, &access));
         Ok(Response::new(GetDirectoryResponse { version, directory }))
+    }
+
+    async fn list_audit(
+        &self,
+        request: Request<ListAuditRequest>,
+    ) -> Result<Response<ListAuditResponse>, Status> {
+        let access = caller::user(&self.db, &request).await?;
+        if !access.has(Role::Coordinator) {
+            let error = Error::denied("COORDINATOR_REQUIRED", "only a coordinator may read the trail");
+            return Err(error.into());
+        }
+        Ok(Response::new(audit::page(&self.db, request.into_inner()).await?))
     }
 }
 

@@ -5,7 +5,8 @@ use hilo_kit::db::Db;
 use hilo_kit::{Error, clock};
 use hilo_proto::identity::v1::identity_service_server::IdentityService;
 use hilo_proto::identity::v1::{
-    LoginRequest, LoginResponse, LogoutRequest, LogoutResponse, WhoAmIRequest, WhoAmIResponse,
+    ChangePasswordRequest, ChangePasswordResponse, LoginRequest, LoginResponse, LogoutRequest,
+    LogoutResponse, WhoAmIRequest, WhoAmIResponse,
 };
 use secrecy::SecretString;
 use tonic::{Request, Response, Status};
@@ -56,6 +57,19 @@ impl IdentityService for IdentityRpc {
             }
             None => Err(Error::unauthenticated("a token is required").into()),
         }
+    }
+
+    async fn change_password(
+        &self,
+        request: Request<ChangePasswordRequest>,
+    ) -> Result<Response<ChangePasswordResponse>, Status> {
+        let access = caller::user(&self.db, &request).await?;
+        let request = request.into_inner();
+        let (current, new) =
+            (SecretString::from(request.current_password), SecretString::from(request.new_password));
+        let issued = self.identity.change_password(&access.user_key, current, new).await?;
+        let expires_at = Some(clock::to_proto(issued.expires_at));
+        Ok(Response::new(ChangePasswordResponse { token: issued.token, expires_at }))
     }
 
     async fn who_am_i(&self, request: Request<WhoAmIRequest>) -> Result<Response<WhoAmIResponse>, Status> {

@@ -1,4 +1,4 @@
-//! `hilo apply`: replaces the directory by a file, all or nothing; every error is shown with its line.
+//! `hilo apply`: brings the directory to what a file says, all or nothing; every error is shown with its line.
 
 use std::path::PathBuf;
 
@@ -25,6 +25,9 @@ pub struct ApplyArgs {
     /// Only validate and show the difference
     #[arg(long)]
     dry_run: bool,
+    /// Switch off what the file leaves out, instead of only naming it
+    #[arg(long)]
+    prune: bool,
 }
 
 /// Runs `hilo apply`.
@@ -39,7 +42,7 @@ pub async fn execute(args: ApplyArgs) -> Result<(), Failure> {
     }
     let yaml = std::fs::read_to_string(&args.file).map_err(unreadable)?;
     let session = Session::open(&args.installation, &args.sign_in).await?;
-    let request = session.request(ApplyDirectoryRequest { yaml, dry_run: args.dry_run });
+    let request = session.request(ApplyDirectoryRequest { yaml, dry_run: args.dry_run, prune: args.prune });
     let answer = session.directory().apply_directory(request).await?.into_inner();
     print(&name, args.dry_run, &answer, &mut Output::stdout())
 }
@@ -61,6 +64,11 @@ fn print(
     }
     for difference in &answer.differences {
         output.line(clean(difference))?;
+    }
+    for omitted in &answer.omitted {
+        output.line(clean(&format!(
+            "! {omitted} is not in the file and stays as it is (--prune switches it off)"
+        )))?;
     }
     output.line(match (answer.differences.is_empty(), dry_run) {
         (true, _) => format!("nothing changes, version {} stays", answer.version),
@@ -87,6 +95,7 @@ mod tests {
             version: 3,
             differences: vec![],
             errors: vec![error(4, "a"), error(9, "b")],
+            omitted: vec![],
         };
         let mut output = Output::kept();
         let failure = print("d.yaml", false, &answer, &mut output).expect_err("errors");
@@ -106,12 +115,17 @@ mod tests {
             version: 3,
             differences: vec!["+ campaign ventas".to_owned()],
             errors: vec![],
+            omitted: vec!["user zoe".to_owned()],
         };
         let mut output = Output::kept();
         print("d.yaml", true, &answer, &mut output).expect("valid");
         assert_eq!(
             output.take(),
-            vec!["+ campaign ventas", "valid; nothing was applied (dry run), version 3 stays"]
+            vec![
+                "+ campaign ventas",
+                "! user zoe is not in the file and stays as it is (--prune switches it off)",
+                "valid; nothing was applied (dry run), version 3 stays"
+            ]
         );
     }
 }

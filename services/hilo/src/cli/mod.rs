@@ -4,6 +4,7 @@
 //! a rule of the domain, and none of them prints a stack trace for a user's mistake: see [`failure`].
 
 pub mod apply;
+pub mod audit;
 pub mod dead;
 pub mod desk;
 pub mod events;
@@ -32,8 +33,10 @@ pub enum Command {
     History(history::HistoryArgs),
     /// List, show, replay and drop messages that could not be processed
     Dead(dead::DeadArgs),
-    /// Replace the directory (campaigns, users, accounts, forms) by a file
+    /// Bring the directory (campaigns, users, accounts, forms) to what a file says
     Apply(apply::ApplyArgs),
+    /// Who changed what in the directory and of identities
+    Audit(audit::AuditArgs),
     /// Three customers, two agents, real mail in and out, printed from what arrived
     Demo(crate::demo::DemoArgs),
 }
@@ -49,6 +52,7 @@ impl Command {
             Self::History(args) => history::execute(args).await,
             Self::Dead(args) => dead::execute(args).await,
             Self::Apply(args) => apply::execute(args).await,
+            Self::Audit(args) => audit::execute(args).await,
             Self::Demo(args) => crate::demo::execute(args).await,
         };
         match outcome {
@@ -89,6 +93,8 @@ mod tests {
             "hilo dead list",
             "hilo dead replay 0198a0a0-0000-7000-8000-000000000000",
             "hilo apply -f directory.yaml --dry-run --as coordinadora",
+            "hilo apply -f directory.yaml --prune --as coordinadora",
+            "hilo audit --kind campaign --key ventas --limit 20 --as coordinadora",
             "hilo demo",
         ] {
             assert!(parses(line), "{line}");

@@ -87,7 +87,7 @@ pub async fn present(coordinator: &Session) -> Result<Directory, Failure> {
 async fn apply(coordinator: &Session, directory: Map<String, Value>) -> Result<i64, Failure> {
     let yaml = serde_yaml_ng::to_string(&directory);
     let yaml = yaml.map_err(|error| Failure::new(Exit::Failed, "YAML", error.to_string()))?;
-    let request = coordinator.request(ApplyDirectoryRequest { yaml, dry_run: false });
+    let request = coordinator.request(ApplyDirectoryRequest { yaml, dry_run: false, prune: true });
     let answer = coordinator.directory().apply_directory(request).await?.into_inner();
     if answer.errors.is_empty() {
         return Ok(answer.version);
@@ -144,7 +144,7 @@ fn forms() -> Vec<Value> {
     })]
 }
 
-/// The directory in the format of `hilo apply`, without the demo's part and without what is inactive (left out is inactive).
+/// The directory in the format of `hilo apply`, without the demo's part and without what is inactive (left out becomes inactive: it is applied with prune).
 fn document(directory: &Directory) -> Map<String, Value> {
     let ours = |key: &str| key.starts_with(MARK);
     let list = |values: Vec<Value>| Value::Array(values);

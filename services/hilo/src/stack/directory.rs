@@ -49,7 +49,8 @@ pub async fn load_if_empty(folder: &DataFolder, ports: &Ports, secrets: &Secrets
         return Ok(false);
     }
     let logins = logins(folder)?;
-    let request = ApplyDirectoryRequest { yaml: fill(TEMPLATE, ports, &logins), dry_run: false };
+    let request =
+        ApplyDirectoryRequest { yaml: fill(TEMPLATE, ports, &logins), dry_run: false, prune: false };
     let mut client = DirectoryServiceClient::new(channel);
     let answer = client.apply_directory(grpc::with_deadline(request, DEADLINE)).await?.into_inner();
     if answer.errors.is_empty() {

@@ -10,7 +10,7 @@ use hilo_test_support::eventually;
 use super::{apply, batch, load_of, offer, open, queue, subjects};
 use crate::assignment::release;
 use crate::directory::announce::Announcer;
-use crate::directory::apply::Admin;
+use crate::directory::apply::{Admin, Mode};
 use crate::directory::feed;
 use crate::directory::testing::{self, Served, database, directory_of};
 use crate::identity::password::Hasher;
@@ -21,7 +21,7 @@ async fn the_items_of_an_agent_who_is_switched_off_go_back_to_the_queue() {
     let announcer = Announcer::new(None);
     let admin = Admin::new(db.clone(), Hasher::default(), announcer.clone());
     let both = directory_of(&[("a", &["ana", "luis"])], "");
-    admin.apply(both.clone(), false, "service:test".into()).await.unwrap();
+    admin.apply(both.clone(), Mode { prune: true, ..Mode::default() }, "service:test".into()).await.unwrap();
     let ids = queue(&db, "a", 4).await;
     open(&db, ids[0], "ana").await;
     open(&db, ids[1], "luis").await;
@@ -35,7 +35,7 @@ async fn the_items_of_an_agent_who_is_switched_off_go_back_to_the_queue() {
         "{key: ana, name: ana, roles: [agent]}",
         "{key: ana, name: ana, roles: [agent], active: false}",
     );
-    admin.apply(off, false, "service:test".into()).await.unwrap();
+    admin.apply(off, Mode { prune: true, ..Mode::default() }, "service:test".into()).await.unwrap();
     eventually("the own cache follows", Duration::from_millis(900), || async {
         cache.current().user("ana").is_none()
     })
@@ -64,7 +64,7 @@ async fn the_items_of_an_agent_who_left_the_campaign_or_the_role_go_back_to_the_
     let db = database().await;
     let admin = Admin::new(db.clone(), Hasher::default(), Announcer::new(None));
     let before = directory_of(&[("a", &["ana", "luis"]), ("b", &["ana", "luis"])], "");
-    admin.apply(before, false, "service:test".into()).await.unwrap();
+    admin.apply(before, Mode { prune: true, ..Mode::default() }, "service:test".into()).await.unwrap();
     let (a, b) = (queue(&db, "a", 3).await, queue(&db, "b", 2).await);
     open(&db, a[0], "ana").await;
     open(&db, a[1], "luis").await;
@@ -72,7 +72,7 @@ async fn the_items_of_an_agent_who_left_the_campaign_or_the_role_go_back_to_the_
     open(&db, b[0], "ana").await;
     open(&db, b[1], "luis").await;
     let after = directory_of(&[("a", &["luis"]), ("b", &["ana", "luis"])], "");
-    admin.apply(after.clone(), false, "service:test".into()).await.unwrap();
+    admin.apply(after.clone(), Mode { prune: true, ..Mode::default() }, "service:test".into()).await.unwrap();
     assert_eq!(release::all(&db, &subjects()).await.unwrap(), 2);
     assert_eq!(release::all(&db, &subjects()).await.unwrap(), 0);
     assert_eq!(
@@ -83,7 +83,7 @@ async fn the_items_of_an_agent_who_left_the_campaign_or_the_role_go_back_to_the_
     let supervisor = after
         .replace("{key: luis, name: luis, roles: [agent]}", "{key: luis, name: luis, roles: [supervisor]}");
     let supervisor = supervisor.replace("members: [luis]", "members: [ana]").replace("[ana, luis]", "[ana]");
-    admin.apply(supervisor, false, "service:test".into()).await.unwrap();
+    admin.apply(supervisor, Mode { prune: true, ..Mode::default() }, "service:test".into()).await.unwrap();
     assert_eq!(release::all(&db, &subjects()).await.unwrap(), 2);
     assert_eq!((load_of(&db, "ana").await, load_of(&db, "luis").await), (1, 0));
 }
@@ -106,7 +106,7 @@ async fn a_change_reaches_the_cache_of_another_service_by_its_ping_and_so_does_a
     for (members, seen) in [(&["ana"][..], 1), (&["ana", "luis"][..], 2)] {
         let text = directory_of(&[("a", members)], "");
         let admin = Admin::new(served.db.clone(), Hasher::default(), served.announcer.clone());
-        admin.apply(text, false, "service:test".into()).await.unwrap();
+        admin.apply(text, Mode { prune: true, ..Mode::default() }, "service:test".into()).await.unwrap();
         eventually("the change is in effect", Duration::from_secs(60), || async {
             cache.current().campaign("a").is_some_and(|one| one.member_keys.len() == seen)
         })

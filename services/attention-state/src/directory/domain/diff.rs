@@ -3,9 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 
-use super::catalogue::{ContactField, QuickReply, Tag};
-use super::hours::{Hours, Span, WEEKDAYS};
-use super::model::{Account, Campaign, Directory, Form, MailServer, User};
+use super::entries::{Entry, Fields, positioned};
+use super::model::Directory;
 
 /// Which entries changed; the store writes only these.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,271 +23,139 @@ pub struct Changed {
     pub quick_replies: BTreeSet<String>,
     /// Keys of changed or new extra fields of contacts.
     pub contact_fields: BTreeSet<String>,
-    /// True when the time zone changed.
-    pub time_zone: bool,
-    /// One line per difference.
-    pub lines: Vec<String>,
+    /// Every difference.
+    pub changes: Vec<Change>,
+}
+
+/// What happened to a thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It is new.
+    Created,
+    /// Some of its fields differ.
+    Changed,
+    /// It was switched off.
+    Deactivated,
+    /// An administrator set a user's password.
+    PasswordSet,
+    /// A user changed his own password.
+    PasswordChanged,
+    /// A user ended one of his tokens.
+    SignedOut,
+}
+
+impl Action {
+    /// The word of table and contract.
+    pub fn word(self) -> &'static str {
+        match self {
+            Action::Created => "created",
+            Action::Changed => "changed",
+            Action::Deactivated => "deactivated",
+            Action::PasswordSet => "password_set",
+            Action::PasswordChanged => "password_changed",
+            Action::SignedOut => "signed_out",
+        }
+    }
+}
+
+/// A change of one thing, with the fields that differ. Passwords are no fields, so they cannot appear.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What happened.
+    pub action: Action,
+    /// Kind of the thing: `account`, `quick_reply`.
+    pub kind: &'static str,
+    /// Its key.
+    pub key: String,
+    /// Differing fields before; none for a new thing.
+    pub before: Fields,
+    /// Differing fields after.
+    pub after: Fields,
+}
+
+impl Change {
+    /// Something that happened to a user's identity.
+    pub fn of_identity(action: Action, user: &str) -> Self {
+        Self { action, kind: "user", key: user.to_owned(), before: Vec::new(), after: Vec::new() }
+    }
 }
 
 /// Compares the directory in force with the merged next one.
 pub fn diff(current: &Directory, next: &Directory) -> Changed {
-    let mut changed = Changed { time_zone: current.time_zone != next.time_zone, ..Changed::default() };
-    if changed.time_zone {
-        changed.lines.push(format!("~ time_zone: {} -> {}", current.time_zone, next.time_zone));
+    let mut changes = Vec::new();
+    if current.time_zone != next.time_zone {
+        let zone = |name: &str| vec![("time_zone", name.to_owned())];
+        let (before, after) = (zone(&current.time_zone), zone(&next.time_zone));
+        let (action, key) = (Action::Changed, String::new());
+        changes.push(Change { action, kind: "time_zone", key, before, after });
     }
-    let mut lines = Vec::new();
-    changed.accounts = compare("account", &current.accounts, &next.accounts, &mut lines);
-    changed.forms = compare("form", &current.forms, &next.forms, &mut lines);
-    changed.users = compare("user", &current.users, &next.users, &mut lines);
-    changed.campaigns = compare("campaign", &current.campaigns, &next.campaigns, &mut lines);
-    changed.tags = compare("tag", &current.tags, &next.tags, &mut lines);
-    changed.quick_replies = compare("quick reply", &current.quick_replies, &next.quick_replies, &mut lines);
-    changed.contact_fields = compare(
-        "contact field",
-        &positioned(&current.contact_fields),
-        &positioned(&next.contact_fields),
-        &mut lines,
-    );
-    changed.lines.append(&mut lines);
-    changed
+    let accounts = compare("account", &current.accounts, &next.accounts, &mut changes);
+    let forms = compare("form", &current.forms, &next.forms, &mut changes);
+    let users = compare("user", &current.users, &next.users, &mut changes);
+    let campaigns = compare("campaign", &current.campaigns, &next.campaigns, &mut changes);
+    let tags = compare("tag", &current.tags, &next.tags, &mut changes);
+    let quick_replies = compare("quick_reply", &current.quick_replies, &next.quick_replies, &mut changes);
+    let (before, after) = (positioned(&current.contact_fields), positioned(&next.contact_fields));
+    let contact_fields = compare("contact_field", &before, &after, &mut changes);
+    Changed { accounts, campaigns, users, forms, tags, quick_replies, contact_fields, changes }
 }
 
-/// One entry as comparable, printable fields.
-trait Entry {
-    fn key(&self) -> &str;
-    fn active(&self) -> bool;
-    fn fields(&self) -> Vec<(&'static str, String)>;
-}
-
-fn compare<T: Entry>(what: &str, current: &[T], next: &[T], lines: &mut Vec<String>) -> BTreeSet<String> {
-    let before: HashMap<&str, &T> = current.iter().map(|one| (one.key(), one)).collect();
+fn compare<T: Entry>(
+    kind: &'static str,
+    current: &[T],
+    next: &[T],
+    changes: &mut Vec<Change>,
+) -> BTreeSet<String> {
+    let known: HashMap<&str, &T> = current.iter().map(|one| (one.key(), one)).collect();
     let mut changed = BTreeSet::new();
     for entry in next {
-        let line = match before.get(entry.key()) {
-            None => Some(format!("+ {what} {}", entry.key())),
-            Some(old) if old.active() && !entry.active() => {
-                Some(format!("- {what} {} (inactive)", entry.key()))
+        let key = entry.key().to_owned();
+        let change = match known.get(entry.key()) {
+            None => Change { action: Action::Created, kind, key, before: Vec::new(), after: entry.fields() },
+            Some(old) => {
+                let (before, after): (Fields, Fields) =
+                    old.fields().into_iter().zip(entry.fields()).filter(|(old, new)| old != new).unzip();
+                if before.is_empty() {
+                    continue;
+                }
+                let off = old.active() && !entry.active();
+                let action = if off { Action::Deactivated } else { Action::Changed };
+                Change { action, kind, key, before, after }
             }
-            Some(old) => details(&old.fields(), &entry.fields())
-                .map(|text| format!("~ {what} {}: {text}", entry.key())),
         };
-        if let Some(line) = line {
-            changed.insert(entry.key().to_owned());
-            lines.push(line);
-        }
+        changed.insert(change.key.clone());
+        changes.push(change);
     }
     changed
 }
 
-fn details(before: &[(&'static str, String)], after: &[(&'static str, String)]) -> Option<String> {
-    let mut text = String::new();
-    for ((name, old), (_, new)) in before.iter().zip(after) {
-        if old != new {
-            let separator = if text.is_empty() { "" } else { "; " };
-            let written = if old.len() + new.len() > 160 {
-                write!(text, "{separator}{name} changed")
-            } else {
-                write!(text, "{separator}{name} {} -> {}", shown(old), shown(new))
-            };
-            written.expect("writing to a String cannot fail");
-        }
+/// A change as a line for people.
+pub fn line(change: &Change) -> String {
+    let (kind, key) = (change.kind.replace('_', " "), &change.key);
+    match change.action {
+        Action::Created => format!("+ {kind} {key}"),
+        Action::Deactivated => format!("- {kind} {key} (inactive)"),
+        Action::Changed if change.kind == "time_zone" => format!("~ {}", details(change)),
+        Action::Changed => format!("~ {kind} {key}: {}", details(change)),
+        Action::PasswordSet | Action::PasswordChanged => format!("~ {kind} {key}: password"),
+        Action::SignedOut => format!("~ {kind} {key}: signed out"),
     }
-    (!text.is_empty()).then_some(text)
+}
+
+fn details(change: &Change) -> String {
+    let mut text = String::new();
+    for ((name, old), (_, new)) in change.before.iter().zip(&change.after) {
+        let separator = if text.is_empty() { "" } else { "; " };
+        let written = if old.len() + new.len() > 160 {
+            write!(text, "{separator}{name} changed")
+        } else {
+            write!(text, "{separator}{name} {} -> {}", shown(old), shown(new))
+        };
+        written.expect("writing to a String cannot fail");
+    }
+    text
 }
 
 fn shown(text: &str) -> String {
     if text.is_empty() { "(none)".to_owned() } else { text.escape_debug().to_string() }
-}
-
-fn joined<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
-    items.into_iter().map(|one| one.to_string()).collect::<Vec<_>>().join(",")
-}
-
-fn server(server: Option<&MailServer>) -> String {
-    server.map_or_else(String::new, |one| {
-        format!(
-            "{}@{}:{} {} {} {}",
-            one.user, one.host, one.port, one.security, one.password_secret, one.mailbox
-        )
-    })
-}
-
-impl Entry for Account {
-    fn key(&self) -> &str {
-        self.key.as_str()
-    }
-
-    fn active(&self) -> bool {
-        self.active
-    }
-
-    fn fields(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("channel", self.channel.as_str().to_owned()),
-            ("address", self.address.clone()),
-            ("display_name", self.display_name.clone()),
-            ("accept_unauthenticated_replies", self.accept_unauthenticated_replies.to_string()),
-            ("imap", server(self.imap.as_ref())),
-            ("smtp", server(self.smtp.as_ref())),
-            ("campaign", joined(&self.campaign)),
-            ("active", self.active.to_string()),
-        ]
-    }
-}
-
-impl Entry for Campaign {
-    fn key(&self) -> &str {
-        self.key.as_str()
-    }
-
-    fn active(&self) -> bool {
-        self.active
-    }
-
-    fn fields(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("name", self.name.clone()),
-            ("description", self.description.clone()),
-            ("channel", self.channel.as_str().to_owned()),
-            ("members", joined(&self.members)),
-            ("assignment_mode", self.assignment_mode.as_str().to_owned()),
-            ("accept_timeout_seconds", self.accept_timeout_seconds.to_string()),
-            ("overflow_seconds", self.overflow_seconds.to_string()),
-            ("overflow_mode", self.overflow_mode.as_str().to_owned()),
-            ("overflow_campaign", joined(&self.overflow_campaign)),
-            ("inbound_form", joined(&self.inbound_form)),
-            ("outbound_form", joined(&self.outbound_form)),
-            ("signature", self.signature.clone()),
-            ("orphan_timeout_seconds", self.orphan_timeout_seconds.to_string()),
-            ("service_level_seconds", self.service_level_seconds.to_string()),
-            ("hours", self.hours.as_ref().map(opening).unwrap_or_default()),
-            (
-                "automatic_reply",
-                self.hours.as_ref().map(|one| one.automatic_reply.clone()).unwrap_or_default(),
-            ),
-            ("active", self.active.to_string()),
-        ]
-    }
-}
-
-impl Entry for User {
-    fn key(&self) -> &str {
-        self.key.as_str()
-    }
-
-    fn active(&self) -> bool {
-        self.active
-    }
-
-    fn fields(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("name", self.name.clone()),
-            ("roles", joined(self.roles.iter().map(|one| one.as_str()))),
-            ("campaigns", joined(&self.campaigns)),
-            ("email_capacity", self.email_capacity.to_string()),
-            ("whatsapp_capacity", self.whatsapp_capacity.to_string()),
-            ("active", self.active.to_string()),
-        ]
-    }
-}
-
-impl Entry for Form {
-    fn key(&self) -> &str {
-        self.key.as_str()
-    }
-
-    fn active(&self) -> bool {
-        true
-    }
-
-    fn fields(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("version", self.version.to_string()),
-            ("title", self.title.clone()),
-            ("fields", joined(self.fields.iter().map(|one| format!("{one:?}")))),
-        ]
-    }
-}
-
-impl Entry for Tag {
-    fn key(&self) -> &str {
-        self.key.as_str()
-    }
-
-    fn active(&self) -> bool {
-        self.active
-    }
-
-    fn fields(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("name", self.name.clone()),
-            ("color", self.color.clone()),
-            ("campaigns", joined(&self.campaigns)),
-            ("active", self.active.to_string()),
-        ]
-    }
-}
-
-impl Entry for QuickReply {
-    fn key(&self) -> &str {
-        self.key.as_str()
-    }
-
-    fn active(&self) -> bool {
-        self.active
-    }
-
-    fn fields(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("title", self.title.clone()),
-            ("text", self.text.clone()),
-            ("html", self.html.clone()),
-            ("campaigns", joined(&self.campaigns)),
-            ("active", self.active.to_string()),
-        ]
-    }
-}
-
-/// An extra field with its place, which is part of it.
-struct Positioned<'a>(usize, &'a ContactField);
-
-fn positioned(fields: &[ContactField]) -> Vec<Positioned<'_>> {
-    fields.iter().enumerate().map(|(at, field)| Positioned(at, field)).collect()
-}
-
-impl Entry for Positioned<'_> {
-    fn key(&self) -> &str {
-        self.1.key()
-    }
-
-    fn active(&self) -> bool {
-        self.1.active
-    }
-
-    fn fields(&self) -> Vec<(&'static str, String)> {
-        let field = &self.1.field;
-        let bound = |bound: Option<f64>| bound.map(|one| one.to_string()).unwrap_or_default();
-        vec![
-            ("position", (self.0 + 1).to_string()),
-            ("label", field.label.clone()),
-            ("type", field.kind.clone()),
-            ("choices", joined(&field.choices)),
-            ("minimum", bound(field.minimum)),
-            ("maximum", bound(field.maximum)),
-            ("active", self.1.active.to_string()),
-        ]
-    }
-}
-
-/// Hours in one line, without their automatic reply.
-fn opening(hours: &Hours) -> String {
-    let spans = |spans: &[Span]| joined(spans);
-    let week = WEEKDAYS.iter().zip(&hours.weekly).filter(|(_, open)| !open.is_empty());
-    let week = week.map(|(day, open)| format!("{day} {}", spans(open)));
-    let holidays = hours.holidays.iter().map(|one| {
-        let open = if one.open.is_empty() { "closed".to_owned() } else { spans(&one.open) };
-        format!("{} {} {open}", one.date, one.name)
-    });
-    let zone = (!hours.time_zone.is_empty()).then(|| hours.time_zone.clone());
-    zone.into_iter().chain(week).chain(holidays).collect::<Vec<_>>().join("; ")
 }

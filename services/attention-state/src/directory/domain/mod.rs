@@ -5,6 +5,7 @@ pub mod catalogue;
 mod catalogue_yaml;
 pub mod check;
 pub mod diff;
+pub mod entries;
 pub mod forms;
 pub mod groups;
 pub mod hours;

@@ -7,13 +7,15 @@ use hilo_proto::internal::v1::directory_feed_service_client::DirectoryFeedServic
 
 use super::{line_of, shown};
 use crate::directory;
+use crate::directory::apply::Mode;
 use crate::directory::domain::groups::partition_of;
 use crate::directory::testing::{Served, admin, apply, database, directory_of, example};
 
 #[tokio::test]
 async fn applying_twice_changes_nothing_the_second_time_and_a_dry_run_never() {
     let db = database().await;
-    let dry = admin(&db).apply(example(), true, "user:coco".into()).await.unwrap();
+    let dry =
+        admin(&db).apply(example(), Mode { dry_run: true, prune: true }, "user:coco".into()).await.unwrap();
     assert_eq!(dry.version, 1);
     assert!(dry.differences.contains(&"+ campaign soporte-tecnico".to_owned()), "{:?}", dry.differences);
     let first = apply(&db, &example()).await;
@@ -70,11 +72,13 @@ async fn one_error_applies_nothing() {
         "type: text",
         1,
     );
-    let outcome = admin(&db).apply(broken, false, "user:coco".into()).await.unwrap();
+    let outcome =
+        admin(&db).apply(broken, Mode { prune: true, ..Mode::default() }, "user:coco".into()).await.unwrap();
     let found: Vec<String> = outcome.errors.iter().map(shown).collect();
     assert_eq!(outcome.version, 2);
     assert_eq!(found, [format!("{} forms[0].fields[4].type IMMUTABLE_CHANGED", line_of("key: monto"))]);
-    let again = admin(&db).apply(example(), true, "user:coco".into()).await.unwrap();
+    let again =
+        admin(&db).apply(example(), Mode { dry_run: true, prune: true }, "user:coco".into()).await.unwrap();
     assert_eq!(again.differences, Vec::<String>::new(), "nothing of the broken one was written");
 }
 
@@ -102,9 +106,13 @@ async fn applies_at_the_same_instant_follow_each_other() {
         .into_iter()
         .map(|text| {
             let admin = admin(&db);
-            tokio::spawn(
-                async move { admin.apply(text, false, "service:test".into()).await.unwrap().version },
-            )
+            tokio::spawn(async move {
+                admin
+                    .apply(text, Mode { prune: true, ..Mode::default() }, "service:test".into())
+                    .await
+                    .unwrap()
+                    .version
+            })
         })
         .collect();
     let mut versions = Vec::new();
@@ -170,7 +178,7 @@ async fn a_change_reaches_a_reader_of_the_feed_at_once_and_an_equal_version_has_
     assert_eq!((first.version, first.changed), (1, true));
     let mut rpc = DirectoryServiceClient::new(served.service());
     let applied =
-        rpc.apply_directory(ApplyDirectoryRequest { yaml: example(), dry_run: false }).await.unwrap();
+        rpc.apply_directory(ApplyDirectoryRequest { yaml: example(), ..Default::default() }).await.unwrap();
     assert_eq!(applied.into_inner().version, 2);
     let second = feed.get_directory(FeedRequest { known_version: 1 }).await.unwrap().into_inner();
     assert_eq!((second.version, second.changed), (2, true));

@@ -4,6 +4,7 @@ use hilo_proto::directory::v1::GetDirectoryRequest;
 use hilo_proto::directory::v1::directory_service_client::DirectoryServiceClient;
 
 use crate::directory;
+use crate::directory::apply::Mode;
 use crate::directory::domain::key::CampaignKey;
 use crate::directory::testing::{Served, admin, apply, database, example};
 
@@ -40,7 +41,8 @@ async fn what_was_applied_is_read_back_and_applying_it_again_changes_nothing() {
     assert_eq!((campaign.orphan_timeout_seconds, campaign.service_level_seconds), (300, 1800));
     let hours = campaign.hours.unwrap();
     assert_eq!((hours.weekly[0].len(), hours.weekly[1].len(), hours.holidays.len()), (2, 0, 2));
-    let again = admin(&db).apply(example(), true, "user:coco".into()).await.unwrap();
+    let again =
+        admin(&db).apply(example(), Mode { dry_run: true, prune: true }, "user:coco".into()).await.unwrap();
     assert_eq!(again.differences, Vec::<String>::new());
 }
 
@@ -69,7 +71,7 @@ async fn changes_are_named_and_omitted_things_are_switched_off() {
     let fields: Vec<_> = fields.iter().map(|one| (one.key(), one.active)).collect();
     assert_eq!(fields, [("segmento", true), ("documento", false)]);
     let retyped = example().replacen("label: DNI o RUC, type: text", "label: DNI o RUC, type: number", 1);
-    let outcome = admin(&db).apply(retyped, false, "user:coco".into()).await.unwrap();
+    let outcome = admin(&db).apply(retyped, Mode::default(), "user:coco".into()).await.unwrap();
     assert_eq!(outcome.errors.len(), 1);
     assert_eq!(
         (outcome.errors[0].path.as_str(), outcome.errors[0].reason),

@@ -2,7 +2,9 @@
 
 mod applying;
 mod catalogue;
+mod leaving_out;
 mod text;
+mod trail;
 
 use super::domain::problems::Problem;
 use super::testing::example;

@@ -1,0 +1,76 @@
+//! What a text leaves out: kept and named, or switched off; and what of the text does not go with what is kept.
+
+use super::shown;
+use crate::directory::apply::{Mode, Outcome};
+use crate::directory::testing::{admin, apply, database, example};
+use hilo_kit::db::Db;
+
+async fn applied(db: &Db, yaml: &str, mode: Mode) -> Outcome {
+    admin(db).apply(yaml.to_owned(), mode, "user:coco".into()).await.unwrap()
+}
+
+const PRUNE: Mode = Mode { dry_run: false, prune: true };
+
+/// Nothing of the example but one user.
+const LITTLE: &str = "users:\n  - {key: ana, name: Ana Quispe, roles: [agent], email_capacity: 5}\n";
+
+#[tokio::test]
+async fn without_prune_it_is_only_named_and_with_it_switched_off() {
+    let db = database().await;
+    apply(&db, &example()).await;
+    let little = format!("time_zone: America/Lima\n{LITTLE}");
+    let kept = applied(&db, &little, Mode::default()).await;
+    assert_eq!((kept.version, kept.differences.len(), kept.errors.len()), (2, 0, 0));
+    let all = [
+        "account soporte",
+        "campaign soporte-tecnico",
+        "campaign ventas",
+        "user luis",
+        "tag garantia",
+        "tag urgente",
+        "quick reply pasos-garantia",
+        "quick reply saludo",
+        "contact field documento",
+        "contact field segmento",
+    ];
+    assert_eq!(kept.omitted, all);
+    let dry = applied(&db, &little, Mode { dry_run: true, ..PRUNE }).await;
+    assert_eq!((dry.version, dry.differences.len(), dry.omitted.len()), (2, all.len(), 0));
+    let pruned = applied(&db, &little, PRUNE).await;
+    let switched_off: Vec<String> =
+        pruned.differences.iter().map(|line| line.replace(" (inactive)", "")).collect();
+    let mut expected: Vec<String> = all.iter().map(|one| format!("- {one}")).collect();
+    let mut found = switched_off.clone();
+    expected.sort();
+    found.sort();
+    assert_eq!((pruned.version, found), (3, expected));
+    let again = applied(&db, &little, Mode::default()).await;
+    assert_eq!((again.version, again.omitted.len()), (3, 0), "what is switched off is not named any more");
+}
+
+#[tokio::test]
+async fn what_does_not_go_with_the_kept_is_an_error_and_pruning_resolves_it() {
+    let db = database().await;
+    let overflow = "campaigns:\n  - {key: a, name: A, channel: email, members: [ana], assignment_mode: random, \
+                    overflow_mode: send_to_campaign, overflow_campaign: b}\n  \
+                    - {key: b, name: B, channel: email, accounts: [x], members: [], assignment_mode: random}\n\
+                    accounts:\n  - {key: x, channel: email, address: x@ejemplo.pe}\n\
+                    users:\n  - {key: ana, name: Ana, roles: [agent]}\n";
+    apply(&db, overflow).await;
+    let next = "accounts:\n  - {key: y, channel: email, address: X@ejemplo.pe}\n\
+                campaigns:\n  - {key: b, name: B, channel: email, accounts: [y], members: [], assignment_mode: random, active: false}\n\
+                users:\n  - {key: ana, name: Ana, roles: [reporter]}\n";
+    let refused = applied(&db, next, Mode::default()).await;
+    let found: Vec<String> = refused.errors.iter().map(shown).collect();
+    assert_eq!(
+        found,
+        [
+            "2 accounts[0].address DUPLICATE_ADDRESS",
+            "4 campaigns[0].active OVERFLOW_TARGET",
+            "6 users[0].roles NOT_AN_AGENT"
+        ]
+    );
+    assert_eq!(refused.version, 2);
+    let pruned = applied(&db, next, PRUNE).await;
+    assert_eq!((pruned.version, pruned.errors.len()), (3, 0));
+}
