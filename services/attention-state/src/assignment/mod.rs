@@ -12,6 +12,7 @@ pub mod live;
 pub mod load;
 pub mod offers;
 pub mod partition;
+pub(crate) mod present;
 pub mod release;
 pub mod verdict;
 

@@ -16,7 +16,7 @@ use time::Duration;
 
 use super::decisions::{self, Decided};
 use super::verdict::{CampaignFacts, Facts, OverflowFacts, outcome};
-use super::{load, partition};
+use super::{load, partition, present};
 use crate::attention::domain::{
     CampaignKey, Channel, Command, Expire, Interaction, InteractionId, OfferId, Stage, UserKey,
 };
@@ -171,7 +171,10 @@ fn change(work: &mut Work, facts: &mut Facts, made: &mut Made, wish: &Wish) -> R
             Command::MakeOffer { version, offer: *offer, agent, deadline_at }
         }
         Wanted::Expire { offer, because } => {
-            Command::ExpireOffer { version, offer: *offer, because: *because }
+            let returns = before.sender().is_some_and(|sender| {
+                facts.returning.contains(&(campaign.clone(), sender.as_str().to_owned()))
+            });
+            Command::ExpireOffer { version, offer: *offer, because: *because, returns }
         }
         Wanted::Overflow => {
             let overflow = known.overflow.ok_or(AssignmentOutcome::Conflict)?;
@@ -240,6 +243,7 @@ fn current(work: &Work, id: InteractionId) -> Option<LiveInteraction> {
 /// locked in order, the loads of all agents whose load may change.
 async fn facts(tx: &mut PgConnection, batch: &Batch, work: &Work) -> Result<Facts, Error> {
     let (mut campaigns, mut pairs, mut loads) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let mut senders = BTreeSet::new();
     for wish in &batch.wishes {
         let Some((channel, interaction)) = interaction(work, wish.id) else { continue };
         let campaign = interaction.campaign.as_str().to_owned();
@@ -253,12 +257,17 @@ async fn facts(tx: &mut PgConnection, batch: &Batch, work: &Work) -> Result<Fact
         if matches!(interaction.stage, Stage::Queued { .. }) {
             loads.extend(interaction.holder().map(|holder| (holder.clone(), channel)));
         }
+        if let Some(sender) = interaction.sender() {
+            senders.insert((campaign.clone(), sender.as_str().to_owned()));
+            loads.insert((sender.clone(), channel));
+        }
         campaigns.insert(campaign);
     }
     let campaigns: Vec<String> = campaigns.into_iter().collect();
     Ok(Facts {
         campaigns: campaign_facts(tx, batch.partition, &campaigns).await?,
         available: available(tx, pairs).await?,
+        returning: present::of(tx, senders).await?,
         loads: load::lock(tx, &loads).await?,
     })
 }

@@ -11,7 +11,7 @@ use hilo_kit::lifecycle::Shutdown;
 use hilo_kit::nats::Subjects;
 use sqlx::PgConnection;
 
-use super::decisions;
+use super::{decisions, present};
 use crate::attention::domain::{CampaignKey, Command, Expire, InteractionId, Stage, UserKey};
 use crate::attention::store::Wait;
 use crate::attention::work::{Actor, Found, Work};
@@ -95,7 +95,7 @@ async fn some(tx: &mut PgConnection, subjects: &Subjects) -> Result<usize, Error
     let mut work = Work::lock(tx, &ids, Wait::Skip).await?;
     let mut released = 0;
     for id in ids {
-        let Some((agent, campaign, command)) = command(&work, id) else { continue };
+        let Some((agent, campaign, command)) = command(tx, &work, id).await? else { continue };
         // He may have been switched on or taken in again, or somebody else may have it, since the look-up.
         if !serves(tx, &agent, &campaign).await? && work.decide(id, command, &Actor::System).is_ok() {
             released += 1;
@@ -107,22 +107,25 @@ async fn some(tx: &mut PgConnection, subjects: &Subjects) -> Result<usize, Error
     Ok(released)
 }
 
-fn command(work: &Work, id: InteractionId) -> Option<(UserKey, CampaignKey, Command)> {
-    let Found::Locked(attention) = work.find(id) else { return None };
-    let interaction = work.state(attention, Some(id))?.interaction?;
-    match interaction.stage {
-        Stage::Queued { offer, .. } => {
-            let offer = offer?;
+async fn command(
+    tx: &mut PgConnection,
+    work: &Work,
+    id: InteractionId,
+) -> Result<Option<(UserKey, CampaignKey, Command)>, Error> {
+    let Found::Locked(attention) = work.find(id) else { return Ok(None) };
+    let interaction = work.state(attention, Some(id)).and_then(|state| state.interaction);
+    let Some(interaction) = interaction else { return Ok(None) };
+    let returns = present::takes_back(tx, &interaction).await?;
+    let (version, campaign) = (interaction.version, interaction.campaign);
+    Ok(match interaction.stage {
+        Stage::Queued { offer, .. } => offer.and_then(|offer| {
             let because = Expire::AgentAbsent;
-            Some((
-                offer.agent?,
-                interaction.campaign,
-                Command::ExpireOffer { version: interaction.version, offer: offer.id, because },
-            ))
-        }
-        Stage::Open { agent, .. } => Some((agent.clone(), interaction.campaign, Command::Release { agent })),
+            let command = Command::ExpireOffer { version, offer: offer.id, because, returns };
+            Some((offer.agent?, campaign, command))
+        }),
+        Stage::Open { agent, .. } => Some((agent.clone(), campaign, Command::Release { agent })),
         Stage::Ended { .. } => None,
-    }
+    })
 }
 
 async fn serves(tx: &mut PgConnection, agent: &UserKey, campaign: &CampaignKey) -> Result<bool, Error> {

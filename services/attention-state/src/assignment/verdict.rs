@@ -34,6 +34,8 @@ pub struct Facts {
     pub campaigns: BTreeMap<String, CampaignFacts>,
     /// Members (campaign, agent) who are active, not paused and not absent.
     pub available: BTreeSet<(String, String)>,
+    /// Senders (campaign, agent) of transferred items who are there to take them back.
+    pub returning: BTreeSet<(String, String)>,
     /// Loads of the agents named, locked; lowered and raised as the batch goes on.
     pub loads: Loads,
 }
@@ -77,6 +79,11 @@ pub fn outcome(rejection: &Rejection) -> AssignmentOutcome {
         | Rejection::AlreadyOverflowed
         | Rejection::TooManyMessages
         | Rejection::DeliverySettled
-        | Rejection::AlreadyLinked => AssignmentOutcome::Conflict,
+        | Rejection::AlreadyLinked
+        | Rejection::SameTarget
+        | Rejection::InteractionLive
+        | Rejection::SuccessorOpen
+        | Rejection::OnlyEmail
+        | Rejection::AlreadyBegun => AssignmentOutcome::Conflict,
     }
 }

@@ -4,6 +4,7 @@
 pub mod commands;
 pub mod domain;
 pub(crate) mod ended;
+pub(crate) mod note;
 pub(crate) mod outbox;
 pub(crate) mod published;
 mod reply;

@@ -56,6 +56,10 @@ pub(crate) fn event_type(event: &Event) -> EventType {
         Event::MessageStatusChanged { .. } => EventType::MessageStatusChanged,
         Event::FormSaved => EventType::FormSaved,
         Event::InteractionEnded { .. } => EventType::InteractionEnded,
+        Event::InteractionReopened { .. } => EventType::InteractionReopened,
+        Event::InteractionStarted { .. } => EventType::InteractionStarted,
+        Event::InteractionOrphaned { .. } => EventType::InteractionOrphaned,
+        Event::NoteAdded { .. } => EventType::NoteAdded,
     }
 }
 
@@ -87,7 +91,11 @@ fn of_interaction(event: &Event) -> bool {
         | Event::MessageQueued { .. }
         | Event::MessageStatusChanged { .. }
         | Event::FormSaved
-        | Event::InteractionEnded { .. } => true,
+        | Event::InteractionEnded { .. }
+        | Event::InteractionReopened { .. }
+        | Event::InteractionStarted { .. }
+        | Event::InteractionOrphaned { .. }
+        | Event::NoteAdded { .. } => true,
     }
 }
 
@@ -95,7 +103,8 @@ fn message_of(event: &Event) -> Option<&MessageSummary> {
     match event {
         Event::MessageReceived { message, .. }
         | Event::MessageQueued { message }
-        | Event::MessageStatusChanged { message } => Some(message),
+        | Event::MessageStatusChanged { message }
+        | Event::NoteAdded { message } => Some(message),
         Event::AttentionOpened { .. }
         | Event::AttentionLinked { .. }
         | Event::AttentionClosed { .. }
@@ -108,29 +117,35 @@ fn message_of(event: &Event) -> Option<&MessageSummary> {
         | Event::InteractionOpened { .. }
         | Event::InteractionReleased { .. }
         | Event::FormSaved
-        | Event::InteractionEnded { .. } => None,
+        | Event::InteractionEnded { .. }
+        | Event::InteractionReopened { .. }
+        | Event::InteractionStarted { .. }
+        | Event::InteractionOrphaned { .. } => None,
     }
 }
 
 fn reason(event: &Event) -> &'static str {
     match event {
         Event::OfferWithdrawn { because, .. } => because.word(),
-        Event::InteractionReleased { .. } => "released",
-        Event::InteractionTransferredOut { because, .. } | Event::InteractionTransferredIn { because } => {
-            because.word()
-        }
+        Event::InteractionOffered { because, .. } => because.word(),
+        Event::InteractionOpened { because, .. } => because.word(),
+        Event::InteractionReleased { because, .. }
+        | Event::InteractionTransferredOut { because, .. }
+        | Event::InteractionTransferredIn { because } => because.word(),
         Event::AttentionOpened { .. }
         | Event::AttentionLinked { .. }
         | Event::AttentionClosed { .. }
         | Event::InteractionQueued { .. }
         | Event::MessageReceived { .. }
-        | Event::InteractionOffered { .. }
         | Event::InteractionOverflowed
-        | Event::InteractionOpened { .. }
         | Event::MessageQueued { .. }
         | Event::MessageStatusChanged { .. }
         | Event::FormSaved
-        | Event::InteractionEnded { .. } => "",
+        | Event::InteractionEnded { .. }
+        | Event::InteractionReopened { .. }
+        | Event::InteractionStarted { .. }
+        | Event::InteractionOrphaned { .. }
+        | Event::NoteAdded { .. } => "",
     }
 }
 
@@ -185,6 +200,7 @@ fn offer_snapshot(offer: &Offer) -> OfferSnapshot {
         agent_key: offer.agent.as_ref().map(UserKey::to_string).unwrap_or_default(),
         offered_at: Some(to_proto(offer.offered_at)),
         deadline_at: offer.deadline_at.map(to_proto),
+        sender_key: offer.sender.as_ref().map(UserKey::to_string).unwrap_or_default(),
     }
 }
 
@@ -202,6 +218,7 @@ fn message(message: &MessageSummary) -> ProtoMessage {
             (ProtoDirection::Inbound, "", class.map_or("", MailClass::word), sender_verified)
         }
         MessageKind::Outbound { delivery } => (ProtoDirection::Outbound, delivery.word(), "", true),
+        MessageKind::Note => (ProtoDirection::Outbound, "", "", true),
     };
     ProtoMessage {
         message_id: message.id.to_string(),
@@ -211,5 +228,6 @@ fn message(message: &MessageSummary) -> ProtoMessage {
         attachment_count: message.attachments,
         mail_class: mail_class.to_owned(),
         sender_verified,
+        internal: message.kind == MessageKind::Note,
     }
 }

@@ -1,4 +1,4 @@
-//! What an agent does to one item: open, decline, send, release, end. One transaction each, idempotent by request id.
+//! What an agent does to one item: open, decline, send, end. One transaction each, idempotent by request id.
 
 use std::sync::Arc;
 
@@ -8,15 +8,14 @@ use hilo_kit::fault;
 use hilo_kit::nats::Subjects;
 use hilo_proto::attention::v1::{
     DeclineOfferRequest, DeclineOfferResponse, EndInteractionRequest, EndInteractionResponse,
-    OpenInteractionRequest, OpenInteractionResponse, ReleaseInteractionRequest, ReleaseInteractionResponse,
-    SendMessageRequest, SendMessageResponse,
+    OpenInteractionRequest, OpenInteractionResponse, SendMessageRequest, SendMessageResponse,
 };
 use hilo_proto::event::v1::InteractionSnapshot;
 use sqlx::PgConnection;
 
 use super::once::Once;
 use super::rights::{self, Right};
-use super::{drafts, read};
+use super::{drafts, hand, read};
 use crate::attention::commands::{locked, not_found};
 use crate::attention::domain::{Attention, Command, InteractionId, OfferId, UserKey};
 use crate::attention::published;
@@ -36,10 +35,10 @@ const MAX_CC: usize = 50;
 /// Does what agents ask for.
 #[derive(Clone, Debug)]
 pub(crate) struct Actions {
-    db: Db,
-    subjects: Arc<Subjects>,
+    pub(super) db: Db,
+    pub(super) subjects: Arc<Subjects>,
     /// Key of the token in Message-IDs.
-    thread_key: Arc<Vec<u8>>,
+    pub(super) thread_key: Arc<Vec<u8>>,
 }
 
 impl Actions {
@@ -102,41 +101,9 @@ impl Actions {
                     if let Some(answer) = once.begin(tx).await? {
                         return Ok(answer);
                     }
-                    let agent = UserKey::new(&access.user_key);
-                    change(tx, &subjects, &access, id, Command::DeclineOffer { offer, agent }).await?;
+                    hand::pass(tx, &subjects, &access, id, offer).await?;
                     let answer = DeclineOfferResponse {};
                     once.finish(tx, &answer).await?;
-                    Ok(answer)
-                })
-            })
-            .await
-    }
-
-    /// Gives an open item back to the queue.
-    ///
-    /// # Errors
-    /// `NOT_YOURS`, `NOT_OPEN`, ...
-    pub(crate) async fn release(
-        &self,
-        access: Access,
-        mut request: ReleaseInteractionRequest,
-    ) -> Result<ReleaseInteractionResponse, Error> {
-        let id = id_of(&request.interaction_id)?;
-        let request_id = std::mem::take(&mut request.request_id);
-        let once = Once::new(&access.user_key, "ReleaseInteraction", &request_id, &request)?;
-        let subjects = self.subjects.clone();
-        self.db
-            .transaction(move |tx| {
-                let (subjects, access, once) = (subjects.clone(), access.clone(), once.clone());
-                Box::pin(async move {
-                    if let Some(answer) = once.begin(tx).await? {
-                        return Ok(answer);
-                    }
-                    let agent = UserKey::new(&access.user_key);
-                    let after = change(tx, &subjects, &access, id, Command::Release { agent }).await?;
-                    let answer = ReleaseInteractionResponse { interaction: snapshot(&after) };
-                    once.finish(tx, &answer).await?;
-                    fault::point("attention.release.before_commit").await;
                     Ok(answer)
                 })
             })
@@ -215,7 +182,7 @@ pub(super) fn id_of(text: &str) -> Result<InteractionId, Error> {
     Ok(hilo_kit::ids::parse(text, "interaction_id")?.into())
 }
 
-fn snapshot(attention: &Attention) -> Option<InteractionSnapshot> {
+pub(super) fn snapshot(attention: &Attention) -> Option<InteractionSnapshot> {
     attention.interaction.as_ref().map(published::snapshot)
 }
 
@@ -225,11 +192,21 @@ pub(super) async fn held(
     access: &Access,
     id: InteractionId,
 ) -> Result<(Work, Attention), Error> {
+    held_by(tx, access, id, Right::Serve).await
+}
+
+/// Locks an item to which the caller has a right.
+pub(super) async fn held_by(
+    tx: &mut PgConnection,
+    access: &Access,
+    id: InteractionId,
+    right: Right,
+) -> Result<(Work, Attention), Error> {
     let work = locked(tx, id).await?;
     let Found::Locked(attention) = work.find(id) else { return Err(not_found()) };
     let state = work.state(attention, Some(id)).ok_or_else(not_found)?;
     let interaction = state.interaction.as_ref().ok_or_else(not_found)?;
-    rights::check(access, Right::Serve, interaction.campaign.as_str())?;
+    rights::check(access, right, interaction.campaign.as_str())?;
     Ok((work, state))
 }
 

@@ -7,12 +7,14 @@ pub(crate) mod act;
 pub(crate) mod answers;
 mod drafts;
 pub(crate) mod events;
+mod hand;
 pub(crate) mod hub;
 mod items;
 pub(crate) mod list;
 pub(crate) mod once;
 pub(crate) mod read;
 pub(crate) mod rights;
+mod target;
 pub(crate) mod watch;
 
 pub(crate) use drafts::{save_draft, save_form};

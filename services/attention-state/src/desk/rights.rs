@@ -12,12 +12,17 @@ pub(crate) enum Right {
     See,
     /// To serve the customer: agents who are members.
     Serve,
+    /// To move items by hand: supervisors who were given the campaign, and coordinators.
+    Direct,
+    /// To write notes: whoever may serve or direct.
+    Annotate,
 }
 
 /// Checks the right to what belongs to a campaign.
 ///
 /// # Errors
-/// `INTERACTION_NOT_FOUND` when the caller may not even know of it, `AGENT_REQUIRED` when he may only look.
+/// `INTERACTION_NOT_FOUND` when the caller may not even know of it, `AGENT_REQUIRED` or `SUPERVISOR_REQUIRED` when he may
+/// only look.
 pub(crate) fn check(access: &Access, right: Right, campaign: &str) -> Result<(), Error> {
     if !access.may_see(campaign) {
         return Err(not_found());
@@ -25,7 +30,14 @@ pub(crate) fn check(access: &Access, right: Right, campaign: &str) -> Result<(),
     match right {
         Right::See => Ok(()),
         Right::Serve if access.may_serve(campaign) => Ok(()),
-        Right::Serve => Err(Error::denied("AGENT_REQUIRED", "only an agent of the campaign may do this")),
+        Right::Direct if access.may_direct(campaign) => Ok(()),
+        Right::Annotate if access.may_serve(campaign) || access.may_direct(campaign) => Ok(()),
+        Right::Serve | Right::Annotate => {
+            Err(Error::denied("AGENT_REQUIRED", "only an agent of the campaign may do this"))
+        }
+        Right::Direct => {
+            Err(Error::denied("SUPERVISOR_REQUIRED", "only a supervisor or coordinator may do this"))
+        }
     }
 }
 
@@ -66,6 +78,7 @@ mod tests {
         let agent = access(&[Role::Agent], &["ventas"], &[], true);
         let supervisor = access(&[Role::Supervisor], &[], &["ventas"], true);
         let coordinator = access(&[Role::Coordinator], &[], &[], true);
+        let reporter = access(&[Role::Reporter], &[], &["ventas"], true);
         let gone = access(&[Role::Agent, Role::Coordinator], &["ventas"], &[], false);
         let rows = [
             (&agent, Right::See, "ventas", "ok"),
@@ -76,6 +89,19 @@ mod tests {
             (&supervisor, Right::Serve, "ventas", "AGENT_REQUIRED"),
             (&supervisor, Right::See, "soporte", "INTERACTION_NOT_FOUND"),
             (&coordinator, Right::See, "soporte", "ok"),
+            (&agent, Right::Direct, "ventas", "SUPERVISOR_REQUIRED"),
+            (&agent, Right::Direct, "soporte", "INTERACTION_NOT_FOUND"),
+            (&agent, Right::Annotate, "ventas", "ok"),
+            (&agent, Right::Annotate, "soporte", "INTERACTION_NOT_FOUND"),
+            (&supervisor, Right::Direct, "ventas", "ok"),
+            (&supervisor, Right::Annotate, "ventas", "ok"),
+            (&supervisor, Right::Direct, "soporte", "INTERACTION_NOT_FOUND"),
+            (&coordinator, Right::Direct, "soporte", "ok"),
+            (&coordinator, Right::Annotate, "soporte", "ok"),
+            (&reporter, Right::See, "ventas", "ok"),
+            (&reporter, Right::Direct, "ventas", "SUPERVISOR_REQUIRED"),
+            (&reporter, Right::Annotate, "ventas", "AGENT_REQUIRED"),
+            (&gone, Right::Direct, "ventas", "INTERACTION_NOT_FOUND"),
             (&coordinator, Right::Serve, "soporte", "AGENT_REQUIRED"),
             (&gone, Right::See, "ventas", "INTERACTION_NOT_FOUND"),
             (&gone, Right::Serve, "ventas", "INTERACTION_NOT_FOUND"),

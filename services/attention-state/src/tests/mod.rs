@@ -9,6 +9,7 @@ mod events;
 mod files;
 mod flood;
 mod guards;
+mod hand;
 mod intake;
 mod sending;
 mod service;

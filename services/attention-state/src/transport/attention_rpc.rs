@@ -18,6 +18,7 @@ use hilo_proto::attention::v1::{
     StartAttentionRequest, StartAttentionResponse, TransferInteractionRequest, TransferInteractionResponse,
     WatchDeskRequest,
 };
+use hilo_proto::attention::v1::{AddNoteRequest, AddNoteResponse, ReassignInteractionRequest, ReassignInteractionResponse};
 use tonic::{Request, Response, Status};
 
 use crate::conversation::Files;
@@ -219,7 +220,23 @@ impl AttentionService for AttentionRpc {
         &self,
         request: Request<TransferInteractionRequest>,
     ) -> Result<Response<TransferInteractionResponse>, Status> {
-        self.caller(&request).await?;
-        Err(not_yet().into())
+        let access = self.caller(&request).await?;
+        Ok(Response::new(self.actions.transfer(access, request.into_inner()).await?))
+    }
+
+    async fn reassign_interaction(
+        &self,
+        request: Request<ReassignInteractionRequest>,
+    ) -> Result<Response<ReassignInteractionResponse>, Status> {
+        let access = self.caller(&request).await?;
+        Ok(Response::new(self.actions.reassign(access, request.into_inner()).await?))
+    }
+
+    async fn add_note(
+        &self,
+        request: Request<AddNoteRequest>,
+    ) -> Result<Response<AddNoteResponse>, Status> {
+        let access = self.caller(&request).await?;
+        Ok(Response::new(self.actions.add_note(access, request.into_inner()).await?))
     }
 }

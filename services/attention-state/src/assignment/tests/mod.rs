@@ -5,6 +5,7 @@ mod offers;
 mod overflow;
 mod rate;
 mod release;
+mod transferred;
 mod views;
 
 use std::sync::Arc;

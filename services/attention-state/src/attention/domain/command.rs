@@ -42,6 +42,8 @@ pub enum Command {
         offer: OfferId,
         /// Why.
         because: Expire,
+        /// True when whoever transferred it is there to take it back.
+        returns: bool,
     },
     /// The overflow time passed: it rings at everyone, or moves to another campaign.
     Overflow {
@@ -58,6 +60,8 @@ pub enum Command {
         offer: OfferId,
         /// Who declines.
         agent: UserKey,
+        /// True when whoever transferred it is there to take it back.
+        returns: bool,
     },
     /// An agent opens the interaction: the one atomic claim.
     Open {
@@ -68,6 +72,56 @@ pub enum Command {
     Release {
         /// Who.
         agent: UserKey,
+    },
+    /// An agent gives an item of his to a campaign or, as an offer, to another agent.
+    Transfer {
+        /// Who has it open.
+        agent: UserKey,
+        /// Where to.
+        to: Destination,
+    },
+    /// A supervisor moves a live item, whoever has it.
+    Reassign {
+        /// Where to.
+        to: Destination,
+    },
+    /// A supervisor gives an open item back to its queue, whoever has it.
+    TakeBack,
+    /// Its agent went away and did not come back in time.
+    Orphan {
+        /// Who has it open.
+        agent: UserKey,
+        /// Since when he is gone.
+        absent_since: OffsetDateTime,
+        /// Orphan timeout of the campaign.
+        after: Duration,
+    },
+    /// An agent opens an ended interaction again, and with it a closed attention.
+    Reopen {
+        /// Who.
+        agent: UserKey,
+        /// True when another interaction of the attention is live.
+        live: bool,
+        /// True when an open attention follows this closed one.
+        successor_open: bool,
+    },
+    /// An agent starts an attention by a message of his.
+    Start {
+        /// How it begins.
+        opening: Opening,
+        /// Its campaign.
+        campaign: CampaignKey,
+        /// Id of its interaction.
+        interaction: InteractionId,
+        /// Who.
+        agent: UserKey,
+        /// The message.
+        message: MessageSummary,
+    },
+    /// Somebody writes an internal note.
+    AddNote {
+        /// The note.
+        message: MessageSummary,
     },
     /// An agent's message is committed and will be sent.
     SendMessage {
@@ -119,6 +173,22 @@ pub struct Opening {
     pub contact: ContactId,
     /// Attention it follows.
     pub linked: Option<AttentionId>,
+}
+
+/// Where a person moves an item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// Into the queue of this campaign.
+    Campaign(CampaignKey),
+    /// It rings at this agent.
+    Agent {
+        /// Id of the offer.
+        offer: OfferId,
+        /// Who.
+        agent: UserKey,
+        /// When it moves on.
+        deadline_at: OffsetDateTime,
+    },
 }
 
 /// Why an offer moves on.

@@ -4,12 +4,15 @@ use time::{Duration, OffsetDateTime};
 
 use super::command::{Command, Expire, Opening};
 use super::delivery::DeliveryState;
-use super::event::{Event, Handover, Withdrawn};
+use super::event::{Event, Handover, Offered, Opened, Withdrawn};
 use super::evolve::evolve;
 use super::keys::{CampaignKey, InteractionId, OfferId, UserKey};
 use super::rejection::{FieldProblem, Rejection};
 use super::state::{Attention, Direction, Interaction, MessageKind, MessageSummary, Offer, Phase, Stage};
 use super::transfer;
+
+mod begin;
+mod hand;
 
 /// Most messages of one interaction; a flood beyond it is refused, not hidden.
 pub const MAX_MESSAGES: i32 = 5_000;
@@ -67,16 +70,31 @@ pub fn decide(
             receive(course, Received { message, waiting_since, interaction, campaign, opening }, now)
         }
         Command::MakeOffer { version, offer, agent, deadline_at } => {
-            make_offer(course, version, Offer { id: offer, agent, offered_at: now, deadline_at })
+            make_offer(course, version, Offer { id: offer, agent, offered_at: now, deadline_at, sender: None })
         }
-        Command::ExpireOffer { version, offer, because } => expire(course, version, offer, because, now),
+        Command::ExpireOffer { version, offer, because, returns } => {
+            expire(course, version, offer, because, returns, now)
+        }
         Command::Overflow { version, after, to } => overflow(course, version, after, to, now),
-        Command::DeclineOffer { offer, agent } => decline(course, offer, agent),
+        Command::DeclineOffer { offer, agent, returns } => decline(course, offer, agent, returns, now),
         Command::Open { agent } => open(course, agent, now),
         Command::Release { agent } => {
             opened_by(&course, &agent)?;
-            course.then(Event::InteractionReleased { agent, at: now }).decided()
+            course.then(Event::InteractionReleased { agent, at: now, because: Handover::Released }).decided()
         }
+        Command::Transfer { agent, to } => hand::hand_over(course, agent, to, now),
+        Command::Reassign { to } => hand::reassign(course, to, now),
+        Command::TakeBack => hand::take_back(course, now),
+        Command::Orphan { agent, absent_since, after } => {
+            hand::orphan(course, agent, now - absent_since >= after, now)
+        }
+        Command::Reopen { agent, live, successor_open } => {
+            begin::reopen(course, agent, live, successor_open, now)
+        }
+        Command::Start { opening, campaign, interaction, agent, message } => {
+            begin::start(course, begin::Started { opening, campaign, interaction, agent, message }, now)
+        }
+        Command::AddNote { message } => begin::note(course, message),
         Command::SendMessage { agent, message } => send(course, &agent, message),
         Command::ReportDelivery { message, reported } => report(course, message, reported),
         Command::SaveForm { agent } => {
@@ -140,7 +158,7 @@ fn make_offer(course: Course, version: i64, offer: Offer) -> Result<Decision, Re
     if queued.offer.is_some() {
         return Err(Rejection::OfferOutstanding);
     }
-    course.then(Event::InteractionOffered { offer }).decided()
+    course.then(Event::InteractionOffered { offer, because: Offered::Routed }).decided()
 }
 
 fn expire(
@@ -148,6 +166,7 @@ fn expire(
     version: i64,
     id: OfferId,
     because: Expire,
+    returns: bool,
     now: OffsetDateTime,
 ) -> Result<Decision, Rejection> {
     let queued = queued_at_version(&course, version)?;
@@ -163,7 +182,23 @@ fn expire(
         Expire::AgentPaused => Withdrawn::AgentPaused,
     };
     let passed_by = offer.agent.clone();
-    course.then(Event::OfferWithdrawn { offer: id, passed_by, rings_on: false, because: withdrawn }).decided()
+    let course =
+        course.then(Event::OfferWithdrawn { offer: id, passed_by, rings_on: false, because: withdrawn });
+    given_back(course, offer.sender.filter(|_| returns), now)
+}
+
+/// An offer that was not taken goes back to whoever transferred it, when he is there.
+fn given_back(
+    course: Course,
+    sender: Option<UserKey>,
+    now: OffsetDateTime,
+) -> Result<Decision, Rejection> {
+    match sender {
+        Some(agent) => {
+            course.then(Event::InteractionOpened { agent, at: now, because: Opened::Returned }).decided()
+        }
+        None => course.decided(),
+    }
 }
 
 fn overflow(
@@ -198,7 +233,13 @@ fn withdraw(offer: OfferId, because: Withdrawn) -> Event {
     Event::OfferWithdrawn { offer, passed_by: None, rings_on: false, because }
 }
 
-fn decline(course: Course, id: OfferId, agent: UserKey) -> Result<Decision, Rejection> {
+fn decline(
+    course: Course,
+    id: OfferId,
+    agent: UserKey,
+    returns: bool,
+    now: OffsetDateTime,
+) -> Result<Decision, Rejection> {
     let interaction = addressed(&course)?;
     let Stage::Queued { offer: Some(offer), .. } = &interaction.stage else {
         return Err(Rejection::OfferGone);
@@ -210,8 +251,10 @@ fn decline(course: Course, id: OfferId, agent: UserKey) -> Result<Decision, Reje
         return Err(Rejection::NotYours);
     }
     let rings_on = offer.agent.is_none();
+    let sender = offer.sender.clone().filter(|_| returns);
     let because = Withdrawn::Declined;
-    course.then(Event::OfferWithdrawn { offer: id, passed_by: Some(agent), rings_on, because }).decided()
+    let course = course.then(Event::OfferWithdrawn { offer: id, passed_by: Some(agent), rings_on, because });
+    given_back(course, sender, now)
 }
 
 fn open(course: Course, agent: UserKey, now: OffsetDateTime) -> Result<Decision, Rejection> {
@@ -229,7 +272,7 @@ fn open(course: Course, agent: UserKey, now: OffsetDateTime) -> Result<Decision,
         Some(offer) => course.then(withdraw(offer, Withdrawn::OpenedByOther)),
         None => course,
     };
-    course.then(Event::InteractionOpened { agent, at: now }).decided()
+    course.then(Event::InteractionOpened { agent, at: now, because: Opened::Taken }).decided()
 }
 
 fn send(course: Course, agent: &UserKey, message: MessageSummary) -> Result<Decision, Rejection> {
@@ -246,7 +289,9 @@ fn report(course: Course, message: MessageSummary, reported: DeliveryState) -> R
             let kind = MessageKind::Outbound { delivery: reported };
             course.then(Event::MessageStatusChanged { message: MessageSummary { kind, ..message } }).decided()
         }
-        MessageKind::Outbound { .. } | MessageKind::Inbound { .. } => Err(Rejection::DeliverySettled),
+        MessageKind::Outbound { .. } | MessageKind::Inbound { .. } | MessageKind::Note => {
+            Err(Rejection::DeliverySettled)
+        }
     }
 }
 

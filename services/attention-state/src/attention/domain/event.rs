@@ -50,6 +50,8 @@ pub enum Event {
     InteractionOffered {
         /// The offer.
         offer: Offer,
+        /// Who wanted it.
+        because: Offered,
     },
     /// An offer ended without being taken.
     OfferWithdrawn {
@@ -87,6 +89,8 @@ pub enum Event {
         agent: UserKey,
         /// When.
         at: OffsetDateTime,
+        /// How he came by it.
+        because: Opened,
     },
     /// It went back to the queue.
     InteractionReleased {
@@ -94,6 +98,38 @@ pub enum Event {
         agent: UserKey,
         /// When.
         at: OffsetDateTime,
+        /// Why.
+        because: Handover,
+    },
+    /// It went back to the queue because its agent went away and did not come back in time.
+    InteractionOrphaned {
+        /// Who had it open.
+        agent: UserKey,
+        /// When.
+        at: OffsetDateTime,
+    },
+    /// An ended interaction was opened again, and its attention when that was closed.
+    InteractionReopened {
+        /// Who.
+        agent: UserKey,
+        /// When.
+        at: OffsetDateTime,
+    },
+    /// An agent began an interaction; his message follows.
+    InteractionStarted {
+        /// Its id.
+        interaction: InteractionId,
+        /// Its campaign.
+        campaign: CampaignKey,
+        /// Who.
+        agent: UserKey,
+        /// When.
+        at: OffsetDateTime,
+    },
+    /// An internal note was written.
+    NoteAdded {
+        /// The note.
+        message: MessageSummary,
     },
     /// An agent's message was committed.
     MessageQueued {
@@ -116,22 +152,6 @@ pub enum Event {
     },
 }
 
-/// Why an interaction went to another campaign.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Handover {
-    /// It waited longer than the overflow time.
-    Overflow,
-}
-
-impl Handover {
-    /// The stable word of the public event.
-    pub fn word(self) -> &'static str {
-        match self {
-            Handover::Overflow => "overflow",
-        }
-    }
-}
-
 /// Why an offer was withdrawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Withdrawn {
@@ -147,6 +167,74 @@ pub enum Withdrawn {
     OpenedByOther,
     /// The overflow took effect.
     Overflow,
+    /// A supervisor moved the interaction.
+    Reassigned,
+}
+
+/// Who wanted an offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offered {
+    /// The router.
+    Routed,
+    /// The agent who had it open.
+    Transferred,
+    /// A supervisor.
+    Reassigned,
+}
+
+/// How an agent came by an interaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// He selected it.
+    Taken,
+    /// He had transferred it and nobody took it.
+    Returned,
+}
+
+/// Why an agent, or a campaign, no longer has an interaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handover {
+    /// He gave it back, or may not serve it any more.
+    Released,
+    /// He transferred it.
+    Transferred,
+    /// A supervisor moved it.
+    Reassigned,
+    /// It waited longer than the overflow time.
+    Overflow,
+}
+
+impl Offered {
+    /// The stable word of the public event; empty for the router's.
+    pub fn word(self) -> &'static str {
+        match self {
+            Offered::Routed => "",
+            Offered::Transferred => "transferred",
+            Offered::Reassigned => "reassigned",
+        }
+    }
+}
+
+impl Opened {
+    /// The stable word of the public event; empty when he selected it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Opened::Taken => "",
+            Opened::Returned => "returned",
+        }
+    }
+}
+
+impl Handover {
+    /// The stable word of the public event.
+    pub fn word(self) -> &'static str {
+        match self {
+            Handover::Released => "released",
+            Handover::Transferred => "transferred",
+            Handover::Reassigned => "reassigned",
+            Handover::Overflow => "overflow",
+        }
+    }
 }
 
 impl Withdrawn {
@@ -159,6 +247,7 @@ impl Withdrawn {
             Withdrawn::Declined => "declined",
             Withdrawn::OpenedByOther => "opened_by_other",
             Withdrawn::Overflow => "overflow",
+            Withdrawn::Reassigned => "reassigned",
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Applies one event to the state. Total: an event that does not fit the state leaves it as it was, which the property
 //! tests show never to happen for events that `decide` made.
 
+use time::OffsetDateTime;
+
 use super::event::Event;
 use super::keys::UserKey;
-use super::state::{Attention, Interaction, MessageKind, Offer, Phase, Stage};
+use super::state::{Attention, Direction, Interaction, MessageKind, Offer, Phase, Stage};
 use super::transfer;
 
 /// The state after `event`; every event raises the attention's sequence by one.
@@ -21,15 +23,17 @@ pub fn evolve(state: Option<Attention>, event: &Event) -> Option<Attention> {
                 change(&mut attention, |interaction| interaction.message_count += 1);
             }
         }
-        Event::MessageQueued { message } => {
+        Event::MessageQueued { message } | Event::NoteAdded { message } => {
             attention.messages += 1;
             if let MessageKind::Outbound { .. } = message.kind {
                 attention.sends += 1;
             }
             change(&mut attention, |interaction| interaction.message_count += 1);
         }
-        Event::MessageStatusChanged { .. } | Event::FormSaved => change(&mut attention, |_| {}),
-        Event::InteractionOffered { offer } => change(&mut attention, |i| i.stage = offered(&i.stage, offer)),
+        Event::MessageStatusChanged { .. }
+        | Event::FormSaved
+        | Event::InteractionTransferredIn { because: _ } => change(&mut attention, |_| {}),
+        Event::InteractionOffered { offer, because: _ } => change(&mut attention, |i| i.stage = offered(&i.stage, offer)),
         Event::OfferWithdrawn { passed_by, rings_on, .. } => {
             change(&mut attention, |i| i.stage = withdrawn(&i.stage, passed_by.as_ref(), *rings_on));
         }
@@ -43,19 +47,20 @@ pub fn evolve(state: Option<Attention>, event: &Event) -> Option<Attention> {
             attention.campaign = to.clone();
             change(&mut attention, |interaction| transfer::moved(interaction, from, to, *at, *because));
         }
-        Event::InteractionTransferredIn { .. } => change(&mut attention, |_| {}),
-        Event::InteractionOpened { agent, at } => change(&mut attention, |interaction| {
-            interaction.stage = Stage::Open { agent: agent.clone(), opened_at: *at };
+        Event::InteractionOpened { agent, at, because: _ } => change(&mut attention, |i| {
+            i.stage = Stage::Open { agent: agent.clone(), opened_at: *at };
         }),
-        Event::InteractionReleased { agent, at } => change(&mut attention, |interaction| {
-            interaction.queued_at = *at;
-            interaction.stage = Stage::Queued {
-                offer: None,
-                overflowed: false,
-                passed_by: vec![agent.clone()],
-                overflowed_from: Vec::new(),
-            };
-        }),
+        Event::InteractionReleased { agent, at, because: _ } => {
+            change(&mut attention, |i| enqueue(i, *at, vec![agent.clone()]));
+        }
+        Event::InteractionOrphaned { agent: _, at } => {
+            change(&mut attention, |i| enqueue(i, *at, Vec::new()));
+        }
+        Event::InteractionReopened { agent, at } => {
+            attention.phase = Phase::Open;
+            change(&mut attention, |i| i.stage = Stage::Open { agent: agent.clone(), opened_at: *at });
+        }
+        Event::InteractionStarted { .. } => start(&mut attention, event),
         Event::InteractionEnded { at, closes } => change(&mut attention, |interaction| {
             if let Stage::Open { agent, opened_at } = &interaction.stage {
                 interaction.stage = Stage::Ended {
@@ -114,6 +119,31 @@ fn queue(attention: &mut Attention, event: &Event) {
             overflowed_from: Vec::new(),
         },
     });
+}
+
+fn start(attention: &mut Attention, event: &Event) {
+    let Event::InteractionStarted { interaction, campaign, agent, at } = event else { return };
+    attention.interactions += 1;
+    attention.campaign = campaign.clone();
+    attention.interaction = Some(Interaction {
+        id: *interaction,
+        ordinal: attention.interactions,
+        version: 1,
+        direction: Direction::Outbound,
+        campaign: campaign.clone(),
+        waiting_since: *at,
+        queued_at: *at,
+        priority: 0,
+        message_count: 0,
+        stage: Stage::Open { agent: agent.clone(), opened_at: *at },
+    });
+}
+
+/// Into the queue: the overflow clock starts anew, the customer's waiting goes on.
+fn enqueue(interaction: &mut Interaction, at: OffsetDateTime, passed_by: Vec<UserKey>) {
+    interaction.queued_at = at;
+    interaction.stage =
+        Stage::Queued { offer: None, overflowed: false, passed_by, overflowed_from: Vec::new() };
 }
 
 /// Raises the version of the addressed interaction and changes it.

@@ -16,10 +16,10 @@ mod state;
 mod tests;
 mod transfer;
 
-pub use command::{Command, Expire, Opening};
+pub use command::{Command, Destination, Expire, Opening};
 pub use decide::{Decision, Happened, MAX_MESSAGES, decide};
 pub use delivery::DeliveryState;
-pub use event::{Event, Handover, Withdrawn};
+pub use event::{Event, Handover, Offered, Opened, Withdrawn};
 pub use evolve::evolve;
 pub use keys::{AccountKey, AttentionId, CampaignKey, ContactId, InteractionId, MessageId, OfferId, UserKey};
 pub use rejection::{FieldProblem, Rejection};

@@ -44,6 +44,16 @@ pub enum Rejection {
     DeliverySettled,
     /// The attention follows one already.
     AlreadyLinked,
+    /// It is there already.
+    SameTarget,
+    /// Another interaction of the attention is live.
+    InteractionLive,
+    /// An open attention follows this closed one.
+    SuccessorOpen,
+    /// Only email knows it.
+    OnlyEmail,
+    /// The attention has begun before.
+    AlreadyBegun,
 }
 
 impl Rejection {
@@ -65,6 +75,11 @@ impl Rejection {
             Rejection::TooManyMessages => "TOO_MANY_MESSAGES",
             Rejection::DeliverySettled => "DELIVERY_SETTLED",
             Rejection::AlreadyLinked => "ALREADY_LINKED",
+            Rejection::SameTarget => "SAME_TARGET",
+            Rejection::InteractionLive => "INTERACTION_LIVE",
+            Rejection::SuccessorOpen => "SUCCESSOR_OPEN",
+            Rejection::OnlyEmail => "ONLY_EMAIL",
+            Rejection::AlreadyBegun => "ALREADY_BEGUN",
         }
     }
 
@@ -85,6 +100,11 @@ impl Rejection {
             Rejection::TooManyMessages => "the interaction holds the most messages allowed",
             Rejection::DeliverySettled => "the report tells nothing new",
             Rejection::AlreadyLinked => "the attention follows one already",
+            Rejection::SameTarget => "it is there already",
+            Rejection::InteractionLive => "another interaction of the attention is live",
+            Rejection::SuccessorOpen => "an open attention follows this one",
+            Rejection::OnlyEmail => "only email knows it",
+            Rejection::AlreadyBegun => "the attention has begun before",
         }
     }
 }

@@ -87,7 +87,7 @@ pub struct Interaction {
     pub queued_at: OffsetDateTime,
     /// Higher first, 0 is normal.
     pub priority: i32,
-    /// Number of messages.
+    /// Number of messages, internal notes among them.
     pub message_count: i32,
     /// Where it is in its life.
     pub stage: Stage,
@@ -138,6 +138,8 @@ pub struct Offer {
     pub offered_at: OffsetDateTime,
     /// When it moves on; `None` when the accept timeout is off.
     pub deadline_at: Option<OffsetDateTime>,
+    /// Who transferred it; he gets it back when it is not taken.
+    pub sender: Option<UserKey>,
 }
 
 /// Who or what wrote an inbound mail.
@@ -185,6 +187,8 @@ pub enum MessageKind {
         /// What became of it.
         delivery: DeliveryState,
     },
+    /// An internal note: part of the thread, never sent.
+    Note,
 }
 
 impl Interaction {
@@ -194,6 +198,14 @@ impl Interaction {
             Stage::Queued { offer, .. } => offer.as_ref().and_then(|offer| offer.agent.as_ref()),
             Stage::Open { agent, .. } => Some(agent),
             Stage::Ended { .. } => None,
+        }
+    }
+
+    /// Who gets the outstanding offer back when it is not taken.
+    pub fn sender(&self) -> Option<&UserKey> {
+        match &self.stage {
+            Stage::Queued { offer, .. } => offer.as_ref().and_then(|offer| offer.sender.as_ref()),
+            Stage::Open { .. } | Stage::Ended { .. } => None,
         }
     }
 

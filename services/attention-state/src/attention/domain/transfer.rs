@@ -34,6 +34,7 @@ pub(super) fn moved(
             overflowed_from.iter().chain([from]).cloned().collect()
         }
         (Handover::Overflow, Stage::Open { .. } | Stage::Ended { .. }) => vec![from.clone()],
+        (Handover::Released | Handover::Transferred | Handover::Reassigned, _) => Vec::new(),
     };
     interaction.campaign = to.clone();
     interaction.queued_at = at;

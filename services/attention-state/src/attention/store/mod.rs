@@ -92,8 +92,8 @@ pub(crate) async fn interactions(
     let rows = sqlx::query_as!(
         row::InteractionRow,
         "SELECT interaction_id, attention_id, ordinal, version, state, direction, campaign_key, agent_key, waiting_since,
-           queued_at, opened_at, ended_at, offer_id, offer_agent_key, offered_at, offer_deadline_at, overflowed,
-           passed_by, overflowed_from, priority, message_count, closed_attention, traceparent
+           queued_at, opened_at, ended_at, offer_id, offer_agent_key, offered_at, offer_deadline_at, offer_sender_key,
+           overflowed, passed_by, overflowed_from, priority, message_count, closed_attention, traceparent
          FROM attention.interaction WHERE interaction_id = ANY($1) ORDER BY interaction_id",
         ids
     )
@@ -110,8 +110,8 @@ pub(crate) async fn interactions_of(
     let rows = sqlx::query_as!(
         row::InteractionRow,
         "SELECT interaction_id, attention_id, ordinal, version, state, direction, campaign_key, agent_key, waiting_since,
-           queued_at, opened_at, ended_at, offer_id, offer_agent_key, offered_at, offer_deadline_at, overflowed,
-           passed_by, overflowed_from, priority, message_count, closed_attention, traceparent
+           queued_at, opened_at, ended_at, offer_id, offer_agent_key, offered_at, offer_deadline_at, offer_sender_key,
+           overflowed, passed_by, overflowed_from, priority, message_count, closed_attention, traceparent
          FROM attention.interaction WHERE attention_id = ANY($1) ORDER BY attention_id, ordinal",
         attentions
     )
@@ -129,8 +129,8 @@ pub(crate) async fn current_interactions(
         row::InteractionRow,
         "SELECT DISTINCT ON (attention_id)
            interaction_id, attention_id, ordinal, version, state, direction, campaign_key, agent_key, waiting_since,
-           queued_at, opened_at, ended_at, offer_id, offer_agent_key, offered_at, offer_deadline_at, overflowed,
-           passed_by, overflowed_from, priority, message_count, closed_attention, traceparent
+           queued_at, opened_at, ended_at, offer_id, offer_agent_key, offered_at, offer_deadline_at, offer_sender_key,
+           overflowed, passed_by, overflowed_from, priority, message_count, closed_attention, traceparent
          FROM attention.interaction WHERE attention_id = ANY($1)
          ORDER BY attention_id, (state <> 'ended') DESC, ordinal DESC",
         attentions

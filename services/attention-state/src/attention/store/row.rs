@@ -99,6 +99,7 @@ pub(super) struct InteractionRow {
     pub offer_agent_key: Option<String>,
     pub offered_at: Option<OffsetDateTime>,
     pub offer_deadline_at: Option<OffsetDateTime>,
+    pub offer_sender_key: Option<String>,
     pub overflowed: bool,
     pub passed_by: Vec<String>,
     pub overflowed_from: Vec<String>,
@@ -164,6 +165,7 @@ impl InteractionRow {
             agent: self.offer_agent_key.as_deref().map(UserKey::new),
             offered_at,
             deadline_at: self.offer_deadline_at,
+            sender: self.offer_sender_key.as_deref().map(UserKey::new),
         })
     }
 }

@@ -13,6 +13,9 @@ use super::message::{StoredAddress, StoredAttachment};
 use crate::attention::domain::{AttentionId, Direction, InteractionId, MessageId};
 use crate::attention::published;
 
+/// Direction of a stored note; readers see an outbound message marked internal.
+pub(crate) const NOTE: &str = "note";
+
 /// What an answer needs of the mail it answers.
 #[derive(Clone, Debug)]
 pub(crate) struct Answered {
@@ -157,7 +160,9 @@ struct MessageRow {
 
 impl From<MessageRow> for Placed {
     fn from(row: MessageRow) -> Self {
-        let direction = Direction::of(&row.direction).unwrap_or(Direction::Inbound);
+        let internal = row.direction == NOTE;
+        let written = if internal { Some(Direction::Outbound) } else { Direction::of(&row.direction) };
+        let direction = written.unwrap_or(Direction::Inbound);
         let message = ThreadMessage {
             message_id: row.message_id.to_string(),
             direction: published::direction(direction).into(),
@@ -175,6 +180,7 @@ impl From<MessageRow> for Placed {
             mail_class: row.mail_class,
             sender_verified: row.sender_verified,
             internet_message_id: row.internet_message_id,
+            internal,
         };
         let ledger = row.conversation_key.zip(row.conversation_number);
         Placed { position: row.position, ledger, message }

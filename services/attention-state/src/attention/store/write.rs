@@ -186,6 +186,7 @@ struct InteractionValues<'a> {
     offered_at: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339::option")]
     offer_deadline_at: Option<OffsetDateTime>,
+    offer_sender_key: Option<&'a str>,
     overflowed: bool,
     passed_by: Vec<&'a str>,
     overflowed_from: Vec<&'a str>,
@@ -269,6 +270,7 @@ fn interaction_values<'a>(
         offer_agent_key: offer.and_then(|offer| offer.agent.as_ref()).map(UserKey::as_str),
         offered_at: offer.map(|offer| offer.offered_at),
         offer_deadline_at: offer.and_then(|offer| offer.deadline_at),
+        offer_sender_key: offer.and_then(|offer| offer.sender.as_ref()).map(UserKey::as_str),
         overflowed: stage.overflowed,
         passed_by: stage.passed_by,
         overflowed_from: stage.overflowed_from,
@@ -330,15 +332,16 @@ pub(crate) async fn update_interactions(
         "UPDATE attention.interaction AS i SET version = v.version, state = v.state, campaign_key = v.campaign_key,
            agent_key = v.agent_key, queued_at = v.queued_at, opened_at = v.opened_at, ended_at = v.ended_at,
            offer_id = v.offer_id, offer_agent_key = v.offer_agent_key, offered_at = v.offered_at,
-           offer_deadline_at = v.offer_deadline_at, overflowed = v.overflowed, passed_by = v.passed_by,
-           overflowed_from = v.overflowed_from,
+           offer_deadline_at = v.offer_deadline_at, offer_sender_key = v.offer_sender_key,
+           overflowed = v.overflowed, passed_by = v.passed_by, overflowed_from = v.overflowed_from,
            priority = v.priority, message_count = v.message_count, closed_attention = v.closed_attention,
            preview = coalesce(v.preview, i.preview), last_message_at = coalesce(v.last_message_at, i.last_message_at),
            sender_verified = coalesce(v.sender_verified, i.sender_verified)
          FROM json_to_recordset($1::json) AS v(interaction_id uuid, version bigint, was bigint, state text,
            campaign_key text, agent_key text, queued_at timestamptz, opened_at timestamptz, ended_at timestamptz,
            offer_id uuid, offer_agent_key text, offered_at timestamptz, offer_deadline_at timestamptz,
-           overflowed boolean, passed_by text[], overflowed_from text[], priority integer, message_count integer, closed_attention boolean,
+           offer_sender_key text, overflowed boolean, passed_by text[], overflowed_from text[], priority integer,
+           message_count integer, closed_attention boolean,
            preview text, last_message_at timestamptz, sender_verified boolean)
          WHERE i.interaction_id = v.interaction_id AND i.version = v.was",
         Json(&values) as _

@@ -39,6 +39,11 @@ impl Access {
         self.active && (self.roles.contains(&Role::Coordinator) || self.campaigns.contains(campaign_key))
     }
 
+    /// True when the user may move the campaign's items by hand: a supervisor who was given it, or a coordinator.
+    pub fn may_direct(&self, campaign_key: &str) -> bool {
+        self.has(Role::Coordinator) || (self.has(Role::Supervisor) && self.campaigns.contains(campaign_key))
+    }
+
     /// True when the user serves the campaign's customers: an active agent who is a member.
     pub fn may_serve(&self, campaign_key: &str) -> bool {
         self.has(Role::Agent) && self.member_of.iter().any(|one| one == campaign_key)

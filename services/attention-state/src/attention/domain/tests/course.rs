@@ -19,6 +19,13 @@ enum Step {
     SaveForm(u8),
     End(u8, bool, bool),
     Link,
+    Transfer(u8, u8),
+    Reassign(u8),
+    TakeBack,
+    Orphan(u8),
+    Reopen(u8, bool),
+    Start(u8),
+    Note,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -35,11 +42,26 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0u8..3).prop_map(Step::SaveForm),
         2 => (0u8..3, proptest::bool::weighted(0.3), any::<bool>()).prop_map(|(a, close, ok)| Step::End(a, close, ok)),
         1 => Just(Step::Link),
+        2 => (0u8..3, 0u8..5).prop_map(|(who, to)| Step::Transfer(who, to)),
+        1 => (0u8..5).prop_map(Step::Reassign),
+        1 => Just(Step::TakeBack),
+        1 => (0u8..3).prop_map(Step::Orphan),
+        1 => (0u8..3, proptest::bool::weighted(0.8)).prop_map(|(who, free)| Step::Reopen(who, free)),
+        1 => (0u8..3).prop_map(Step::Start),
+        1 => Just(Step::Note),
     ]
 }
 
 fn agent(number: u8) -> UserKey {
     user(["ana", "luis", "rosa"].get(usize::from(number)).copied().unwrap_or("ana"))
+}
+
+fn destination(to: u8, number: u128) -> Destination {
+    match to {
+        0..3 => to_agent(number, agent(to).as_str()),
+        3 => to_campaign("ventas"),
+        _ => to_campaign("soporte"),
+    }
 }
 
 fn command(step: &Step, state: Option<&Attention>, number: u128) -> Command {
@@ -60,6 +82,7 @@ fn command(step: &Step, state: Option<&Attention>, number: u128) -> Command {
         Step::Expire(which) => Command::ExpireOffer {
             version,
             offer: outstanding,
+            returns: which % 2 == 0,
             because: *[Expire::AcceptTimeout, Expire::AgentAbsent, Expire::AgentPaused]
                 .get(usize::from(*which))
                 .unwrap_or(&Expire::AgentAbsent),
@@ -70,7 +93,9 @@ fn command(step: &Step, state: Option<&Attention>, number: u128) -> Command {
             let to = moves.then(|| CampaignKey::new(if here { "soporte" } else { "ventas" }));
             Command::Overflow { version, after: Duration::seconds(3), to }
         }
-        Step::Decline(who) => Command::DeclineOffer { offer: outstanding, agent: agent(*who) },
+        Step::Decline(who) => {
+            Command::DeclineOffer { offer: outstanding, agent: agent(*who), returns: *who == 1 }
+        }
         Step::Open(who) => Command::Open { agent: agent(*who) },
         Step::Release(who) => Command::Release { agent: agent(*who) },
         Step::Send(who) => Command::SendMessage {
@@ -92,6 +117,29 @@ fn command(step: &Step, state: Option<&Attention>, number: u128) -> Command {
             },
         },
         Step::Link => Command::Link { to: AttentionId(id(9)) },
+        Step::Transfer(who, to) => {
+            Command::Transfer { agent: agent(*who), to: destination(*to, 4_000 + number) }
+        }
+        Step::Reassign(to) => Command::Reassign { to: destination(*to, 4_000 + number) },
+        Step::TakeBack => Command::TakeBack,
+        Step::Orphan(who) => {
+            Command::Orphan { agent: agent(*who), absent_since: at(0), after: Duration::seconds(5) }
+        }
+        Step::Reopen(who, free) => {
+            Command::Reopen { agent: agent(*who), live: !free, successor_open: !free }
+        }
+        Step::Start(who) => start(5_000 + number, agent(*who).as_str()),
+        Step::Note => Command::AddNote { message: note(6_000 + number) },
+    }
+}
+
+/// What a person or a clock moved keeps its place among those who wait, and is in one campaign with its attention.
+fn check_waiting(before: &Attention, after: &Attention) {
+    let (Some(old), Some(new)) = (&before.interaction, &after.interaction) else { return };
+    if old.id == new.id {
+        assert_eq!(old.waiting_since, new.waiting_since, "the customer's waiting was forgotten");
+        assert!(new.queued_at >= old.queued_at, "the overflow clock went back");
+        assert_eq!(new.campaign, after.campaign, "the attention is elsewhere");
     }
 }
 
@@ -115,6 +163,9 @@ fn check(before: Option<&Attention>, decision: &Decision) {
         {
             assert!(new.version >= old.version, "a version fell");
             assert_eq!(new.version == old.version, new == old, "equal versions mean equal states");
+        }
+        if let Some(previous) = previous {
+            check_waiting(previous, &happened.after);
         }
         previous = Some(&happened.after);
     }

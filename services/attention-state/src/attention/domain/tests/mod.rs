@@ -34,19 +34,46 @@ pub(super) fn outbound(number: u128, delivery: DeliveryState) -> MessageSummary 
     MessageSummary { kind: MessageKind::Outbound { delivery }, ..inbound(number) }
 }
 
+pub(super) fn note(number: u128) -> MessageSummary {
+    MessageSummary { kind: MessageKind::Note, ..inbound(number) }
+}
+
+/// Rings at an agent, by a person's hand.
+pub(super) fn to_agent(number: u128, agent: &str) -> Destination {
+    Destination::Agent { offer: OfferId(id(number)), agent: user(agent), deadline_at: at(30) }
+}
+
+pub(super) fn to_campaign(key: &str) -> Destination {
+    Destination::Campaign(CampaignKey::new(key))
+}
+
+pub(super) fn start(number: u128, agent: &str) -> Command {
+    Command::Start {
+        opening: opening(),
+        campaign: CampaignKey::new("ventas"),
+        interaction: InteractionId(id(number + 500_000)),
+        agent: user(agent),
+        message: outbound(number, DeliveryState::Queued),
+    }
+}
+
+fn opening() -> Opening {
+    Opening {
+        attention: AttentionId(id(1)),
+        number: 5804,
+        channel: Channel::Email,
+        account: AccountKey::new("correo"),
+        contact: ContactId(id(2)),
+        linked: None,
+    }
+}
+
 pub(super) fn receive(number: u128) -> Command {
     Command::ReceiveMessage {
         message: inbound(number),
         waiting_since: at(0),
         interaction: InteractionId(id(number + 500_000)),
         campaign: CampaignKey::new("ventas"),
-        opening: Some(Opening {
-            attention: AttentionId(id(1)),
-            number: 5804,
-            channel: Channel::Email,
-            account: AccountKey::new("correo"),
-            contact: ContactId(id(2)),
-            linked: None,
-        }),
+        opening: Some(opening()),
     }
 }

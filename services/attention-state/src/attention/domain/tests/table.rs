@@ -31,6 +31,19 @@ fn open(agent: &str) -> Command {
     Command::Open { agent: user(agent) }
 }
 
+fn transfer(to: Destination) -> Command {
+    Command::Transfer { agent: user("ana"), to }
+}
+
+/// Ana is gone since second 0, for `after` seconds at least; the table's clock says 60.
+fn orphan(after: i64) -> Command {
+    Command::Orphan { agent: user("ana"), absent_since: at(0), after: Duration::seconds(after) }
+}
+
+fn reopen(agent: &str, live: bool, successor_open: bool) -> Command {
+    Command::Reopen { agent: user(agent), live, successor_open }
+}
+
 fn states() -> Vec<(&'static str, Option<Attention>)> {
     let state = |commands: Vec<Command>| Some(after(commands));
     vec![
@@ -44,13 +57,27 @@ fn states() -> Vec<(&'static str, Option<Attention>)> {
         ("open by ana", state(vec![receive(10), open("ana")])),
         ("open by luis", state(vec![receive(10), open("luis")])),
         ("released by ana", state(vec![receive(10), open("ana"), Command::Release { agent: user("ana") }])),
+        ("transferred to luis", state(vec![receive(10), open("ana"), transfer(to_agent(7, "luis"))])),
+        ("transferred to soporte", state(vec![receive(10), open("ana"), transfer(to_campaign("soporte"))])),
+        ("orphaned by ana", state(vec![receive(10), open("ana"), orphan(1)])),
+        ("started by ana", state(vec![start(10, "ana")])),
+        ("reopened by ana", state(vec![receive(10), open("ana"), end(true), reopen("ana", false, false)])),
         ("ended", state(vec![receive(10), open("ana"), end(false)])),
         ("ended, closed", state(vec![receive(10), open("ana"), end(true)])),
     ]
 }
 
 fn commands(version: i64) -> Vec<(&'static str, Command)> {
-    let expire = |because| Command::ExpireOffer { version, offer: OfferId(id(7)), because };
+    let expire =
+        |because| Command::ExpireOffer { version, offer: OfferId(id(7)), because, returns: false };
+    let returns = Command::ExpireOffer {
+        version,
+        offer: OfferId(id(7)),
+        because: Expire::AcceptTimeout,
+        returns: true,
+    };
+    let decline =
+        |agent: &str, returns| Command::DeclineOffer { offer: OfferId(id(7)), agent: user(agent), returns };
     let lacking = vec![FieldProblem { field: "motivo".into(), problem: "is required".into() }];
     vec![
         ("receive", receive(20)),
@@ -63,7 +90,10 @@ fn commands(version: i64) -> Vec<(&'static str, Command)> {
         ("overflow", overflow(version)),
         ("overflow to soporte", overflow_to(version, "soporte")),
         ("overflow to ventas", overflow_to(version, "ventas")),
-        ("decline by ana", Command::DeclineOffer { offer: OfferId(id(7)), agent: user("ana") }),
+        ("expire, sender is there", returns),
+        ("decline by ana", decline("ana", false)),
+        ("decline by luis", decline("luis", false)),
+        ("decline, sender is there", decline("luis", true)),
         ("open by ana", open("ana")),
         ("release by ana", Command::Release { agent: user("ana") }),
         (
@@ -82,6 +112,23 @@ fn commands(version: i64) -> Vec<(&'static str, Command)> {
         ("end by ana", end(false)),
         ("end by ana and close", end(true)),
         ("link", Command::Link { to: AttentionId(id(9)) }),
+        ("transfer to luis", transfer(to_agent(8, "luis"))),
+        ("transfer to herself", transfer(to_agent(8, "ana"))),
+        ("transfer to soporte", transfer(to_campaign("soporte"))),
+        ("transfer to ventas", transfer(to_campaign("ventas"))),
+        ("reassign to luis", Command::Reassign { to: to_agent(8, "luis") }),
+        ("reassign to ana", Command::Reassign { to: to_agent(8, "ana") }),
+        ("reassign to soporte", Command::Reassign { to: to_campaign("soporte") }),
+        ("reassign to ventas", Command::Reassign { to: to_campaign("ventas") }),
+        ("take back", Command::TakeBack),
+        ("orphan of ana", orphan(60)),
+        ("orphan of ana, too early", orphan(61)),
+        ("reopen by ana", reopen("ana", false, false)),
+        ("reopen by luis", reopen("luis", false, false)),
+        ("reopen, another is live", reopen("ana", true, false)),
+        ("reopen, has a successor", reopen("ana", false, true)),
+        ("start by ana", start(40, "ana")),
+        ("note", Command::AddNote { message: note(50) }),
     ]
 }
 
@@ -114,7 +161,12 @@ fn every_state_answers_every_command_as_the_table_says() {
 #[test]
 fn deadlines_are_compared_with_the_clock_given() {
     let rings = after([receive(10), offer(1, Some("ana"))]);
-    let expire = Command::ExpireOffer { version: 2, offer: OfferId(id(7)), because: Expire::AcceptTimeout };
+    let expire = Command::ExpireOffer {
+        version: 2,
+        offer: OfferId(id(7)),
+        because: Expire::AcceptTimeout,
+        returns: false,
+    };
     assert_eq!(decide(Some(&rings), expire.clone(), at(29)), Err(Rejection::TooEarly));
     assert!(decide(Some(&rings), expire, at(30)).is_ok());
     let queued = after([receive(10)]);
@@ -141,7 +193,7 @@ fn an_offer_to_somebody_who_passed_begins_a_new_round() {
     let passed = after([
         receive(10),
         offer(1, Some("ana")),
-        Command::DeclineOffer { offer: OfferId(id(7)), agent: user("ana") },
+        Command::DeclineOffer { offer: OfferId(id(7)), agent: user("ana"), returns: false },
     ]);
     let rings = |state: &Attention| match &state.interaction.as_ref().expect("live").stage {
         Stage::Queued { passed_by, .. } => passed_by.clone(),
