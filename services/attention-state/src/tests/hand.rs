@@ -18,7 +18,10 @@ use crate::directory::testing::{apply, database, directory_of};
 /// moved to.
 async fn house() -> House {
     let db = database().await;
-    let mut yaml = directory_of(&[("soporte", &["ana", "luis", "sol"]), ("ventas", &["rosa"]), ("cerrada", &["rosa"])], "");
+    let mut yaml = directory_of(
+        &[("soporte", &["ana", "luis", "sol"]), ("ventas", &["rosa"]), ("cerrada", &["rosa"])],
+        "",
+    );
     yaml = yaml.replace("key: cerrada, name: cerrada,", "key: cerrada, name: cerrada, active: false,");
     yaml = yaml.replace("accounts: [cerrada-mail]", "accounts: []");
     yaml = yaml.replace("  - {key: cerrada-mail, channel: email, address: cerrada@ejemplo.pe}\n", "");
@@ -133,7 +136,8 @@ async fn a_transfer_to_a_campaign_is_two_events_and_takes_the_note_and_the_waiti
     // The customer's answer goes where the attention is, and his old agent knows nothing of it any more.
     house.take(&[Mail::from("eva@cliente.example").answers(&["m1@x"])]).await;
     assert_eq!(short(&self::told(&house, seen.attention_id, 8).await), ["message_received ventas"]);
-    let back = house.actions.transfer(house.access("ana").await, transfer(seen.last_interaction, "soporte", "", ""));
+    let back =
+        house.actions.transfer(house.access("ana").await, transfer(seen.last_interaction, "soporte", "", ""));
     assert_eq!(back.await.unwrap_err().reason(), "INTERACTION_NOT_FOUND");
 }
 
@@ -226,11 +230,14 @@ async fn bad_targets_and_strangers_are_refused_with_a_reason_and_nothing_happens
         let error = house.actions.transfer(house.access(who).await, asked).await.unwrap_err();
         assert_eq!(error.reason(), expected, "{who}: {campaign} {agent}");
     }
-    sqlx::query("UPDATE assignment.agent_state SET paused = false, absent_since = now() WHERE agent_key = 'luis'")
-        .execute(house.db.pool())
-        .await
-        .unwrap();
-    let away = house.actions.transfer(house.access("ana").await, transfer(seen.last_interaction, "", "luis", ""));
+    sqlx::query(
+        "UPDATE assignment.agent_state SET paused = false, absent_since = now() WHERE agent_key = 'luis'",
+    )
+    .execute(house.db.pool())
+    .await
+    .unwrap();
+    let away =
+        house.actions.transfer(house.access("ana").await, transfer(seen.last_interaction, "", "luis", ""));
     assert_eq!(away.await.unwrap_err().reason(), "TARGET_UNAVAILABLE");
     assert_eq!(house.events(seen.attention_id).await.len(), 4, "nothing happened");
     assert_eq!(house.count("SELECT count(*) FROM attention.message WHERE direction = 'note'").await, 0);
@@ -247,7 +254,8 @@ async fn a_supervisor_moves_and_releases_what_others_have_and_the_events_say_who
         ("rosa", "INTERACTION_NOT_FOUND"),
         ("saul", "INTERACTION_NOT_FOUND"),
     ] {
-        let error = house.actions.reassign(house.access(who).await, reassign(id, "", "luis")).await.unwrap_err();
+        let error =
+            house.actions.reassign(house.access(who).await, reassign(id, "", "luis")).await.unwrap_err();
         assert_eq!(error.reason(), expected, "{who}");
     }
     let by = async |who: &str, to: ReassignInteractionRequest| {
@@ -260,8 +268,11 @@ async fn a_supervisor_moves_and_releases_what_others_have_and_the_events_say_who
     assert_eq!(by("sara", reassign(id, "", "luis")).await.unwrap_err().reason(), "SAME_TARGET");
     by("coco", reassign(id, "", "ana")).await.unwrap();
     house.open_item("ana", id).await;
-    let release = |id: Uuid| ReleaseInteractionRequest { interaction_id: id.to_string(), request_id: fresh() };
-    for (who, expected) in [("luis", "NOT_YOURS"), ("rita", "AGENT_REQUIRED"), ("saul", "INTERACTION_NOT_FOUND")] {
+    let release =
+        |id: Uuid| ReleaseInteractionRequest { interaction_id: id.to_string(), request_id: fresh() };
+    for (who, expected) in
+        [("luis", "NOT_YOURS"), ("rita", "AGENT_REQUIRED"), ("saul", "INTERACTION_NOT_FOUND")]
+    {
         let error = house.actions.release(house.access(who).await, release(id)).await.unwrap_err();
         assert_eq!(error.reason(), expected, "{who}");
     }

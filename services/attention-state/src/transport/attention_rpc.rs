@@ -7,6 +7,9 @@ use hilo_kit::error::Error;
 use hilo_kit::nats::Subjects;
 use hilo_proto::attention::v1::attention_service_server::AttentionService;
 use hilo_proto::attention::v1::{
+    AddNoteRequest, AddNoteResponse, ReassignInteractionRequest, ReassignInteractionResponse,
+};
+use hilo_proto::attention::v1::{
     BeginUploadRequest, BeginUploadResponse, DeclineOfferRequest, DeclineOfferResponse,
     EndInteractionRequest, EndInteractionResponse, FinishUploadRequest, FinishUploadResponse,
     GetAttentionRequest, GetAttentionResponse, GetDownloadUrlRequest, GetDownloadUrlResponse,
@@ -18,7 +21,6 @@ use hilo_proto::attention::v1::{
     StartAttentionRequest, StartAttentionResponse, TransferInteractionRequest, TransferInteractionResponse,
     WatchDeskRequest,
 };
-use hilo_proto::attention::v1::{AddNoteRequest, AddNoteResponse, ReassignInteractionRequest, ReassignInteractionResponse};
 use tonic::{Request, Response, Status};
 
 use crate::conversation::Files;
@@ -232,10 +234,7 @@ impl AttentionService for AttentionRpc {
         Ok(Response::new(self.actions.reassign(access, request.into_inner()).await?))
     }
 
-    async fn add_note(
-        &self,
-        request: Request<AddNoteRequest>,
-    ) -> Result<Response<AddNoteResponse>, Status> {
+    async fn add_note(&self, request: Request<AddNoteRequest>) -> Result<Response<AddNoteResponse>, Status> {
         let access = self.caller(&request).await?;
         Ok(Response::new(self.actions.add_note(access, request.into_inner()).await?))
     }

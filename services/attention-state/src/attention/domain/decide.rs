@@ -69,9 +69,11 @@ pub fn decide(
         Command::ReceiveMessage { message, waiting_since, interaction, campaign, opening } => {
             receive(course, Received { message, waiting_since, interaction, campaign, opening }, now)
         }
-        Command::MakeOffer { version, offer, agent, deadline_at } => {
-            make_offer(course, version, Offer { id: offer, agent, offered_at: now, deadline_at, sender: None })
-        }
+        Command::MakeOffer { version, offer, agent, deadline_at } => make_offer(
+            course,
+            version,
+            Offer { id: offer, agent, offered_at: now, deadline_at, sender: None },
+        ),
         Command::ExpireOffer { version, offer, because, returns } => {
             expire(course, version, offer, because, returns, now)
         }
@@ -188,11 +190,7 @@ fn expire(
 }
 
 /// An offer that was not taken goes back to whoever transferred it, when he is there.
-fn given_back(
-    course: Course,
-    sender: Option<UserKey>,
-    now: OffsetDateTime,
-) -> Result<Decision, Rejection> {
+fn given_back(course: Course, sender: Option<UserKey>, now: OffsetDateTime) -> Result<Decision, Rejection> {
     match sender {
         Some(agent) => {
             course.then(Event::InteractionOpened { agent, at: now, because: Opened::Returned }).decided()

@@ -33,7 +33,9 @@ pub fn evolve(state: Option<Attention>, event: &Event) -> Option<Attention> {
         Event::MessageStatusChanged { .. }
         | Event::FormSaved
         | Event::InteractionTransferredIn { because: _ } => change(&mut attention, |_| {}),
-        Event::InteractionOffered { offer, because: _ } => change(&mut attention, |i| i.stage = offered(&i.stage, offer)),
+        Event::InteractionOffered { offer, because: _ } => {
+            change(&mut attention, |i| i.stage = offered(&i.stage, offer))
+        }
         Event::OfferWithdrawn { passed_by, rings_on, .. } => {
             change(&mut attention, |i| i.stage = withdrawn(&i.stage, passed_by.as_ref(), *rings_on));
         }

@@ -33,11 +33,7 @@ pub(super) fn hand_over(
 }
 
 /// Whoever has it, or at whomever it rings; an agent it is given to finds it ringing and may let it pass.
-pub(super) fn reassign(
-    course: Course,
-    to: Destination,
-    now: OffsetDateTime,
-) -> Result<Decision, Rejection> {
+pub(super) fn reassign(course: Course, to: Destination, now: OffsetDateTime) -> Result<Decision, Rejection> {
     let interaction = addressed(&course)?;
     let ringing = match &interaction.stage {
         Stage::Ended { .. } => return Err(Rejection::AlreadyEnded),

@@ -125,9 +125,7 @@ fn command(step: &Step, state: Option<&Attention>, number: u128) -> Command {
         Step::Orphan(who) => {
             Command::Orphan { agent: agent(*who), absent_since: at(0), after: Duration::seconds(5) }
         }
-        Step::Reopen(who, free) => {
-            Command::Reopen { agent: agent(*who), live: !free, successor_open: !free }
-        }
+        Step::Reopen(who, free) => Command::Reopen { agent: agent(*who), live: !free, successor_open: !free },
         Step::Start(who) => start(5_000 + number, agent(*who).as_str()),
         Step::Note => Command::AddNote { message: note(6_000 + number) },
     }

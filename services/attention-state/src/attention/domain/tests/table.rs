@@ -68,8 +68,7 @@ fn states() -> Vec<(&'static str, Option<Attention>)> {
 }
 
 fn commands(version: i64) -> Vec<(&'static str, Command)> {
-    let expire =
-        |because| Command::ExpireOffer { version, offer: OfferId(id(7)), because, returns: false };
+    let expire = |because| Command::ExpireOffer { version, offer: OfferId(id(7)), because, returns: false };
     let returns = Command::ExpireOffer {
         version,
         offer: OfferId(id(7)),
