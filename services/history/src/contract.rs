@@ -307,6 +307,8 @@ fn answer_message(message: Message) -> wire::ThreadMessage {
         mail_class: message.mail_class,
         sender_verified: message.sender_verified,
         internet_message_id: message.internet_message_id,
+        // Notes of a stored thread have a list of their own.
+        internal: false,
     }
 }
 

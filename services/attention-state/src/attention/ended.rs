@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hilo_kit::clock::to_proto;
 use hilo_kit::error::Error;
-use hilo_proto::history::v1::{FilledForm, Thread, ThreadSummary};
+use hilo_proto::history::v1::{FilledForm, Thread, ThreadMessage, ThreadNote, ThreadSummary};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use time::OffsetDateTime;
@@ -76,6 +76,8 @@ pub(crate) async fn whole(tx: &mut PgConnection, id: Uuid) -> Result<Option<Thre
     let Some(attention) = store::attention(tx, loaded.attention.uuid()).await? else { return Ok(None) };
     let head = &attention.head;
     let customer = contact::contact(tx, head.contact.uuid()).await?;
+    let all = thread::all_of(tx, head.id.uuid(), id, MAX_MESSAGES).await?;
+    let (notes, messages): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| one.internal);
     let summary = ThreadSummary {
         interaction_id: id.to_string(),
         attention_id: head.id.to_string(),
@@ -90,10 +92,9 @@ pub(crate) async fn whole(tx: &mut PgConnection, id: Uuid) -> Result<Option<Thre
         subject: attention.subject.clone(),
         ended_at: Some(to_proto(*ended_at)),
         attention_closed: *closed_attention,
-        message_count: interaction.message_count,
+        message_count: i32::try_from(messages.len()).unwrap_or(i32::MAX),
         ..ThreadSummary::default()
     };
-    let messages = thread::all_of(tx, head.id.uuid(), id, MAX_MESSAGES).await?;
     Ok(Some(Thread {
         summary: Some(summary),
         version: interaction.version,
@@ -104,8 +105,15 @@ pub(crate) async fn whole(tx: &mut PgConnection, id: Uuid) -> Result<Option<Thre
         waiting_since: Some(to_proto(interaction.waiting_since)),
         opened_at: Some(to_proto(*opened_at)),
         contact_id: head.contact.to_string(),
+        notes: notes.into_iter().map(note).collect(),
         ..Thread::default()
     }))
+}
+
+/// A note has no recipients and no delivery: history keeps what is left of it.
+fn note(note: ThreadMessage) -> ThreadNote {
+    let ThreadMessage { message_id, agent_key, text, occurred_at, .. } = note;
+    ThreadNote { note_id: message_id, author_key: agent_key, text, created_at: occurred_at }
 }
 
 async fn filled_form(tx: &mut PgConnection, interaction: &Interaction) -> Result<Option<FilledForm>, Error> {
