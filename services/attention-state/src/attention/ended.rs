@@ -106,7 +106,6 @@ pub(crate) async fn whole(tx: &mut PgConnection, id: Uuid) -> Result<Option<Thre
         opened_at: Some(to_proto(*opened_at)),
         contact_id: head.contact.to_string(),
         notes: notes.into_iter().map(note).collect(),
-        ..Thread::default()
     }))
 }
 

@@ -342,7 +342,11 @@ async fn notes_lie_in_the_thread_for_agents_and_supervisors_and_are_never_sent()
         .unwrap()
         .unwrap();
     let summary = thread.summary.unwrap();
-    assert_eq!((thread.messages.len(), summary.message_count), (1, 1), "notes are not messages in the history");
+    assert_eq!(
+        (thread.messages.len(), summary.message_count),
+        (1, 1),
+        "notes are not messages in the history"
+    );
     let notes: Vec<(&str, &str)> =
         thread.notes.iter().map(|one| (one.author_key.as_str(), one.text.as_str())).collect();
     assert_eq!(notes, [("luis", "Ya llamó dos veces"), ("sara", "Visto"), ("coco", "Visto")]);

@@ -236,6 +236,7 @@ impl Truth {
                     agent_key: offer.agent_key.clone(),
                     offered_at: Some(to_proto(now)),
                     deadline_at: limited.then(|| to_proto(now + Duration::from_secs(timeout as u64))),
+                    ..OfferSnapshot::default()
                 });
                 EventType::InteractionOffered
             }
