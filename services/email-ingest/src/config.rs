@@ -61,6 +61,9 @@ pub struct SmtpConfig {
     /// Largest mail taken, in bytes; at most 25 MiB.
     #[serde(default = "default_message_bytes")]
     pub max_message_bytes: usize,
+    /// Memory for the contents of all mails that come in at one time, in bytes; beyond it a mail is put off (452).
+    #[serde(default = "default_buffered_bytes")]
+    pub max_buffered_bytes: usize,
     /// Connections at once.
     #[serde(default = "default_connections")]
     pub max_connections: usize,
@@ -164,6 +167,11 @@ fn default_message_bytes() -> usize {
     MESSAGE_BYTES
 }
 
+/// Ten of the largest mails, or thousands of usual ones.
+fn default_buffered_bytes() -> usize {
+    10 * MESSAGE_BYTES
+}
+
 fn default_connections() -> usize {
     200
 }
@@ -184,6 +192,8 @@ impl hilo_kit::config::Section for Section {
         problems.require(host, "smtp.hostname", "must be a host name");
         let bytes = (1024..=MESSAGE_BYTES).contains(&smtp.max_message_bytes);
         problems.require(bytes, "smtp.max_message_bytes", "must be between 1024 and 26214400");
+        let room = smtp.max_buffered_bytes >= smtp.max_message_bytes.next_multiple_of(1024);
+        problems.require(room, "smtp.max_buffered_bytes", "must have room for one of the largest mails");
         problems.require(
             (1..=10_000).contains(&smtp.max_connections),
             "smtp.max_connections",

@@ -15,7 +15,7 @@ use crate::accounts::AccountsCache;
 use crate::domain::accounts::Accounts;
 use crate::domain::parse;
 use crate::metrics;
-use crate::store::{CursorMove, INLINE_BYTES, NewMail, Source, Store, Stored};
+use crate::store::{CursorMove, INLINE_BYTES, Naming, NewMail, Source, Store, Stored};
 use crate::transport::smtp::{MailIntake, ReceivedMail};
 
 /// The ledger as the ways of arrival see it.
@@ -82,7 +82,7 @@ impl Ledger {
             source,
             digest: digest.0,
             size_bytes: i64::try_from(raw.len()).unwrap_or(i64::MAX),
-            has_message_id: parse::has_message_id(&raw),
+            naming: naming(&raw),
             unfit: None,
             envelope_sender: None,
             envelope_recipients: Vec::new(),
@@ -92,6 +92,14 @@ impl Ledger {
             traceparent: telemetry::current_traceparent(),
             raw: inline.then(|| raw.to_vec()),
         })
+    }
+}
+
+fn naming(raw: &[u8]) -> Naming {
+    match (parse::has_message_id(raw), parse::has_date(raw)) {
+        (true, _) => Naming::MessageId,
+        (false, true) => Naming::Date,
+        (false, false) => Naming::Nothing,
     }
 }
 

@@ -164,6 +164,7 @@ fn spawn_intake(
     let limits = smtp::Limits {
         hostname: section.smtp.hostname.clone(),
         max_message_bytes: section.smtp.max_message_bytes,
+        max_buffered_bytes: section.smtp.max_buffered_bytes,
         max_connections: section.smtp.max_connections,
         idle: Duration::from_secs(section.smtp.idle_seconds),
     };

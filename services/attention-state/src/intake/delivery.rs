@@ -137,11 +137,12 @@ fn read(delivery: &Delivery) -> Result<Report, Error> {
     })
 }
 
-/// What the servers said of the recipients that were not served.
+/// What the servers said of the recipients that were not served, and why one waits.
 fn detail(recipients: &[RecipientState]) -> String {
-    let troubled = recipients
-        .iter()
-        .filter(|one| matches!(one.state(), SendState::Failed | SendState::Unknown | SendState::Bounced));
+    let troubled = recipients.iter().filter(|one| {
+        let waits = one.state() == SendState::Queued && !one.reply_text.is_empty();
+        waits || matches!(one.state(), SendState::Failed | SendState::Unknown | SendState::Bounced)
+    });
     let lines: Vec<String> = troubled
         .map(|one| {
             let code = if one.reply_code == 0 { String::new() } else { format!(" {}", one.reply_code) };
@@ -179,9 +180,11 @@ async fn apply(
         message::sends(tx, &ids).await?.into_iter().map(|send| (send.send, send)).collect();
     let mut changes = Vec::new();
     for report in reports.iter().filter(|report| fresh.contains(&report.delivery)) {
-        if let Some(send) = sends.get_mut(&report.send)
-            && report_one(&mut work, send, report)?
-        {
+        let Some(send) = sends.get_mut(&report.send) else { continue };
+        let told = report_one(&mut work, send, report)?;
+        // Why it still waits is no change of state, so no event; whoever reads the thread sees it.
+        let waits = report.state == DeliveryState::Queued && send.state == DeliveryState::Queued;
+        if told || waits {
             changes.push((report.send, report.state, report.detail.clone()));
         }
     }

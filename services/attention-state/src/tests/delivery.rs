@@ -92,6 +92,20 @@ async fn a_failure_says_what_the_server_said_and_raises_the_version_of_an_ended_
 }
 
 #[tokio::test]
+async fn why_a_mail_waits_is_seen_without_an_event_until_it_is_sent() {
+    let (house, send, attention, _) = with_send().await;
+    house.delivery.handle(&[report(&send, SendState::Queued)]).await;
+    let (now, detail) = state(&house).await;
+    assert_eq!((now.as_str(), detail.as_str()), ("queued", "eva@cliente.example: 550 5.1.1 no such user"));
+    let events = house.events(attention).await;
+    assert!(!events.iter().any(|name| name == "message_status_changed"), "{events:?}");
+    house.delivery.handle(&[report(&send, SendState::Sent)]).await;
+    assert_eq!(state(&house).await, ("sent".to_owned(), String::new()));
+    house.delivery.handle(&[report(&send, SendState::Queued)]).await;
+    assert_eq!(state(&house).await, ("sent".to_owned(), String::new()));
+}
+
+#[tokio::test]
 async fn an_unknown_send_is_dead_and_a_locked_one_waits() {
     let (house, send, ..) = with_send().await;
     let mut tx = house.db.pool().begin().await.unwrap();

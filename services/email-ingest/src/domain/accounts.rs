@@ -19,46 +19,57 @@ pub struct Account {
     pub smtp: Option<SmtpSettings>,
 }
 
-/// All active mail accounts of one version of the directory.
+/// The mail accounts of one version of the directory.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Accounts(Vec<Account>);
+pub struct Accounts {
+    active: Vec<Account>,
+    inactive: Vec<String>,
+}
 
 impl Accounts {
-    /// Takes the active mail accounts.
+    /// Takes the mail accounts.
     pub fn new(directory: &[DirectoryAccount]) -> Self {
-        let wanted = directory.iter().filter(|account| account.active && account.channel == "email");
-        Self(
-            wanted
-                .map(|account| Account {
-                    key: account.key.clone(),
-                    address: account.address.to_lowercase(),
-                    accept_unauthenticated_replies: account.accept_unauthenticated_replies,
-                    imap: account.imap.clone(),
-                    smtp: account.smtp.clone(),
-                })
-                .collect(),
-        )
+        let mut accounts = Self::default();
+        for account in directory.iter().filter(|account| account.channel == "email") {
+            if !account.active {
+                accounts.inactive.push(account.key.clone());
+                continue;
+            }
+            accounts.active.push(Account {
+                key: account.key.clone(),
+                address: account.address.to_lowercase(),
+                accept_unauthenticated_replies: account.accept_unauthenticated_replies,
+                imap: account.imap.clone(),
+                smtp: account.smtp.clone(),
+            });
+        }
+        accounts
     }
 
-    /// All.
+    /// Every active one.
     pub fn iter(&self) -> impl Iterator<Item = &Account> {
-        self.0.iter()
+        self.active.iter()
     }
 
-    /// By key.
+    /// True for an account that is in the directory and switched off.
+    pub fn is_switched_off(&self, key: &str) -> bool {
+        self.inactive.iter().any(|inactive| inactive == key)
+    }
+
+    /// An active one by key.
     pub fn get(&self, key: &str) -> Option<&Account> {
-        self.0.iter().find(|account| account.key == key)
+        self.active.iter().find(|account| account.key == key)
     }
 
     /// Whom an envelope recipient belongs to: the address itself or a plus-address of it.
     pub fn receiving(&self, address: &str) -> Option<&Account> {
-        let exact = self.0.iter().find(|account| account.address == address.to_lowercase());
-        exact.or_else(|| self.0.iter().find(|account| belongs_to(address, &account.address)))
+        let exact = self.active.iter().find(|account| account.address == address.to_lowercase());
+        exact.or_else(|| self.active.iter().find(|account| belongs_to(address, &account.address)))
     }
 
     /// Every address of ours.
     pub fn addresses(&self) -> Vec<String> {
-        self.0.iter().map(|account| account.address.clone()).collect()
+        self.active.iter().map(|account| account.address.clone()).collect()
     }
 }
 
@@ -89,6 +100,8 @@ mod tests {
         assert_eq!(key("ventas+norte@hilo.example"), Some("plus"));
         assert_eq!(key("ventasx@hilo.example"), None);
         assert_eq!(key("old@hilo.example"), None);
+        assert!(accounts.is_switched_off("old") && !accounts.is_switched_off("ventas"));
+        assert!(!accounts.is_switched_off("gone"), "one that left the directory is not switched off");
         assert_eq!(key("ventas@other.example"), None);
     }
 }

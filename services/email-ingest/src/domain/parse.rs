@@ -161,6 +161,12 @@ pub fn has_message_id(raw: &[u8]) -> bool {
     !Fields::read(head).message_ids("message-id").is_empty()
 }
 
+/// True when the mail says when it was written.
+pub fn has_date(raw: &[u8]) -> bool {
+    let head = raw.get(..super::limits::HEADER_BYTES).unwrap_or(raw);
+    Fields::read(head).first("date").is_some_and(|date| !date.is_empty())
+}
+
 fn mailboxes(value: &HeaderValue<'_>, invalid: &mut bool) -> Vec<EmailAddress> {
     let HeaderValue::Address(list) = value else { return Vec::new() };
     let written: Vec<_> = match list {

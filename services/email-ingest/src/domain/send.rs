@@ -2,6 +2,7 @@
 //!
 //! SMTP has no idempotency. What failed before the final dot was certainly not sent and is tried again; what broke after
 //! it may have been sent: that is `unknown`, tried again once with the same Message-ID, which receivers de-duplicate by.
+//! An attempt that was cut off while its final dot was held back was certainly not sent either.
 
 use std::time::Duration;
 
@@ -9,6 +10,10 @@ use hilo_proto::delivery::v1::SendState;
 
 /// Longest time a refused mail is tried again (RFC 5321 section 4.5.4.1 asks for four to five days).
 pub const GIVE_UP_AFTER: Duration = Duration::from_secs(4 * 24 * 3600);
+/// First pause after a server that could not take it now.
+const RETRY_BASE: Duration = Duration::from_secs(10);
+/// First pause after an attempt that ended with its process. It doubles too: a mail may be what ends the process.
+const CUT_OFF_BASE: Duration = Duration::from_secs(1);
 /// Pause before the one repetition after an unknown outcome.
 pub const UNKNOWN_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Longest reply text that a report carries, in characters.
@@ -87,6 +92,8 @@ pub enum Outcome {
     Refused(Reply),
     /// Not now (4xx), or the connection failed before the final dot: certainly not sent.
     NotYet(Reply),
+    /// The process ended before the final dot left: certainly not sent, and no server asked for a pause.
+    CutOff(Reply),
     /// The final dot went out and no answer came.
     Unknown(Reply),
 }
@@ -124,10 +131,10 @@ pub fn next(outcome: Outcome, attempted: Attempted, jitter: f64) -> Next {
         // The first attempt may have arrived: a refusal of the repetition does not prove the contrary.
         (Outcome::Refused(reply), true) => Next { state: RecipientState::Unknown, retry_after: None, reply },
         (Outcome::NotYet(reply), maybe_sent) => {
-            let waiting = if maybe_sent { RecipientState::Unknown } else { RecipientState::Planned };
-            let over = if maybe_sent { RecipientState::Unknown } else { RecipientState::Failed };
-            let pause = (!late).then(|| backoff(attempted.attempts, jitter));
-            Next { state: if late { over } else { waiting }, retry_after: pause, reply }
+            again(reply, maybe_sent, (!late).then(|| backoff(RETRY_BASE, attempted.attempts, jitter)))
+        }
+        (Outcome::CutOff(reply), maybe_sent) => {
+            again(reply, maybe_sent, (!late).then(|| backoff(CUT_OFF_BASE, attempted.attempts, jitter)))
         }
         (Outcome::Unknown(reply), maybe_sent) => {
             let pause = (!maybe_sent && !late).then_some(attempted.unknown_retry);
@@ -136,9 +143,19 @@ pub fn next(outcome: Outcome, attempted: Attempted, jitter: f64) -> Next {
     }
 }
 
-/// 10 s, doubling, at most an hour, with up to 25 % added.
-fn backoff(attempts: u32, jitter: f64) -> Duration {
-    let doubled = Duration::from_secs(10).saturating_mul(1 << attempts.saturating_sub(1).min(16));
+/// Certainly not sent this time; without a pause it is never tried again.
+fn again(reply: Reply, maybe_sent: bool, pause: Option<Duration>) -> Next {
+    let state = match (maybe_sent, pause) {
+        (true, _) => RecipientState::Unknown,
+        (false, Some(_)) => RecipientState::Planned,
+        (false, None) => RecipientState::Failed,
+    };
+    Next { state, retry_after: pause, reply }
+}
+
+/// From `base` doubling to an hour, with up to 25 % added.
+fn backoff(base: Duration, attempts: u32, jitter: f64) -> Duration {
+    let doubled = base.saturating_mul(1 << attempts.saturating_sub(1).min(16));
     doubled.min(Duration::from_secs(3600)).mul_f64(1.0 + jitter.clamp(0.0, 1.0) / 4.0)
 }
 
@@ -177,6 +194,7 @@ mod tests {
     fn every_outcome_in_every_situation() {
         let pause = Some(Duration::from_secs(20));
         let again = Some(UNKNOWN_RETRY_AFTER);
+        let soon = Some(Duration::from_secs(2));
         let table = [
             (Outcome::Accepted(reply()), at(false, 0), Sent, None),
             (Outcome::Accepted(reply()), at(true, 0), Sent, None),
@@ -186,6 +204,10 @@ mod tests {
             (Outcome::NotYet(reply()), at(true, 0), Unknown, pause),
             (Outcome::NotYet(reply()), at(false, 96), Failed, None),
             (Outcome::NotYet(reply()), at(true, 96), Unknown, None),
+            (Outcome::CutOff(reply()), at(false, 0), Planned, soon),
+            (Outcome::CutOff(reply()), at(true, 0), Unknown, soon),
+            (Outcome::CutOff(reply()), at(false, 96), Failed, None),
+            (Outcome::CutOff(reply()), at(true, 96), Unknown, None),
             (Outcome::Unknown(reply()), at(false, 0), Unknown, again),
             (Outcome::Unknown(reply()), at(true, 0), Unknown, None),
         ];
@@ -197,9 +219,9 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_an_hour() {
-        assert_eq!(backoff(1, 0.0), Duration::from_secs(10));
-        assert_eq!(backoff(40, 0.0), Duration::from_secs(3600));
-        assert!(backoff(40, 1.0) <= Duration::from_secs(4500));
+        assert_eq!(backoff(RETRY_BASE, 1, 0.0), Duration::from_secs(10));
+        assert_eq!(backoff(RETRY_BASE, 40, 0.0), Duration::from_secs(3600));
+        assert!(backoff(RETRY_BASE, 40, 1.0) <= Duration::from_secs(4500));
     }
 
     #[test]

@@ -68,6 +68,7 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::Accepted(_) => "accepted",
         Outcome::Refused(_) => "refused",
         Outcome::NotYet(_) => "not_yet",
+        Outcome::CutOff(_) => "cut_off",
         Outcome::Unknown(_) => "unknown",
     }
 }
@@ -137,11 +138,25 @@ async fn outcomes(parts: &Parts, picked: &Picked, keeper: &Keeper) -> Outcomes {
     };
     let (recipients, mut outcomes) = sort(&picked.recipients);
     if !recipients.is_empty() {
-        let epoch = picked.epoch;
-        let mine = || keeper.current().is_some_and(|lease| lease.epoch == epoch);
-        outcomes.extend(smtp::deliver(&server, &Ready { sender, recipients, mail }, mine).await);
+        let ready = Ready { sender, recipients, mail };
+        outcomes.extend(smtp::deliver(&server, &ready, permission(parts, picked, keeper)).await);
     }
     outcomes
+}
+
+/// The final dot may leave once the ledger knows that it does: what is cut off from there on may have been sent.
+async fn permission(parts: &Parts, picked: &Picked, keeper: &Keeper) -> Result<(), &'static str> {
+    if keeper.current().is_none_or(|lease| lease.epoch != picked.epoch) {
+        return Err("the right to send for this account was lost");
+    }
+    match parts.store.release_dot(picked).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("the right to send for this account was lost"),
+        Err(error) => {
+            error.log("announcing that a mail leaves");
+            Err("the ledger could not be told that the mail leaves")
+        }
+    }
 }
 
 /// Addresses that SMTP can carry, and the outcome of the others.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hilo_kit::error::Error;
 use hilo_kit::ids::Uuid;
 use hilo_kit::lease::{Keeper, Lease, TERM};
 use hilo_kit::lifecycle::Shutdown;
@@ -79,7 +80,7 @@ async fn own(
             recovered = match parts.store.recover(account, &current, &at_work.sends(), unknown_retry).await {
                 Ok(0) => Some(Instant::now()),
                 Ok(count) => {
-                    tracing::warn!(account, count, "attempts that nobody works on may have been sent");
+                    tracing::warn!(account, count, "attempts were cut off");
                     Some(Instant::now())
                 }
                 Err(error) => {
@@ -92,17 +93,12 @@ async fn own(
         let notified = wake.notified();
         let free = parts.config.concurrency.saturating_sub(at_work.tasks.len());
         let mut begun = 0;
-        if recovered.is_some() && free > 0 {
-            match parts.store.begin(account, &current, free).await {
-                Ok(picked) => {
-                    begun = picked.len();
-                    for one in picked {
-                        at_work.begin(
-                            one.send_id,
-                            attempt::run(parts.clone(), one, keeper.clone(), stop.clone()),
-                        );
-                    }
-                }
+        let off = parts.accounts.current().is_some_and(|accounts| accounts.is_switched_off(account));
+        if off {
+            hold(parts, account, &current).await;
+        } else if recovered.is_some() && free > 0 {
+            match begin(parts, account, &current, free, keeper, at_work, stop).await {
+                Ok(count) => begun = count,
                 Err(error) => {
                     error.log("beginning sends");
                     // It may have committed all the same: then the next look finds attempts that nobody works on.
@@ -122,6 +118,35 @@ async fn own(
             () = tokio::time::sleep(pause(parts, account).await) => {}
             () = stop.cancelled() => {}
         }
+    }
+}
+
+async fn begin(
+    parts: &Arc<Parts>,
+    account: &str,
+    lease: &Lease,
+    free: usize,
+    keeper: &Keeper,
+    at_work: &mut AtWork,
+    stop: &Shutdown,
+) -> Result<usize, Error> {
+    let picked = parts.store.begin(account, lease, free).await?;
+    let begun = picked.len();
+    for one in picked {
+        at_work.begin(one.send_id, attempt::run(parts.clone(), one, keeper.clone(), stop.clone()));
+    }
+    Ok(begun)
+}
+
+/// Most sends of a switched-off account looked at in one transaction.
+const HELD_AT_ONCE: usize = 100;
+
+/// Nothing is begun for an account that is switched off.
+async fn hold(parts: &Parts, account: &str, lease: &Lease) {
+    match parts.store.hold(account, lease, HELD_AT_ONCE).await {
+        Ok(0) => {}
+        Ok(count) => tracing::warn!(account, count, "sends wait: their account is switched off"),
+        Err(error) => error.log("holding the sends of an account that is switched off"),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Accepting mail: the row first, the acknowledgement later.
 
+use std::time::Duration;
+
 use hilo_kit::db::Db;
 use hilo_kit::error::Error;
 use hilo_kit::ids::Uuid;
@@ -24,6 +26,29 @@ pub enum Source {
     },
 }
 
+/// How a mail tells itself apart from an equal one. Only SMTP needs it: a fetched mail has its UID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// By a Message-ID: the same bytes are the same mail for ever.
+    MessageId,
+    /// By its Date alone: the same bytes in the same envelope are the same mail for as long as a sender repeats one.
+    Date,
+    /// Not at all: only a quick repetition by the same client is the same mail.
+    Nothing,
+}
+
+impl Naming {
+    /// How long equal bytes are the same mail; `None` is for ever. A sender that heard no answer repeats a mail for four
+    /// to five days (RFC 5321 section 4.5.4.1), most of them within the hour.
+    fn window(self) -> Option<Duration> {
+        match self {
+            Naming::MessageId => None,
+            Naming::Date => Some(Duration::from_secs(5 * 24 * 3600)),
+            Naming::Nothing => Some(Duration::from_secs(3600)),
+        }
+    }
+}
+
 /// A mail to be stored. When `raw` is empty the bytes are in the object store under `digest`.
 #[derive(Clone, Debug)]
 pub struct NewMail {
@@ -39,8 +64,8 @@ pub struct NewMail {
     pub size_bytes: i64,
     /// The bytes, when small.
     pub raw: Option<Vec<u8>>,
-    /// Whether it names itself.
-    pub has_message_id: bool,
+    /// How it names itself.
+    pub naming: Naming,
     /// Why it cannot be parsed.
     pub unfit: Option<String>,
     /// Envelope sender, when known.
@@ -165,7 +190,45 @@ impl Store {
     }
 }
 
+impl Store {
+    /// UIDs above the cursor that are stored: behind a mail that could not be fetched.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn fetched_above(
+        &self,
+        account: &str,
+        mailbox: &str,
+        uid_validity: u32,
+        cursor: u32,
+    ) -> Result<Vec<u32>, Error> {
+        let (account, mailbox) = (account.to_owned(), mailbox.to_owned());
+        let found = self
+            .db
+            .read(move |conn| {
+                Box::pin(async move {
+                    Ok(sqlx::query_scalar!(
+                        r#"SELECT uid AS "uid!" FROM mail.inbound
+                           WHERE account_key = $1 AND mailbox = $2 AND uid_validity = $3 AND uid > $4
+                             AND source = 'imap'"#,
+                        account,
+                        mailbox,
+                        i64::from(uid_validity),
+                        i64::from(cursor),
+                    )
+                    .fetch_all(conn)
+                    .await?)
+                })
+            })
+            .await?;
+        Ok(found.into_iter().filter_map(|uid| u32::try_from(uid).ok()).collect())
+    }
+}
+
 async fn store(tx: &mut PgConnection, mail: &NewMail) -> Result<Stored, Error> {
+    if let Some(id) = repeated(tx, mail).await? {
+        return Ok(Stored::Known(id));
+    }
     if let Some(id) = known_from_before(tx, mail).await? {
         return Ok(Stored::Known(id));
     }
@@ -190,7 +253,7 @@ async fn store(tx: &mut PgConnection, mail: &NewMail) -> Result<Stored, Error> {
         &mail.digest[..],
         mail.size_bytes,
         mail.raw.as_deref(),
-        mail.has_message_id,
+        mail.naming == Naming::MessageId,
         mail.unfit.as_deref(),
         mail.envelope_sender.as_deref(),
         &mail.envelope_recipients,
@@ -240,6 +303,39 @@ async fn existing(tx: &mut PgConnection, mail: &NewMail) -> Result<Uuid, Error> 
         }
     };
     found.ok_or_else(|| Error::conflict("MAIL_VANISHED", "the row that refused the mail is not visible"))
+}
+
+/// The mail without a Message-ID that is sent again because our 250 was not heard. Which of two equal mails is meant is
+/// told by envelope and time; one that only its bytes name must also come from the same client.
+async fn repeated(tx: &mut PgConnection, mail: &NewMail) -> Result<Option<Uuid>, Error> {
+    let (Source::Smtp, Some(window)) = (&mail.source, mail.naming.window()) else { return Ok(None) };
+    // The sender may have given up while the first transaction still runs; the second must see its row.
+    sqlx::query!(
+        "SELECT pg_advisory_xact_lock(hashtextextended($1 || encode($2, 'hex'), 0))",
+        mail.account_key,
+        &mail.digest[..],
+    )
+    .execute(&mut *tx)
+    .await?;
+    Ok(sqlx::query_scalar!(
+        "SELECT id FROM mail.inbound
+         WHERE account_key = $1 AND digest = $2 AND source = 'smtp' AND NOT has_message_id
+           AND received_at > now() - make_interval(secs => $3::float8)
+           AND envelope_sender IS NOT DISTINCT FROM $4
+           AND envelope_recipients @> $5 AND envelope_recipients <@ $5
+           AND ($6 OR peer IS NOT DISTINCT FROM $7)
+         ORDER BY received_at LIMIT 1",
+        mail.account_key,
+        &mail.digest[..],
+        window.as_secs_f64(),
+        mail.envelope_sender.as_deref(),
+        &mail.envelope_recipients,
+        // Large senders repeat a mail from another machine.
+        mail.naming == Naming::Date,
+        mail.peer.as_deref(),
+    )
+    .fetch_optional(tx)
+    .await?)
 }
 
 /// After a change of UIDVALIDITY (RFC 3501 section 2.3.1.1) the same mails come under new UIDs: the same bytes of the

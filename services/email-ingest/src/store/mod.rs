@@ -1,6 +1,8 @@
 //! The ledger in PostgreSQL (schema `mail`): every state change is one transaction with what it tells others.
 
+mod cut_off;
 mod directory;
+mod held;
 mod inbound;
 mod parsing;
 mod sending;
@@ -12,7 +14,7 @@ use hilo_kit::db::Db;
 use hilo_kit::nats::Subjects;
 use tokio::sync::Notify;
 
-pub use inbound::{CursorMove, NewMail, Source, Stored};
+pub use inbound::{CursorMove, Naming, NewMail, Source, Stored};
 pub use parsing::{Claim, PARSER, Waiting};
 pub use sending::{AttemptResult, Picked, PickedRecipient, SENDER};
 

@@ -14,7 +14,7 @@ use sqlx::PgConnection;
 use super::Store;
 use super::settling::settle;
 use crate::domain::compose;
-use crate::domain::send::{Outcome, Reply};
+use crate::domain::send::Outcome;
 
 /// Durable consumer of OUTBOUND, and its name in the inbox.
 pub const SENDER: &str = "email-sender";
@@ -182,43 +182,6 @@ impl Store {
             })
             .await
     }
-
-    /// What is `attempting` and not at work here may have been sent: `unknown`, each with its report. An earlier owner
-    /// left it, or it was begun by a commit whose answer got lost. Answers how many.
-    ///
-    /// # Errors
-    /// `STALE_EPOCH`; database errors.
-    pub async fn recover(
-        &self,
-        account: &str,
-        lease: &Lease,
-        at_work: &[Uuid],
-        unknown_retry: Duration,
-    ) -> Result<usize, Error> {
-        let subject = self.subjects.handover(StreamKind::Delivery, "email", account)?;
-        let (account, lease, at_work) = (account.to_owned(), lease.clone(), at_work.to_vec());
-        self.db
-            .transaction(move |tx| {
-                let (account, lease, subject) = (account.clone(), lease.clone(), subject.clone());
-                let at_work = at_work.clone();
-                Box::pin(async move {
-                    lease::guard(tx, &lease).await?;
-                    let left = left_behind(tx, &account, lease.epoch, &at_work).await?;
-                    for picked in &left {
-                        let reply = || Reply::local("the attempt was cut off; it may have been sent");
-                        let outcomes = picked
-                            .recipients
-                            .iter()
-                            .map(|one| (one.position, Outcome::Unknown(reply())))
-                            .collect();
-                        let result = AttemptResult { outcomes, unknown_retry, jitter: 0.0 };
-                        settle(tx, picked, &result, subject.clone()).await?;
-                    }
-                    Ok(left.len())
-                })
-            })
-            .await
-    }
 }
 
 async fn take_one(tx: &mut PgConnection, envelope: &OutboundEnvelope) -> Result<(), Error> {
@@ -282,7 +245,8 @@ async fn begin(tx: &mut PgConnection, account: &str, epoch: i64, limit: i64) -> 
                                    AND (e.attempts = 0 OR (e.attempts = 1 AND e.state = 'attempting')))
                ORDER BY s.next_at, s.sequence LIMIT $3 FOR UPDATE OF s SKIP LOCKED)
            UPDATE mail.send s
-           SET state = 'attempting', epoch = $2, attempts = attempts + 1, next_at = NULL, changed_at = now()
+           SET state = 'attempting', epoch = $2, attempts = attempts + 1, dot_held_attempt = attempts + 1,
+               next_at = NULL, held_since = NULL, changed_at = now()
            FROM due WHERE s.send_id = due.send_id
            RETURNING s.send_id, s.conversation_key, s.envelope, s.traceparent, s.attempts,
                      extract(epoch FROM now() - s.taken_at)::float8 AS "age!""#,
@@ -317,48 +281,7 @@ async fn begin(tx: &mut PgConnection, account: &str, epoch: i64, limit: i64) -> 
     Ok(begun)
 }
 
-async fn left_behind(
-    tx: &mut PgConnection,
-    account: &str,
-    epoch: i64,
-    at_work: &[Uuid],
-) -> Result<Vec<Picked>, Error> {
-    let rows = sqlx::query!(
-        r#"SELECT send_id, conversation_key, envelope, traceparent, attempts, epoch AS "epoch!",
-                  extract(epoch FROM now() - taken_at)::float8 AS "age!"
-           FROM mail.send WHERE account_key = $1 AND state = 'attempting' AND epoch <= $2 AND send_id <> ALL($3)
-           ORDER BY conversation_key, sequence FOR UPDATE"#,
-        account,
-        epoch,
-        at_work,
-    )
-    .fetch_all(&mut *tx)
-    .await?;
-    let mut left = Vec::with_capacity(rows.len());
-    for row in rows {
-        let recipients = sqlx::query_as!(
-            PickedRecipient,
-            "SELECT position, address, maybe_sent FROM mail.recipient WHERE send_id = $1 AND state = 'attempting'",
-            row.send_id,
-        )
-        .fetch_all(&mut *tx)
-        .await?;
-        left.push(Picked {
-            send_id: row.send_id,
-            conversation_key: row.conversation_key,
-            account_key: account.to_owned(),
-            envelope: decode(&row.envelope)?,
-            traceparent: row.traceparent,
-            attempts: row.attempts,
-            epoch: row.epoch,
-            age: Duration::from_secs_f64(row.age.max(0.0)),
-            recipients,
-        });
-    }
-    Ok(left)
-}
-
-fn decode(bytes: &[u8]) -> Result<OutboundEnvelope, Error> {
+pub(super) fn decode(bytes: &[u8]) -> Result<OutboundEnvelope, Error> {
     OutboundEnvelope::decode(bytes)
         .map_err(|error| Error::corrupt("SEND_UNREADABLE", "a stored send cannot be read").with_source(error))
 }

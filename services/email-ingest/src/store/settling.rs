@@ -7,7 +7,7 @@ use hilo_kit::ids::Uuid;
 use hilo_kit::nats::StreamKind;
 use hilo_kit::outbox::{self, OutboxRow};
 use hilo_kit::telemetry::TRACEPARENT;
-use hilo_proto::delivery::v1::{DeliveryEnvelope, RecipientState as ReportedRecipient};
+use hilo_proto::delivery::v1::{DeliveryEnvelope, RecipientState as ReportedRecipient, SendState};
 use prost::Message as _;
 use sqlx::PgConnection;
 
@@ -57,7 +57,7 @@ pub(super) async fn settle(
     )
     .execute(&mut *tx)
     .await?;
-    report(tx, picked, whole, recipients, subject).await
+    report(tx, picked, whole.reported(), recipients, subject).await
 }
 
 async fn write_recipient(
@@ -85,9 +85,11 @@ async fn write_recipient(
     Ok(())
 }
 
-type Recipient = (String, RecipientState, Reply);
+/// Address, state and last reply of a recipient.
+pub(super) type Recipient = (String, RecipientState, Reply);
 
-async fn recipients(tx: &mut PgConnection, send_id: Uuid) -> Result<Vec<Recipient>, Error> {
+/// Every recipient of a send, in envelope order.
+pub(super) async fn recipients(tx: &mut PgConnection, send_id: Uuid) -> Result<Vec<Recipient>, Error> {
     let rows = sqlx::query!(
         "SELECT address, state, reply_code, enhanced_code, reply_text FROM mail.recipient
          WHERE send_id = $1 ORDER BY position",
@@ -105,10 +107,11 @@ async fn recipients(tx: &mut PgConnection, send_id: Uuid) -> Result<Vec<Recipien
         .collect()
 }
 
-async fn report(
+/// Appends a report of the whole send.
+pub(super) async fn report(
     tx: &mut PgConnection,
     picked: &Picked,
-    whole: RecipientState,
+    whole: SendState,
     recipients: Vec<Recipient>,
     subject: String,
 ) -> Result<(), Error> {
@@ -121,7 +124,7 @@ async fn report(
         account_key: picked.account_key.clone(),
         conversation_key: picked.conversation_key.to_string(),
         sequence,
-        state: whole.reported().into(),
+        state: whole.into(),
         recipients: recipients
             .into_iter()
             .map(|(address, state, reply)| ReportedRecipient {

@@ -16,8 +16,13 @@ impl Client {
     }
 
     pub async fn say(&mut self, line: &str) -> String {
-        self.0.write_all(format!("{line}\r\n").as_bytes()).await.unwrap();
+        self.send(line).await;
         self.reply().await
+    }
+
+    /// Without waiting for the answer.
+    pub async fn send(&mut self, line: &str) {
+        self.0.write_all(format!("{line}\r\n").as_bytes()).await.unwrap();
     }
 
     async fn reply(&mut self) -> String {

@@ -5,10 +5,15 @@
 mod authenticating;
 mod client;
 mod conforming;
+mod cut_off;
 mod dns;
 mod fetching;
+mod held;
+mod mailbox;
 mod receiving;
+mod repeated;
 mod rig;
 mod sending;
 mod server;
 mod store;
+mod troubled;

@@ -126,6 +126,7 @@ pub struct Rig {
     secrets: tempfile::TempDir,
     _objects: tempfile::TempDir,
     around: Shutdown,
+    accounts: Feed,
     feed: Shutdown,
     running: Option<(Shutdown, tokio::task::JoinHandle<Result<(), Error>>)>,
     inbound: Option<PullConsumer>,
@@ -144,7 +145,8 @@ impl Rig {
         let keys = generate_keys().unwrap();
         let around = Shutdown::new();
         let feeding = around.child();
-        let attention_state = feed(&keys, setup.accounts, &feeding).await;
+        let accounts = Feed(Arc::new(Mutex::new((1, setup.accounts))));
+        let attention_state = feed(&keys, accounts.clone(), &feeding).await;
         let objects = tempfile::tempdir().unwrap();
         let secrets = tempfile::tempdir().unwrap();
         std::fs::write(secrets.path().join("ventas-imap"), "secret").unwrap();
@@ -173,6 +175,7 @@ impl Rig {
             secrets,
             _objects: objects,
             around,
+            accounts,
             feed: feeding,
             running: None,
             inbound: None,
@@ -215,6 +218,12 @@ impl Rig {
     /// The stand-in for attention-state goes away for good.
     pub fn attention_state_leaves(&self) {
         self.feed.begin();
+    }
+
+    /// The next version of the directory.
+    pub fn set_accounts(&self, accounts: Vec<Account>) {
+        let mut feed = self.accounts.0.lock();
+        *feed = (feed.0 + 1, accounts);
     }
 
     pub fn secrets(&self) -> &std::path::Path {
@@ -313,6 +322,7 @@ fn config(
                 listen: any,
                 hostname: "mx.hilo.example".into(),
                 max_message_bytes: 26_214_400,
+                max_buffered_bytes: 100 * 1024 * 1024,
                 max_connections: 50,
                 idle_seconds: 30,
             },
@@ -328,11 +338,11 @@ fn config(
     }
 }
 
-async fn feed(keys: &Keys, accounts: Vec<Account>, around: &Shutdown) -> String {
+async fn feed(keys: &Keys, accounts: Feed, around: &Shutdown) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let mut routes = tonic::service::Routes::builder();
-    routes.add_service(DirectoryFeedServiceServer::new(Feed(Arc::new(Mutex::new((1, accounts))))));
+    routes.add_service(DirectoryFeedServiceServer::new(accounts));
     let server = hilo_kit::grpc::Server::new(listener, Readiness::new())
         .add_routes(routes.routes())
         .authenticate(Verifier::new(&keys.auth_config("hilo")).unwrap());

@@ -200,13 +200,13 @@ async fn an_attempt_whose_beginning_was_not_answered_is_made_again_by_the_same_o
         .await
         .unwrap();
     for sql in [
-        "UPDATE mail.send SET state = 'attempting', epoch = $1, next_at = NULL",
+        "UPDATE mail.send SET state = 'attempting', epoch = $1, dot_held_attempt = attempts, next_at = NULL",
         "UPDATE mail.recipient SET state = 'attempting', retry = true WHERE $1 > 0",
     ] {
         sqlx::query(sql).bind(epoch).execute(&mut *tx).await.unwrap();
     }
     tx.commit().await.unwrap();
-    assert_eq!(rig.report().await.state(), SendState::Unknown);
+    assert_eq!(rig.report().await.state(), SendState::Queued, "nothing of it can have left");
     assert_eq!(rig.report().await.state(), SendState::Sent);
     assert_eq!(server.taken().len(), 2);
     rig.stop().await;

@@ -16,6 +16,15 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const EXPIRES: Duration = Duration::from_secs(20);
 /// Two heartbeats without a message: the broker is asked whether anything waits.
 const SILENCE: Duration = Duration::from_secs(10);
+/// Until the second look after a first one that found something waiting: it may have been published that instant.
+const SECOND_LOOK: Duration = Duration::from_secs(2);
+
+/// Messages wait although nothing comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Waiting {
+    /// The broker's count of deliveries to the consumer.
+    delivered: u64,
+}
 
 pub(super) struct Puller {
     nats: Nats,
@@ -79,14 +88,17 @@ impl Puller {
             .await
             .map_err(|error| broken(Box::new(error)))?;
         self.confirmed.send_replace(true);
+        let mut suspected: Option<Waiting> = None;
         loop {
+            let patience = if suspected.is_some() { SECOND_LOOK } else { SILENCE };
             let next = tokio::select! {
-                next = tokio::time::timeout(SILENCE, pulling.next()) => next,
+                next = tokio::time::timeout(patience, pulling.next()) => next,
                 _ = connections.changed() => return Ok(()),
             };
             match next {
                 Ok(Some(Ok(message))) => {
                     *failures = 0;
+                    suspected = None;
                     if self.messages.send(message).await.is_err() {
                         return Ok(());
                     }
@@ -95,13 +107,18 @@ impl Puller {
                     return Err(Error::unavailable("PULL_FAILED", "the pull failed").with_source(error));
                 }
                 Ok(None) => return Err(Error::unavailable("PULL_FAILED", "the pull ended")),
-                Err(_) => self.check_silence(&consumer).await?,
+                Err(_) => suspected = self.check_silence(&consumer, suspected).await?,
             }
         }
     }
 
-    /// The watchdog: silence is fine only while the broker says that nothing waits for us.
-    async fn check_silence(&self, consumer: &jetstream::consumer::PullConsumer) -> Result<(), Error> {
+    /// The watchdog: silence is fine only while the broker says that nothing waits for us. What waits at the first look may
+    /// be on its way; the pull is broken when it still waits at the second and nothing was delivered in between.
+    async fn check_silence(
+        &self,
+        consumer: &jetstream::consumer::PullConsumer,
+        suspected: Option<Waiting>,
+    ) -> Result<Option<Waiting>, Error> {
         let info = consumer
             .get_info()
             .await
@@ -110,9 +127,11 @@ impl Puller {
         if full {
             tracing::warn!(consumer = %self.spec.durable, "as many messages are unacknowledged as may be");
         }
-        if info.num_pending > 0 && !full {
+        let now = (info.num_pending > 0 && !full)
+            .then_some(Waiting { delivered: info.delivered.consumer_sequence });
+        if now.is_some() && now == suspected {
             return Err(Error::unavailable("PULL_SILENT", "messages wait, yet none comes"));
         }
-        Ok(())
+        Ok(now)
     }
 }

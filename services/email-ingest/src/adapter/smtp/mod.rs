@@ -76,11 +76,12 @@ pub struct Ready {
     pub mail: Vec<u8>,
 }
 
-/// Sends. `may_finish` is asked right before the content: who lost the right to send stops there, certainly unsent.
+/// Sends. The final dot leaves only after `permission`, asked when everything before it is written: who does not get it
+/// stops there, certainly unsent, with the words given.
 pub async fn deliver(
     server: &Server,
     ready: &Ready,
-    may_finish: impl Fn() -> bool + Send,
+    permission: impl Future<Output = Result<(), &'static str>> + Send,
 ) -> Vec<(i16, Outcome)> {
     let positions = || ready.recipients.iter().map(|(position, _)| *position);
     let all = |outcome: Outcome| positions().map(|position| (position, outcome.clone())).collect();
@@ -103,7 +104,7 @@ pub async fn deliver(
     }
     let rest = |outcome: Outcome| accepted.iter().map(move |position| (*position, outcome.clone()));
     if !accepted.is_empty() {
-        let outcome = dialogue.content(&ready.mail, &final_dot, may_finish).await;
+        let outcome = dialogue.content(&ready.mail, &final_dot, permission).await;
         outcomes.extend(rest(outcome));
     }
     dialogue.quit().await;
@@ -181,20 +182,31 @@ impl Dialogue {
         &mut self,
         mail: &[u8],
         final_dot: &FinalDot,
-        may_finish: impl Fn() -> bool + Send,
+        permission: impl Future<Output = Result<(), &'static str>> + Send,
     ) -> Outcome {
         if let Err(failed) = self.command(Data).await {
             return failed.outcome();
         }
-        fault::point("email.send.before_final_dot").await;
-        if !may_finish() {
-            self.broken = true;
-            return Outcome::NotYet(Reply::local("the right to send for this account was lost"));
-        }
         final_dot.watch();
         let sending = self.connection.message(mail).with_subscriber(NoSubscriber::default());
+        let refused = async {
+            final_dot.reached().await;
+            fault::point("email.send.before_final_dot").await;
+            if let Err(reason) = permission.await {
+                return reason;
+            }
+            fault::point("email.send.final_dot_released").await;
+            final_dot.let_go();
+            std::future::pending().await
+        };
         // RFC 5321 section 4.5.3.2.6: the answer to the final dot may take long.
-        let answered = tokio::time::timeout(self.reply_time * 2, sending).await;
+        let answered = tokio::select! {
+            answered = tokio::time::timeout(self.reply_time * 2, sending) => answered,
+            reason = refused => {
+                self.broken = true;
+                return Outcome::NotYet(Reply::local(reason));
+            }
+        };
         let failed = match answered {
             Ok(Ok(response)) => return Outcome::Accepted(reply_of(&response)),
             Ok(Err(error)) => failed(error, "content"),

@@ -125,14 +125,14 @@ async fn told(step: Step, odd: Odd) -> (String, Vec<u16>, usize) {
     let (server, seen) = misbehaving(step, odd).await;
     // More than the system's buffers take: a smaller mail has left before the server is found closed.
     let lines = if step == Step::Content { 2_000_000 } else { 100 };
-    let mut outcomes = deliver(&server, &ready_with(lines), || true).await;
+    let mut outcomes = deliver(&server, &ready_with(lines), async { Ok(()) }).await;
     outcomes.sort_by_key(|(position, _)| *position);
     let letters = outcomes
         .iter()
         .map(|(_, outcome)| match outcome {
             Outcome::Accepted(_) => 'a',
             Outcome::Refused(_) => 'r',
-            Outcome::NotYet(_) => 'n',
+            Outcome::NotYet(_) | Outcome::CutOff(_) => 'n',
             Outcome::Unknown(_) => 'u',
         })
         .collect();
@@ -142,6 +142,7 @@ async fn told(step: Step, odd: Odd) -> (String, Vec<u16>, usize) {
             Outcome::Accepted(reply)
             | Outcome::Refused(reply)
             | Outcome::NotYet(reply)
+            | Outcome::CutOff(reply)
             | Outcome::Unknown(reply) => reply.code,
         })
         .collect();
@@ -199,14 +200,14 @@ async fn a_server_that_never_answers_the_final_dot_leaves_doubt() {
     });
     let (usual, _) = misbehaving(Step::Never, Odd::Close).await;
     let server = Server { port, reply_time: Duration::from_millis(300), ..usual };
-    let outcomes = deliver(&server, &ready(), || true).await;
+    let outcomes = deliver(&server, &ready(), async { Ok(()) }).await;
     assert!(outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::Unknown(_))), "{outcomes:?}");
 }
 
 #[tokio::test]
-async fn who_lost_the_account_stops_before_the_content() {
+async fn who_lost_the_account_stops_before_the_final_dot() {
     let (server, seen) = misbehaving(Step::Never, Odd::Close).await;
-    let outcomes = deliver(&server, &ready(), || false).await;
+    let outcomes = deliver(&server, &ready(), async { Err("lost") }).await;
     assert!(outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::NotYet(_))), "{outcomes:?}");
     assert!(seen.0.lock().is_empty());
 }
@@ -219,9 +220,9 @@ async fn without_tls_only_this_machine_is_spoken_to_and_starttls_is_required() {
         Some((_, Outcome::NotYet(reply))) => reply.text,
         other => format!("{other:?}"),
     };
-    assert!(text(deliver(&far, &ready(), || true).await).contains("without TLS"));
+    assert!(text(deliver(&far, &ready(), async { Ok(()) }).await).contains("without TLS"));
     let stripped = Server { security: Security::StartTls, ..usual };
-    assert!(text(deliver(&stripped, &ready(), || true).await).contains("does not offer STARTTLS"));
+    assert!(text(deliver(&stripped, &ready(), async { Ok(()) }).await).contains("does not offer STARTTLS"));
 }
 
 #[test]
@@ -303,7 +304,7 @@ async fn plain_part(stream: &mut TcpStream) {
 async fn tls_at_once_and_by_starttls_with_a_password_and_never_to_an_unproven_server() {
     for starttls in [false, true] {
         let (server, _folder, lines) = encrypted(starttls).await;
-        let outcomes = deliver(&server, &ready(), || true).await;
+        let outcomes = deliver(&server, &ready(), async { Ok(()) }).await;
         assert!(
             outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::Accepted(_))),
             "{starttls}: {outcomes:?}"
@@ -311,7 +312,7 @@ async fn tls_at_once_and_by_starttls_with_a_password_and_never_to_an_unproven_se
         assert!(lines.lock().iter().any(|line| line.starts_with("AUTH PLAIN ")), "{:?}", lines.lock());
         let stranger = Server { tls: Tls::new(None).unwrap(), ..server };
         lines.lock().clear();
-        let outcomes = deliver(&stranger, &ready(), || true).await;
+        let outcomes = deliver(&stranger, &ready(), async { Ok(()) }).await;
         assert!(
             outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::NotYet(_))),
             "{starttls}: {outcomes:?}"

@@ -1,8 +1,10 @@
 //! Fetches mail by IMAP: one owner per account by lease, a cursor that moves only with the stored mail, IDLE with a
 //! polling net, backing off per account.
 
+mod answers;
 mod fetch;
 mod session;
+mod troubles;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -90,7 +92,7 @@ pub async fn run(parts: Parts, shutdown: Shutdown) {
 async fn account(parts: &Parts, key: &str, settings: &ImapSettings, holder: &str, stop: &Shutdown) {
     let keeper = Keeper::spawn(parts.store.db().clone(), format!("email-imap/{key}"), holder, TERM, stop);
     let mut failures = 0;
-    let mut skipped = fetch::Failures::default();
+    let mut troubled = troubles::Troubles::default();
     while !stop.is_cancelled() {
         let lease = tokio::select! {
             lease = keeper.held() => lease,
@@ -99,7 +101,7 @@ async fn account(parts: &Parts, key: &str, settings: &ImapSettings, holder: &str
         let Some(lease) = lease else { return };
         let began = Instant::now();
         let ended = tokio::select! {
-            ended = session::run(parts, key, settings, &lease, &keeper, &mut skipped) => ended,
+            ended = session::run(parts, key, settings, &lease, &keeper, &mut troubled) => ended,
             () = stop.cancelled() => return,
         };
         failures = if began.elapsed() > HEALTHY { 0 } else { failures + 1 };

@@ -1,21 +1,26 @@
 //! One IMAP session: connect, log in, select, fetch what is new, wait, again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_imap::{Client, Session};
-use futures::TryStreamExt;
 use hilo_kit::error::Error;
 use hilo_kit::lease::{Keeper, Lease};
 use hilo_proto::directory::v1::ImapSettings;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::{Parts, fetch};
+use super::Parts;
+use super::fetch::Look;
+use super::troubles::Troubles;
 use crate::adapter::tls;
 
 /// Longest wait for an answer to a command.
 const ANSWER: Duration = Duration::from_secs(60);
 const CONNECT: Duration = Duration::from_secs(15);
+/// A mail that is due again is not asked for more often than this.
+const SHORTEST_WAIT: Duration = Duration::from_millis(500);
+/// Reason of an answer that refuses.
+const REFUSED: &str = "IMAP_REFUSED";
 
 /// Plain or encrypted.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug + Send + Sync {}
@@ -37,7 +42,7 @@ pub(super) async fn run(
     settings: &ImapSettings,
     lease: &Lease,
     keeper: &Keeper,
-    failures: &mut fetch::Failures,
+    troubles: &mut Troubles,
 ) -> Result<(), Error> {
     let mut imap = log_in(parts, settings).await?;
     let mailbox = if settings.mailbox.is_empty() { "INBOX".to_owned() } else { settings.mailbox.clone() };
@@ -48,13 +53,22 @@ pub(super) async fn run(
     let selected = Selected { account_key: key.to_owned(), mailbox, uid_validity };
     let idles = answered(imap.capabilities()).await?.has_str("IDLE");
     tracing::info!(account = key, uid_validity, mails = found.exists, idles, "mailbox open");
+    let mut again = false;
     loop {
         let Some(current) = keeper.current().filter(|current| current.epoch == lease.epoch) else {
             // Another replica may own the account now; it finds the cursor where it is.
             return Ok(());
         };
-        fetch::new_mails(parts, &mut imap, &selected, &current, failures).await?;
-        imap = wait(parts, imap, idles, keeper).await?;
+        let look =
+            Look { parts, imap: &mut imap, selected: &selected, lease: &current, troubles, grew: false };
+        // Growth that was announced during the look is looked at at once, but a server that always says so must not spin.
+        again = look.new_mails().await? && !again;
+        if again {
+            continue;
+        }
+        let poll = Duration::from_secs(parts.config.poll_seconds);
+        let until = troubles.next_due(Instant::now()).map_or(poll, |due| poll.min(due.max(SHORTEST_WAIT)));
+        imap = wait(parts, imap, idles, keeper, until).await?;
         // What the server said meanwhile is answered by looking again.
         while imap.unsolicited_responses.try_recv().is_ok() {}
     }
@@ -104,8 +118,13 @@ async fn connect(parts: &Parts, settings: &ImapSettings) -> Result<Box<dyn Strea
 }
 
 /// Until the server says that something happened, or it is time to look anyway.
-async fn wait(parts: &Parts, mut imap: Imap, idles: bool, keeper: &Keeper) -> Result<Imap, Error> {
-    let poll = Duration::from_secs(parts.config.poll_seconds);
+async fn wait(
+    parts: &Parts,
+    mut imap: Imap,
+    idles: bool,
+    keeper: &Keeper,
+    poll: Duration,
+) -> Result<Imap, Error> {
     let mut lease = keeper.watch();
     let epoch = lease.borrow_and_update().as_ref().map(|lease| lease.epoch);
     let lost = async move {
@@ -140,21 +159,36 @@ pub(super) async fn answered<T>(
 ) -> Result<T, Error> {
     match tokio::time::timeout(ANSWER, command).await {
         Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) if is_answer(&error) => {
+            Err(refusal("the server refused a command, or its answer cannot be read").with_source(error))
+        }
         Ok(Err(error)) => Err(unavailable("a command failed").with_source(error)),
         Err(_) => Err(silent()),
     }
 }
 
-/// Everything a fetch answers.
-pub(super) async fn fetched(
-    imap: &mut Imap,
-    uids: &str,
-    what: &str,
-) -> Result<Vec<async_imap::types::Fetch>, Error> {
-    answered(async { imap.uid_fetch(uids, what).await?.try_collect().await }).await
+/// True for what the server said, false for what happened to the connection. An answer that cannot be parsed comes as an
+/// error of kind "other", which no socket and no TLS gives.
+fn is_answer(error: &async_imap::error::Error) -> bool {
+    use async_imap::error::Error;
+    match error {
+        Error::No(_) | Error::Bad(_) | Error::Parse(_) => true,
+        Error::Io(error) => error.kind() == std::io::ErrorKind::Other,
+        _ => false,
+    }
 }
 
-fn unavailable(text: &'static str) -> Error {
+/// The server answered, and not with what was asked for.
+pub(super) fn refusal(text: &'static str) -> Error {
+    Error::unavailable(REFUSED, text)
+}
+
+/// True for a [`refusal`].
+pub(super) fn is_refusal(error: &Error) -> bool {
+    error.reason() == REFUSED
+}
+
+pub(super) fn unavailable(text: &'static str) -> Error {
     Error::unavailable("IMAP_UNAVAILABLE", text)
 }
 

@@ -3,6 +3,11 @@
 //! Servers that also accept a bare line feed, a bare carriage return or `.<CR><CR><LF>` let a second mail be smuggled
 //! behind the first (SMTP smuggling, 2023). Here such bytes are content and stay content.
 
+use super::budget::Share;
+
+/// First room for a content; it doubles from there.
+const FIRST_ROOM: usize = 64 * 1024;
+
 /// Takes content in pieces of any size.
 #[derive(Debug)]
 pub struct DataReceiver {
@@ -10,6 +15,26 @@ pub struct DataReceiver {
     state: State,
     limit: usize,
     received: usize,
+    share: Share,
+    no_room: bool,
+}
+
+/// A content and the memory that it holds.
+#[derive(Debug)]
+pub struct Content {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// Kept until the mail is stored.
+    pub share: Share,
+}
+
+/// Why a content was thrown away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Thrown {
+    /// Larger than the largest mail.
+    TooLarge,
+    /// No memory for it now.
+    NoRoom,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,9 +61,9 @@ pub enum Progress {
 }
 
 impl DataReceiver {
-    /// Keeps at most `limit` bytes; what goes beyond is counted and thrown away.
-    pub fn new(limit: usize) -> Self {
-        Self { content: Vec::new(), state: State::LineStart, limit, received: 0 }
+    /// Keeps at most `limit` bytes, and no more than the share may grow to; what goes beyond is counted and thrown away.
+    pub fn new(limit: usize, share: Share) -> Self {
+        Self { content: Vec::new(), state: State::LineStart, limit, received: 0, share, no_room: false }
     }
 
     /// Takes a piece.
@@ -77,11 +102,26 @@ impl DataReceiver {
 
     fn push(&mut self, bytes: &[u8]) {
         self.received = self.received.saturating_add(bytes.len());
-        if self.received <= self.limit {
+        if self.received <= self.limit && !self.no_room && self.make_room(bytes.len()) {
             self.content.extend_from_slice(bytes);
-        } else if !self.content.is_empty() {
+        } else if self.content.capacity() > 0 {
             self.content = Vec::new();
+            self.share.give_back();
         }
+    }
+
+    /// Memory is counted as it is held: by capacity, which doubles.
+    fn make_room(&mut self, more: usize) -> bool {
+        let wanted = self.content.len() + more;
+        if wanted <= self.content.capacity() {
+            return true;
+        }
+        let room = wanted.max(self.content.capacity() * 2).clamp(FIRST_ROOM.min(self.limit), self.limit);
+        self.no_room = !self.share.grow_to(room);
+        if !self.no_room {
+            self.content.reserve_exact(room - self.content.len());
+        }
+        !self.no_room
     }
 
     /// Bytes of content so far, also those thrown away.
@@ -89,24 +129,34 @@ impl DataReceiver {
         self.received
     }
 
-    /// The content; `None` when it was larger than the limit.
-    pub fn into_content(self) -> Option<Vec<u8>> {
-        (self.received <= self.limit).then_some(self.content)
+    /// The content.
+    ///
+    /// # Errors
+    /// Why it was thrown away.
+    pub fn into_content(self) -> Result<Content, Thrown> {
+        match (self.received <= self.limit, self.no_room) {
+            (false, _) => Err(Thrown::TooLarge),
+            (true, true) => Err(Thrown::NoRoom),
+            (true, false) => Ok(Content { bytes: self.content, share: self.share }),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::smtp::budget::Budget;
     use proptest::prelude::*;
 
     fn receive(input: &[u8], size: usize) -> (Option<Vec<u8>>, usize) {
-        let mut receiver = DataReceiver::new(1_000);
+        let mut receiver = DataReceiver::new(1_000, Budget::new(1 << 20).share());
         let mut used = 0;
         for piece in input.chunks(size.max(1)) {
             match receiver.take(piece) {
                 Progress::More => used += piece.len(),
-                Progress::Done(bytes) => return (receiver.into_content(), used + bytes),
+                Progress::Done(bytes) => {
+                    return (receiver.into_content().ok().map(|content| content.bytes), used + bytes);
+                }
             }
         }
         (None, used)
@@ -135,6 +185,24 @@ mod tests {
     fn beyond_the_limit_nothing_is_kept() {
         let input = [vec![b'x'; 2_000], b"\r\n.\r\n".to_vec()].concat();
         assert_eq!(receive(&input, 64), (None, input.len()));
+    }
+
+    #[test]
+    fn memory_is_taken_as_content_comes_and_given_back_when_it_is_thrown_away() {
+        let budget = Budget::new(200 * 1024);
+        let mut first = DataReceiver::new(1 << 20, budget.share());
+        assert_eq!(first.take(&[b'x'; 100 * 1024]), Progress::More);
+        let mut second = DataReceiver::new(1 << 20, budget.share());
+        // 128 kB are held by the first, which has room for its 100 kB.
+        assert_eq!(second.take(&[b'x'; 100 * 1024]), Progress::More);
+        assert_eq!(second.take(b"\r\n.\r\n"), Progress::Done(5));
+        assert_eq!(second.into_content().err(), Some(Thrown::NoRoom));
+        first.take(b"\r\n.\r\n");
+        let content = first.into_content().unwrap();
+        assert_eq!(content.bytes.len(), 100 * 1024 + 2);
+        assert!(!budget.share().grow_to(100 * 1024), "held until the mail is stored");
+        drop(content);
+        assert!(budget.share().grow_to(200 * 1024));
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 //!
 //! 250 is said only after the ledger's commit; without a database it is 451 and the sender tries again.
 
+mod budget;
 mod data;
 mod line;
 mod reply;
@@ -24,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::domain::accounts::Accounts;
+use budget::Budget;
 
 /// Running sessions get this long to finish their mail when the service stops.
 const STOP_GRACE: Duration = Duration::from_secs(8);
@@ -35,6 +37,8 @@ pub struct Limits {
     pub hostname: String,
     /// Largest mail.
     pub max_message_bytes: usize,
+    /// Memory for the contents of all running mails together, in bytes.
+    pub max_buffered_bytes: usize,
     /// Connections at once.
     pub max_connections: usize,
     /// A silent client is let go after this time.
@@ -72,6 +76,7 @@ pub trait MailIntake: Send + Sync + 'static {
 /// Serves until the shutdown begins; then running mails are finished and the rest is told to come back (421).
 pub async fn serve(listener: TcpListener, intake: Arc<dyn MailIntake>, limits: Limits, shutdown: Shutdown) {
     let places = Arc::new(Semaphore::new(limits.max_connections));
+    let budget = Budget::new(limits.max_buffered_bytes);
     let sessions = TaskTracker::new();
     let limits = Arc::new(limits);
     loop {
@@ -89,10 +94,11 @@ pub async fn serve(listener: TcpListener, intake: Arc<dyn MailIntake>, limits: L
             }
         };
         let (intake, limits, stop) = (intake.clone(), limits.clone(), shutdown.clone());
+        let budget = budget.clone();
         match places.clone().try_acquire_owned() {
             Ok(place) => {
                 sessions.spawn(async move {
-                    one(stream, peer.ip(), intake, &limits, stop).await;
+                    one(stream, peer.ip(), intake, &limits, budget, stop).await;
                     drop(place);
                 });
             }
@@ -108,10 +114,17 @@ pub async fn serve(listener: TcpListener, intake: Arc<dyn MailIntake>, limits: L
     }
 }
 
-async fn one(stream: TcpStream, peer: IpAddr, intake: Arc<dyn MailIntake>, limits: &Limits, stop: Shutdown) {
+async fn one(
+    stream: TcpStream,
+    peer: IpAddr,
+    intake: Arc<dyn MailIntake>,
+    limits: &Limits,
+    budget: Budget,
+    stop: Shutdown,
+) {
     // A reply is one small packet; waiting to fill it would cost 40 ms per command.
     let _ = stream.set_nodelay(true);
-    let session = session::run(stream, peer, intake, limits, stop);
+    let session = session::run(stream, peer, intake, limits, budget, stop);
     let span = tracing::debug_span!("smtp.session");
     // One hostile client must not end the listener.
     if std::panic::AssertUnwindSafe(session.instrument(span)).catch_unwind().await.is_err() {

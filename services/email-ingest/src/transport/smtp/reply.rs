@@ -47,6 +47,8 @@ pub enum Reply {
     UnknownRecipient,
     /// Larger than the limit.
     TooLarge,
+    /// No memory for this mail now.
+    NoRoom,
     /// Every recipient was refused.
     NoRecipients,
     /// Too many mistakes; the connection ends.
@@ -81,6 +83,7 @@ impl Reply {
             Reply::BadSequence => line("503 5.5.1 bad sequence of commands"),
             Reply::BadAddress => line("501 5.1.3 malformed address"),
             Reply::UnknownRecipient => line("550 5.1.1 no such mailbox here"),
+            Reply::NoRoom => line("452 4.3.1 too many large mails at once, try again later"),
             Reply::TooLarge => line("552 5.3.4 message too large"),
             Reply::NoRecipients => line("554 5.5.1 no valid recipients"),
             Reply::TooManyErrors => line("421 4.7.0 too many errors"),

@@ -13,7 +13,8 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader
 use tokio::net::TcpStream;
 use tracing::Instrument;
 
-use super::data::{DataReceiver, Progress};
+use super::budget::Budget;
+use super::data::{Content, DataReceiver, Progress, Thrown};
 use super::line::{self, Line};
 use super::reply::Reply;
 use super::transaction::Transaction;
@@ -41,6 +42,7 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(
     peer: IpAddr,
     intake: Arc<dyn MailIntake>,
     limits: &Limits,
+    budget: Budget,
     stop: Shutdown,
 ) {
     let mut session = Session {
@@ -48,6 +50,7 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(
         peer,
         intake,
         limits,
+        budget,
         stop,
         transaction: Transaction::default(),
         errors: 0,
@@ -62,6 +65,7 @@ struct Session<'a, S> {
     peer: IpAddr,
     intake: Arc<dyn MailIntake>,
     limits: &'a Limits,
+    budget: Budget,
     stop: Shutdown,
     transaction: Transaction,
     errors: u32,
@@ -153,9 +157,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         let content = tokio::time::timeout(MAX_DATA, self.content()).await.ok()??;
         let helo = self.transaction.helo.clone();
         self.transaction.reset();
-        let Some(raw) = content else { return Some(Reply::TooLarge) };
-        let mail = ReceivedMail { raw: Bytes::from(raw), envelope_sender, recipients, peer: self.peer, helo };
-        Some(match accept(self.intake.as_ref(), mail).await {
+        let Content { bytes, share } = match content {
+            Ok(content) => content,
+            Err(Thrown::TooLarge) => return Some(Reply::TooLarge),
+            Err(Thrown::NoRoom) => {
+                tracing::warn!("a mail was put off: all memory for incoming mail is in use");
+                return Some(Reply::NoRoom);
+            }
+        };
+        let mail =
+            ReceivedMail { raw: Bytes::from(bytes), envelope_sender, recipients, peer: self.peer, helo };
+        let accepted = accept(self.intake.as_ref(), mail).await;
+        drop(share);
+        Some(match accepted {
             Ok(ids) => Reply::Accepted(ids),
             Err(error) => {
                 error.log("accepting a mail by SMTP");
@@ -164,9 +178,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         })
     }
 
-    /// `None`: the client is gone. `Some(None)`: too large.
-    async fn content(&mut self) -> Option<Option<Vec<u8>>> {
-        let mut receiver = DataReceiver::new(self.limits.max_message_bytes);
+    /// `None`: the client is gone.
+    async fn content(&mut self) -> Option<Result<Content, Thrown>> {
+        let mut receiver = DataReceiver::new(self.limits.max_message_bytes, self.budget.share());
         let drain = self.limits.max_message_bytes.saturating_mul(DRAIN_FACTOR);
         loop {
             let available =

@@ -91,6 +91,8 @@ async fn running(max_connections: usize) -> Running {
     let limits = Limits {
         hostname: "mx.hilo.example".into(),
         max_message_bytes: 2_000,
+        // One mail of two kilobytes at a time.
+        max_buffered_bytes: 3 * 1_024,
         max_connections,
         idle: Duration::from_secs(5),
     };
@@ -231,4 +233,35 @@ async fn endless_mistakes_end_the_session() {
         assert!(client.say("WHAT\r\n").await.starts_with("500"));
     }
     assert!(client.reply().await.starts_with("421 4.7.0"));
+}
+
+#[tokio::test]
+async fn without_room_a_mail_is_put_off_and_taken_later() {
+    let running = running(10).await;
+    let begin =
+        [("EHLO x", "250"), ("MAIL FROM:<a@b.example>", "250"), ("RCPT TO:<ventas@hilo.example>", "250")];
+    let mut first = Client::connect(running.at).await;
+    first.expect(&begin).await;
+    first.expect(&[("DATA", "354")]).await;
+    first.writer.write_all(b"Subject: uno\r\n").await.unwrap();
+    let mut second = Client::connect(running.at).await;
+    second.expect(&begin[..1]).await;
+    let put_off = async {
+        // Until the first line of the first has arrived there is room for the second.
+        loop {
+            second.expect(&begin[1..]).await;
+            second.expect(&[("DATA", "354")]).await;
+            let reply = second.say("Subject: dos\r\n\r\n.\r\n").await;
+            if !reply.starts_with("250") {
+                return reply;
+            }
+        }
+    };
+    let reply = tokio::time::timeout(Duration::from_secs(30), put_off).await.unwrap();
+    assert!(reply.starts_with("452 4.3.1"), "{reply}");
+    assert!(first.say("\r\n.\r\n").await.starts_with("250"));
+    second.expect(&begin[1..]).await;
+    second.expect(&[("DATA", "354"), ("Subject: dos\r\n\r\n.", "250")]).await;
+    let mails = running.memory.mails.lock().clone();
+    assert_eq!(mails.iter().filter(|mail| mail.raw.starts_with(b"Subject: uno")).count(), 1);
 }

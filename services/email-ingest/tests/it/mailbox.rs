@@ -1,0 +1,146 @@
+//! An IMAP server with one mailbox that misbehaves on request, one mail at a time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What happens when the content of a mail is asked for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Content {
+    /// It comes.
+    Comes,
+    /// The connection ends in the middle of it.
+    Drops,
+    /// The connection ends without a word.
+    Closes,
+    /// Tagged NO.
+    No,
+    /// Bytes that are no IMAP.
+    Noise,
+}
+
+#[derive(Default)]
+struct State {
+    mails: BTreeMap<u32, (Vec<u8>, Content)>,
+    asked: Vec<u32>,
+}
+
+/// The server.
+#[derive(Clone)]
+pub struct Mailbox {
+    pub port: u16,
+    state: Arc<Mutex<State>>,
+}
+
+impl Mailbox {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let state = Arc::new(Mutex::new(State::default()));
+        let shared = state.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(session(stream, shared.clone()));
+            }
+        });
+        Self { port, state }
+    }
+
+    /// Puts a mail there, or changes what happens to it.
+    pub fn put(&self, uid: u32, raw: &[u8], content: Content) {
+        self.state.lock().mails.insert(uid, (raw.to_vec(), content));
+    }
+
+    /// How often the content of a mail was asked for.
+    pub fn asked(&self, uid: u32) -> usize {
+        self.state.lock().asked.iter().filter(|asked| **asked == uid).count()
+    }
+}
+
+async fn session(stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
+    let mut stream = BufReader::new(stream);
+    say(&mut stream, b"* OK ready\r\n").await?;
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).await.ok()? == 0 {
+            return None;
+        }
+        let mut words = line.trim_end().splitn(3, ' ');
+        let (tag, command, rest) =
+            (words.next()?.to_owned(), words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        match (command, rest) {
+            ("CAPABILITY", _) => say(&mut stream, b"* CAPABILITY IMAP4rev1\r\n").await?,
+            ("SELECT", _) => {
+                let count = state.lock().mails.len();
+                let untagged = format!("* {count} EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n");
+                say(&mut stream, untagged.as_bytes()).await?;
+            }
+            ("FETCH", _) => {
+                let all: Vec<_> = sizes(&state, 0).into_iter().take(2).collect();
+                list(&mut stream, &all).await?;
+            }
+            ("UID", asked) if asked.contains("RFC822.SIZE") => {
+                let first = asked.trim_start_matches("FETCH ").split(':').next()?.parse().ok()?;
+                list(&mut stream, &sizes(&state, first)).await?;
+            }
+            ("UID", asked) => {
+                let uid = asked.trim_start_matches("FETCH ").split(' ').next()?.parse().ok()?;
+                if !content(&mut stream, &state, uid).await? {
+                    say(&mut stream, format!("{tag} NO [SERVERBUG] not now\r\n").as_bytes()).await?;
+                    continue;
+                }
+            }
+            _ => {}
+        }
+        say(&mut stream, format!("{tag} OK done\r\n").as_bytes()).await?;
+    }
+}
+
+fn sizes(state: &Mutex<State>, first: u32) -> Vec<(usize, u32, usize)> {
+    let state = state.lock();
+    let all = (1..).zip(state.mails.iter()).map(|(number, (uid, (raw, _)))| (number, *uid, raw.len()));
+    all.filter(|(_, uid, _)| *uid >= first).collect()
+}
+
+async fn list(stream: &mut BufReader<TcpStream>, mails: &[(usize, u32, usize)]) -> Option<()> {
+    for (number, uid, size) in mails {
+        let line = format!("* {number} FETCH (UID {uid} RFC822.SIZE {size})\r\n");
+        say(stream, line.as_bytes()).await?;
+    }
+    Some(())
+}
+
+/// `false` for a mail that is refused; ends the session where the connection drops.
+async fn content(stream: &mut BufReader<TcpStream>, state: &Mutex<State>, uid: u32) -> Option<bool> {
+    let (raw, what) = {
+        let mut state = state.lock();
+        state.asked.push(uid);
+        state.mails.get(&uid).cloned()?
+    };
+    let head = format!("* 1 FETCH (UID {uid} BODY[] {{{}}}\r\n", raw.len());
+    match what {
+        Content::No => return Some(false),
+        Content::Closes => return None,
+        Content::Noise => {
+            say(stream, b"* 1 FETCH (UID BODY ((\r\n").await?;
+            return None;
+        }
+        Content::Drops => {
+            say(stream, head.as_bytes()).await?;
+            say(stream, raw.get(..raw.len() / 2)?).await?;
+            return None;
+        }
+        Content::Comes => {}
+    }
+    say(stream, head.as_bytes()).await?;
+    say(stream, &raw).await?;
+    say(stream, b")\r\n").await?;
+    Some(true)
+}
+
+async fn say(stream: &mut BufReader<TcpStream>, bytes: &[u8]) -> Option<()> {
+    stream.write_all(bytes).await.ok()
+}

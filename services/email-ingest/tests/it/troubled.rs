@@ -1,0 +1,105 @@
+//! Mails that cannot be fetched: nothing is lost to a bad network, and one mail that the server itself refuses is put aside.
+
+use std::time::Duration;
+
+use hilo_test_support::eventually;
+
+use crate::mailbox::{Content, Mailbox};
+use crate::rig::{Rig, Setup, VENTAS, fetching_from};
+
+fn raw(uid: u32) -> Vec<u8> {
+    format!("From: ana@cliente.example\r\nTo: {VENTAS}\r\nSubject: u{uid}\r\nMessage-ID: <u{uid}@cliente.example>\r\n\r\nHola\r\n")
+        .into_bytes()
+}
+
+async fn rig(mails: &[(u32, Content)]) -> (Rig, Mailbox) {
+    let mailbox = Mailbox::start().await;
+    for (uid, content) in mails {
+        mailbox.put(*uid, &raw(*uid), *content);
+    }
+    let rig = Rig::start(Setup { accounts: vec![fetching_from(mailbox.port)], ..Setup::default() }).await;
+    (rig, mailbox)
+}
+
+async fn subjects(rig: &mut Rig, count: usize) -> Vec<String> {
+    let mut subjects = Vec::new();
+    for _ in 0..count {
+        subjects.push(rig.inbound().await.1.subject);
+    }
+    subjects.sort();
+    subjects
+}
+
+async fn put_aside(rig: &Rig) -> Vec<String> {
+    sqlx::query_scalar("SELECT unfit FROM mail.inbound WHERE unfit IS NOT NULL")
+        .fetch_all(rig.db.pool())
+        .await
+        .unwrap()
+}
+
+async fn cursor(rig: &Rig) -> i64 {
+    sqlx::query_scalar("SELECT max(last_uid) FROM mail.cursor").fetch_one(rig.db.pool()).await.unwrap()
+}
+
+async fn asked(mailbox: &Mailbox, uid: u32, times: usize) {
+    eventually("the content was asked for", Duration::from_secs(60), || async {
+        mailbox.asked(uid) >= times
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_drops_in_the_same_mail_again_and_again_costs_nobody_a_mail() {
+    for content in [Content::Drops, Content::Closes] {
+        dropping(content).await;
+    }
+}
+
+async fn dropping(content: Content) {
+    let (mut rig, mailbox) =
+        rig(&[(3, Content::Comes), (4, content), (5, Content::Comes), (6, Content::Comes)]).await;
+    // The others do not wait for it, and it is never blamed.
+    assert_eq!(subjects(&mut rig, 3).await, vec!["u3", "u5", "u6"], "{content:?}");
+    asked(&mailbox, 4, 4).await;
+    assert!(put_aside(&rig).await.is_empty(), "{content:?}");
+    assert_eq!(cursor(&rig).await, 3, "the cursor waits in front of it");
+    mailbox.put(4, &raw(4), Content::Comes);
+    assert_eq!(subjects(&mut rig, 1).await, vec!["u4"], "{content:?}");
+    eventually("the cursor goes on", Duration::from_secs(30), || async { cursor(&rig).await == 6 })
+        .await
+        .unwrap();
+    assert_eq!((mailbox.asked(3), mailbox.asked(6)), (1, 1), "what is stored is not fetched again");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_that_the_server_refuses_while_it_hands_out_others_is_put_aside() {
+    for content in [Content::No, Content::Noise] {
+        let (mut rig, mailbox) = rig(&[(3, Content::Comes), (4, content), (5, Content::Comes)]).await;
+        assert_eq!(subjects(&mut rig, 2).await, vec!["u3", "u5"], "{content:?}");
+        eventually("it is put aside", Duration::from_secs(60), || async {
+            put_aside(&rig).await == ["MAIL_NOT_FETCHABLE"]
+        })
+        .await
+        .unwrap();
+        assert!(mailbox.asked(4) >= 3, "{content:?}");
+        assert_eq!(cursor(&rig).await, 5, "{content:?}");
+        assert!(rig.nothing_inbound().await, "{content:?}");
+        rig.stop().await;
+    }
+}
+
+/// Guard: the comparison with another mail.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_refuses_every_mail_blames_itself() {
+    let (mut rig, mailbox) = rig(&[(3, Content::No), (4, Content::No)]).await;
+    asked(&mailbox, 4, 5).await;
+    assert!(put_aside(&rig).await.is_empty());
+    for uid in [3, 4] {
+        mailbox.put(uid, &raw(uid), Content::Comes);
+    }
+    assert_eq!(subjects(&mut rig, 2).await, vec!["u3", "u4"]);
+    assert!(put_aside(&rig).await.is_empty());
+    rig.stop().await;
+}
