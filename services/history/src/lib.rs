@@ -1,7 +1,8 @@
 //! hilo-history: every ended thread, stored for good and found again.
 //!
 //! Owns the database `hilo_history`. Fetches ended threads from attention-state (woken by events, certain by a sweep),
-//! keeps them by (interaction, version), confirms them, answers searches. It never changes a live thread.
+//! keeps them by (interaction, version), confirms them, answers searches and exports. Counts public events for reports. It
+//! never changes a live thread.
 //!
 //! `main → lib → consumer, app, rpc → export → store → domain`; `contract` translates to and from the contracts, `rights` says
 //! what a caller may read, `html` makes bodies safe at output.
@@ -14,6 +15,7 @@ pub mod domain;
 mod export;
 mod html;
 mod metrics;
+pub mod report;
 mod rights;
 mod rpc;
 mod serve;

@@ -19,6 +19,8 @@ const DEFAULT_TIME_ZONE: &str = "UTC";
 pub enum Right {
     /// Threads.
     Threads,
+    /// Reports.
+    Reports,
 }
 
 impl Right {
@@ -26,12 +28,14 @@ impl Right {
     fn roles(self) -> &'static [Role] {
         match self {
             Right::Threads => &[Role::Agent, Role::Supervisor, Role::Reporter],
+            Right::Reports => &[Role::Supervisor, Role::Reporter],
         }
     }
 
     fn refusal(self) -> Error {
         let text = match self {
             Right::Threads => "the history is for agents, supervisors, reporters and coordinators",
+            Right::Reports => "reports are for supervisors, reporters and coordinators",
         };
         Error::denied("ROLE_REQUIRED", text)
     }

@@ -16,6 +16,7 @@ use hilo_kit::lifecycle::Shutdown;
 use hilo_kit::nats::Nats;
 use hilo_kit::objects::Objects;
 use hilo_proto::history::v1::history_service_server::HistoryServiceServer;
+use hilo_proto::report::v1::report_service_server::ReportServiceServer;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 
@@ -24,6 +25,7 @@ use crate::config::Config;
 use crate::consumer::{self, WakeUp};
 use crate::export::Exporter;
 use crate::metrics::Metrics;
+use crate::report::{self, ReportRpc};
 use crate::rights::Rights;
 use crate::rpc::HistoryRpc;
 use crate::store::Store;
@@ -84,13 +86,16 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
         nats.clone(),
         consumer::spec(nats.subjects()),
         Arc::new(WakeUp::new(keeper)),
-        sink,
+        sink.clone(),
         &shutdown,
     );
+    let recorder = Arc::new(report::consumer::Recorder::new(store.clone()));
+    Consumer::spawn(nats.clone(), report::consumer::spec(), recorder, sink, &shutdown);
+    let reports = ReportRpc::new(store.clone(), rights.clone(), shutdown.clone());
 
     let linger = if config.profile == Profile::Production { LINGER } else { Duration::ZERO };
     let served = grpc::Server::new(listeners.grpc, readiness)
-        .add_routes(routes(store, rights, exporter, metrics))
+        .add_routes(routes(store, rights, reports, exporter, metrics))
         .authenticate(Verifier::new(&config.auth)?)
         .linger(linger)
         .serve(shutdown.clone())
@@ -105,7 +110,13 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
     Ok(())
 }
 
-fn routes(store: Store, rights: Rights, exporter: Exporter, metrics: Metrics) -> Routes {
+fn routes(
+    store: Store,
+    rights: Rights,
+    reports: ReportRpc,
+    exporter: Exporter,
+    metrics: Metrics,
+) -> Routes {
     let (db, coordinators) = (store.db().clone(), rights.clone());
     let dead = DeadLetterEndpoint::new(
         db,
@@ -114,6 +125,7 @@ fn routes(store: Store, rights: Rights, exporter: Exporter, metrics: Metrics) ->
     );
     let mut routes = Routes::builder();
     routes.add_service(HistoryServiceServer::new(HistoryRpc::new(store, rights, exporter, metrics)));
+    routes.add_service(ReportServiceServer::new(reports));
     routes.add_service(dead.into_service());
     routes.routes()
 }

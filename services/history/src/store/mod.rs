@@ -3,6 +3,7 @@
 
 mod around;
 mod read;
+mod report;
 mod rows;
 mod scope;
 mod search;
@@ -16,6 +17,7 @@ use std::collections::BTreeSet;
 use crate::domain::thread::Place;
 use crate::domain::{Criteria, InteractionId, Position, Scope, Thread};
 
+pub use report::{ReportPage, ReportRequest, ReportRow};
 pub use search::{Page, PageRequest};
 
 /// What became of a thread that was handed to the store.
