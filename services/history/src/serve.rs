@@ -110,13 +110,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
     Ok(())
 }
 
-fn routes(
-    store: Store,
-    rights: Rights,
-    reports: ReportRpc,
-    exporter: Exporter,
-    metrics: Metrics,
-) -> Routes {
+fn routes(store: Store, rights: Rights, reports: ReportRpc, exporter: Exporter, metrics: Metrics) -> Routes {
     let (db, coordinators) = (store.db().clone(), rights.clone());
     let dead = DeadLetterEndpoint::new(
         db,

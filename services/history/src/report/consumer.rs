@@ -41,7 +41,9 @@ impl Recorder {
         match self.store.record(facts.clone()).await {
             Ok(()) => return facts.iter().map(|_| Ok(())).collect(),
             Err(error) if facts.len() < 2 => return vec![Err(error)],
-            Err(error) if matches!(error.class(), Class::Unavailable | Class::Conflict | Class::Exhausted) => {
+            Err(error)
+                if matches!(error.class(), Class::Unavailable | Class::Conflict | Class::Exhausted) =>
+            {
                 error.log("recording events for reports");
                 let again = || Error::unavailable("STORE_UNAVAILABLE", "events could not be recorded");
                 return facts.iter().map(|_| Err(again())).collect();
@@ -65,7 +67,9 @@ impl BatchHandler for Recorder {
         let missing = || Outcome::Retry(Error::internal("NO_OUTCOME", "an event got no outcome"));
         read.into_iter()
             .map(|one| match one {
-                Ok(Some(_)) => recorded.next().map_or_else(missing, |one| one.map_or_else(Outcome::of, |()| Outcome::Ack)),
+                Ok(Some(_)) => recorded
+                    .next()
+                    .map_or_else(missing, |one| one.map_or_else(Outcome::of, |()| Outcome::Ack)),
                 Ok(None) => Outcome::Ack,
                 Err(error) => Outcome::Dead(error),
             })

@@ -30,7 +30,8 @@ fn counted(event: &AttentionEvent, happened: Happened, interaction: &Interaction
     let id = |text: &str| Uuid::try_parse(text).ok();
     let instant = |at: Option<&prost_types::Timestamp>| at.and_then(clock::from_proto);
     // What is about a transfer belongs to the campaign it goes to; the event's own campaign is where it was published.
-    let campaign = [&interaction.campaign_key, &event.campaign_key].into_iter().find(|key| !key.is_empty())?;
+    let campaign =
+        [&interaction.campaign_key, &event.campaign_key].into_iter().find(|key| !key.is_empty())?;
     let message = match &event.message {
         Some(message) => Some(id(&message.message_id)?.into()),
         None => None,
@@ -52,7 +53,11 @@ fn counted(event: &AttentionEvent, happened: Happened, interaction: &Interaction
         ordinal: interaction.ordinal,
         waiting_since: instant(interaction.waiting_since.as_ref()),
         message,
-        delivery_state: event.message.as_ref().map(|message| message.delivery_state.clone()).unwrap_or_default(),
+        delivery_state: event
+            .message
+            .as_ref()
+            .map(|message| message.delivery_state.clone())
+            .unwrap_or_default(),
         out_of_hours: event.out_of_hours,
     })
 }

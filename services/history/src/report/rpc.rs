@@ -62,7 +62,10 @@ impl ReportRpc {
         self.store.report(ReportRequest { scope, kind, query: query.clone(), time_zone, after }).await
     }
 
-    fn export(&self, request: Request<wire::ExportReportRequest>) -> Result<Receiving<wire::ExportReportResponse>, Error> {
+    fn export(
+        &self,
+        request: Request<wire::ExportReportRequest>,
+    ) -> Result<Receiving<wire::ExportReportResponse>, Error> {
         let caller = self.rights.caller(&request, Right::Reports)?;
         self.rights.scope_of(&caller)?;
         let asked = request.into_inner();
@@ -93,7 +96,8 @@ impl ReportRpc {
             for row in page.rows {
                 let figures: Vec<String> = row.figures.iter().map(ToString::to_string).collect();
                 let group = [&*row.group.day, &*row.group.campaign, &*row.group.agent];
-                out.write(csv::row(group.into_iter().chain(figures.iter().map(String::as_str))).as_bytes()).await?;
+                out.write(csv::row(group.into_iter().chain(figures.iter().map(String::as_str))).as_bytes())
+                    .await?;
             }
             match page.next {
                 Some(next) => after = Some(next),

@@ -1,8 +1,8 @@
 //! Made-up courses of attentions as their public events, the same for the same seed.
 
 use hilo_proto::event::v1::{
-    AttentionEvent, AttentionState, Direction, EventType, InteractionSnapshot, InteractionState, MessageSummary,
-    OfferSnapshot,
+    AttentionEvent, AttentionState, Direction, EventType, InteractionSnapshot, InteractionState,
+    MessageSummary, OfferSnapshot,
 };
 use uuid::Uuid;
 

@@ -3,9 +3,9 @@
 
 mod conforming;
 mod detail;
+mod events;
 mod exporting;
 mod fake;
-mod events;
 mod keeping;
 mod naive;
 mod reporting;

@@ -111,7 +111,9 @@ pub fn messages(events: &[AttentionEvent]) -> Vec<Counted> {
             let snapshot = event.interaction.clone().unwrap();
             let (agent, fate) = match event.r#type() {
                 EventType::MessageReceived => (snapshot.agent_key, "received".to_owned()),
-                EventType::MessageQueued => (event.actor_key.clone(), last.unwrap_or_else(|| "queued".into())),
+                EventType::MessageQueued => {
+                    (event.actor_key.clone(), last.unwrap_or_else(|| "queued".into()))
+                }
                 _ => continue,
             };
             let day = day(instant(&event.occurred_at));

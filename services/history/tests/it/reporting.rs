@@ -121,7 +121,14 @@ async fn the_csv_holds_the_same_rows_as_the_pages() {
             let group = row.group.unwrap();
             expected.push(format!(
                 "{},{},{},{},{},{},{},{}",
-                group.date, group.campaign_key, group.agent_key, row.received, row.sent, row.pending, row.failed, row.unknown
+                group.date,
+                group.campaign_key,
+                group.agent_key,
+                row.received,
+                row.sent,
+                row.pending,
+                row.failed,
+                row.unknown
             ));
         }
         if answer.next_page_token.is_empty() {

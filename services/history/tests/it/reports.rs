@@ -46,8 +46,12 @@ fn filters() -> Vec<(Asked, Fits)> {
     let all = asked;
     vec![
         (all(), |_| true),
-        (Asked { from: "2026-01-02".into(), to: "2026-01-02".into(), ..all() }, |one| one.day == "2026-01-02"),
-        (Asked { campaigns: vec!["ventas".into(), "cerrada".into()], ..all() }, |one| one.campaign != "soporte"),
+        (Asked { from: "2026-01-02".into(), to: "2026-01-02".into(), ..all() }, |one| {
+            one.day == "2026-01-02"
+        }),
+        (Asked { campaigns: vec!["ventas".into(), "cerrada".into()], ..all() }, |one| {
+            one.campaign != "soporte"
+        }),
         (Asked { agents: vec!["ana".into()], ..all() }, |one| one.agent == "ana"),
         (Asked { states: vec![ReportState::Queued, ReportState::Closed], ..all() }, |one| {
             one.state == 1 || (one.state == 3 && one.closed)
@@ -59,14 +63,17 @@ fn filters() -> Vec<(Asked, Fits)> {
         (Asked { conditions: vec![Condition::Orphaned, Condition::OutOfHours], ..all() }, |one| {
             one.orphaned > 0 && one.late
         }),
-        (Asked { direction: Some(hilo_history::domain::thread::Direction::Inbound), ..all() }, |one| one.direction == 1),
+        (Asked { direction: Some(hilo_history::domain::thread::Direction::Inbound), ..all() }, |one| {
+            one.direction == 1
+        }),
     ]
 }
 
 fn expected(kind: Kind, counted: &[Counted], fits: Fits, group_by: &[Grouping]) -> BTreeMap<Group, Vec<i64>> {
     let mut groups: BTreeMap<Group, Vec<Counted>> = BTreeMap::new();
     for one in counted.iter().filter(|one| fits(one)) {
-        let by = |grouping, text: &String| if group_by.contains(&grouping) { text.clone() } else { String::new() };
+        let by =
+            |grouping, text: &String| if group_by.contains(&grouping) { text.clone() } else { String::new() };
         let group = Group {
             day: by(Grouping::Day, &one.day),
             campaign: by(Grouping::Campaign, &one.campaign),
@@ -84,8 +91,12 @@ async fn figures_are_those_of_the_plain_computation_for_every_filter_and_groupin
     let events = made_up(&mut Dice(42), 150);
     store.record(facts(&events)).await.unwrap();
     let (interactions, messages) = (naive::interactions(&events), naive::messages(&events));
-    let groupings: [&[Grouping]; 4] =
-        [&[], &[Grouping::Day], &[Grouping::Campaign, Grouping::Agent], &[Grouping::Day, Grouping::Campaign, Grouping::Agent]];
+    let groupings: [&[Grouping]; 4] = [
+        &[],
+        &[Grouping::Day],
+        &[Grouping::Campaign, Grouping::Agent],
+        &[Grouping::Day, Grouping::Campaign, Grouping::Agent],
+    ];
     let mut not_zero = BTreeMap::<String, usize>::new();
     for kind in Kind::ALL {
         let counted = if kind == Kind::Messages { &messages } else { &interactions };
@@ -93,7 +104,11 @@ async fn figures_are_those_of_the_plain_computation_for_every_filter_and_groupin
             for group_by in groupings {
                 let asked = Asked { group_by: group_by.to_vec(), ..filter.clone() };
                 let found = rows(&store, &Scope::All, kind, asked).await;
-                assert_eq!(found, expected(kind, counted, fits, group_by), "{kind:?} filter {number} by {group_by:?}");
+                assert_eq!(
+                    found,
+                    expected(kind, counted, fits, group_by),
+                    "{kind:?} filter {number} by {group_by:?}"
+                );
                 for ((name, _), place) in kind.figures().iter().zip(0..) {
                     let some = found.values().filter(|figures| figures[place] > 0).count();
                     *not_zero.entry(format!("{kind:?}.{name}")).or_default() += some;
@@ -101,7 +116,10 @@ async fn figures_are_those_of_the_plain_computation_for_every_filter_and_groupin
             }
         }
     }
-    assert!(not_zero.values().all(|count| *count > 0), "a figure that is always 0 was not tested: {not_zero:?}");
+    assert!(
+        not_zero.values().all(|count| *count > 0),
+        "a figure that is always 0 was not tested: {not_zero:?}"
+    );
 }
 
 /// Guards the key (attention, sequence) and the computation from all facts: the same events twice, in other batches and
@@ -141,11 +159,16 @@ async fn a_scope_is_in_no_count() {
     store.record(facts(&events)).await.unwrap();
     let scope = Scope::Campaigns(["ventas".to_owned()].into());
     for kind in Kind::ALL {
-        let counted = if kind == Kind::Messages { naive::messages(&events) } else { naive::interactions(&events) };
+        let counted =
+            if kind == Kind::Messages { naive::messages(&events) } else { naive::interactions(&events) };
         for group_by in [vec![], vec![Grouping::Campaign]] {
             let asked = Asked { group_by: group_by.clone(), ..asked() };
             let found = rows(&store, &scope, kind, asked.clone()).await;
-            assert_eq!(found, expected(kind, &counted, |one| one.campaign == "ventas", &group_by), "{kind:?}");
+            assert_eq!(
+                found,
+                expected(kind, &counted, |one| one.campaign == "ventas", &group_by),
+                "{kind:?}"
+            );
             let nothing = rows(&store, &Scope::Campaigns(Default::default()), kind, asked.clone()).await;
             assert!(nothing.is_empty(), "{kind:?}");
             let foreign = Asked { campaigns: vec!["soporte".into()], ..asked };

@@ -220,7 +220,9 @@ fn apply(known: &mut InteractionFacts, holder: &mut String, fact: &Fact) {
             // Counted now, not again when somebody of the other campaign opens it.
             holder.clear();
         }
-        Happened::MessageQueued if !fact.actor.is_empty() => _ = known.first_response_at.get_or_insert(fact.at),
+        Happened::MessageQueued if !fact.actor.is_empty() => {
+            _ = known.first_response_at.get_or_insert(fact.at)
+        }
         Happened::Closed
         | Happened::Queued
         | Happened::Ended
@@ -269,14 +271,43 @@ mod tests {
             (&[(Opened, "ana", ""), (Released, "", "released"), (Opened, "luis", "")], 1, 0),
             (&[(Opened, "ana", ""), (Orphaned, "", ""), (Opened, "luis", "")], 1, 1),
             (&[(Opened, "ana", ""), (Orphaned, "", ""), (Opened, "ana", "")], 0, 1),
-            (&[(Queued, "", ""), (TransferredOut, "", "overflow"), (TransferredIn, "", "overflow"), (Opened, "luis", "")], 0, 0),
+            (
+                &[
+                    (Queued, "", ""),
+                    (TransferredOut, "", "overflow"),
+                    (TransferredIn, "", "overflow"),
+                    (Opened, "luis", ""),
+                ],
+                0,
+                0,
+            ),
             (&[(Started, "ana", ""), (Released, "", "transferred"), (Opened, "ana", "returned")], 0, 0),
-            (&[(Opened, "ana", ""), (TransferredOut, "", "transferred"), (TransferredIn, "", ""), (Opened, "luis", "")], 1, 0),
+            (
+                &[
+                    (Opened, "ana", ""),
+                    (TransferredOut, "", "transferred"),
+                    (TransferredIn, "", ""),
+                    (Opened, "luis", ""),
+                ],
+                1,
+                0,
+            ),
             (&[(Opened, "ana", ""), (Ended, "ana", ""), (Reopened, "luis", ""), (Ended, "luis", "")], 0, 0),
-            (&[(Opened, "a", ""), (Released, "", ""), (Opened, "b", ""), (Released, "", ""), (Opened, "a", "")], 2, 0),
+            (
+                &[
+                    (Opened, "a", ""),
+                    (Released, "", ""),
+                    (Opened, "b", ""),
+                    (Released, "", ""),
+                    (Opened, "a", ""),
+                ],
+                2,
+                0,
+            ),
         ];
         for (steps, reassigned, orphaned) in rows {
-            let facts = (1..).zip(steps).map(|(n, (happened, agent, reason))| fact(n, *happened, agent, reason));
+            let facts =
+                (1..).zip(steps).map(|(n, (happened, agent, reason))| fact(n, *happened, agent, reason));
             let known = fold(&facts.collect::<Vec<_>>()).unwrap();
             assert_eq!((known.reassigned_times, known.orphaned_times), (reassigned, orphaned), "{steps:?}");
         }

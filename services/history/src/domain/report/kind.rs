@@ -81,14 +81,16 @@ impl Kind {
                 ("times", "coalesce(sum(orphaned_times), 0)::bigint"),
                 ("interactions", "count(*)"),
             ],
-            Kind::OutOfHours => &[
-                ("out_of_hours", "count(*) FILTER (WHERE out_of_hours)"),
-                ("interactions", "count(*)"),
-            ],
+            Kind::OutOfHours => {
+                &[("out_of_hours", "count(*) FILTER (WHERE out_of_hours)"), ("interactions", "count(*)")]
+            }
             Kind::Messages => &[
                 ("received", "count(*) FILTER (WHERE kind = 13)"),
                 ("sent", "count(*) FILTER (WHERE kind = 14 AND delivery_state = 'sent')"),
-                ("pending", "count(*) FILTER (WHERE kind = 14 AND delivery_state NOT IN ('sent', 'failed', 'unknown'))"),
+                (
+                    "pending",
+                    "count(*) FILTER (WHERE kind = 14 AND delivery_state NOT IN ('sent', 'failed', 'unknown'))",
+                ),
                 ("failed", "count(*) FILTER (WHERE kind = 14 AND delivery_state = 'failed')"),
                 ("unknown", "count(*) FILTER (WHERE kind = 14 AND delivery_state = 'unknown')"),
             ],

@@ -122,8 +122,11 @@ impl Query {
     /// # Errors
     /// `INVALID_REPORT` with one violation per malformed field.
     pub fn parse(asked: Asked) -> Result<Self, Error> {
-        let mut faults: Vec<(&str, String)> =
-            asked.unknown.iter().map(|field| (*field, "holds what the contract does not know".to_owned())).collect();
+        let mut faults: Vec<(&str, String)> = asked
+            .unknown
+            .iter()
+            .map(|field| (*field, "holds what the contract does not know".to_owned()))
+            .collect();
         let mut day = |field, text: &str| {
             let day = parse_day(text);
             if day.is_none() {
@@ -230,7 +233,8 @@ mod tests {
             unknown: vec!["query.group_by"],
             ..Asked::default()
         };
-        let expected = ["group_by", "filter.from_date", "filter.to_date", "filter.campaign_keys", "filter.agent_keys"];
+        let expected =
+            ["group_by", "filter.from_date", "filter.to_date", "filter.campaign_keys", "filter.agent_keys"];
         let mut expected: Vec<_> = expected.iter().map(|field| format!("query.{field}")).collect();
         expected.push("query.page_size".into());
         assert_eq!(refused(wrong), expected);
