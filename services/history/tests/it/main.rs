@@ -1,5 +1,5 @@
 //! History on real parts: PostgreSQL, nats-server, gRPC over loopback; only attention-state is played by a small fake.
-#![expect(clippy::unwrap_used, reason = "a step that fails ends its test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a step that fails ends its test")]
 
 mod conforming;
 mod detail;

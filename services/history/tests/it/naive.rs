@@ -103,11 +103,11 @@ pub fn messages(events: &[AttentionEvent]) -> Vec<Counted> {
         let whole = interaction(events);
         for event in events {
             let id = event.message.as_ref().map(|message| message.message_id.clone());
-            let statuses = events.iter().filter(|other| {
+            let mut statuses = events.iter().filter(|other| {
                 other.r#type() == EventType::MessageStatusChanged
                     && other.message.as_ref().map(|message| message.message_id.clone()) == id
             });
-            let last = statuses.last().map(|event| event.message.clone().unwrap().delivery_state);
+            let last = statuses.next_back().map(|event| event.message.clone().unwrap().delivery_state);
             let snapshot = event.interaction.clone().unwrap();
             let (agent, fate) = match event.r#type() {
                 EventType::MessageReceived => (snapshot.agent_key, "received".to_owned()),
