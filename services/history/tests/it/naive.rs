@@ -72,11 +72,11 @@ fn interaction(events: &[&AttentionEvent]) -> Counted {
             _ => {}
         }
     }
-    let agents = events.iter().map(|event| snapshot(event).agent_key).filter(|agent| !agent.is_empty());
+    let mut agents = events.iter().map(|event| snapshot(event).agent_key).filter(|agent| !agent.is_empty());
     Counted {
         day: day(began),
         campaign: last.campaign_key,
-        agent: agents.last().unwrap_or_default(),
+        agent: agents.next_back().unwrap_or_default(),
         direction: last.direction,
         state: last.state,
         closed: events[events.len() - 1].attention_state() == AttentionState::Closed,
