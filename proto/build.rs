@@ -3,13 +3,14 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "hilo/inbound/v1/inbound.proto",
     "hilo/outbound/v1/outbound.proto",
     "hilo/delivery/v1/delivery.proto",
     "hilo/event/v1/event.proto",
     "hilo/internal/v1/assignment.proto",
     "hilo/internal/v1/operations.proto",
+    "hilo/internal/v1/queues.proto",
     "hilo/directory/v1/directory.proto",
     "hilo/identity/v1/identity.proto",
     "hilo/contact/v1/contact.proto",

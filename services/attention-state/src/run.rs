@@ -26,6 +26,7 @@ use hilo_proto::identity::v1::identity_service_server::IdentityServiceServer;
 use hilo_proto::internal::v1::assignment_service_server::AssignmentServiceServer;
 use hilo_proto::internal::v1::directory_feed_service_server::DirectoryFeedServiceServer;
 use hilo_proto::internal::v1::ended_thread_service_server::EndedThreadServiceServer;
+use hilo_proto::internal::v1::queue_service_server::QueueServiceServer;
 use sqlx::migrate::Migrator;
 use tokio::net::TcpListener;
 use uuid::Uuid;
@@ -48,6 +49,7 @@ use crate::transport::directory_feed_rpc::DirectoryFeedRpc;
 use crate::transport::directory_rpc::DirectoryRpc;
 use crate::transport::ended_rpc::EndedThreadRpc;
 use crate::transport::identity_rpc::IdentityRpc;
+use crate::transport::queue_rpc::QueueRpc;
 
 /// Name of the service in logs, tokens, leases and configuration.
 pub const SERVICE: &str = "attention-state";
@@ -209,6 +211,7 @@ fn routes(config: &Config, parts: &Parts, issuer: Issuer, shutdown: &Shutdown) -
     routes.add_service(DirectoryFeedServiceServer::new(DirectoryFeedRpc::new(db.clone())));
     routes.add_service(IdentityServiceServer::new(IdentityRpc::new(db.clone(), identity)));
     routes.add_service(AssignmentServiceServer::new(AssignmentRpc::new(db.clone(), subjects.clone())));
+    routes.add_service(QueueServiceServer::new(QueueRpc::new(db.clone())));
     routes.add_service(EndedThreadServiceServer::new(EndedThreadRpc::new(db.clone())));
     routes.add_service(HandoverEndpoint::new(db.clone()).into_service());
     routes.add_service(DeadLetterEndpoint::new(db.clone(), SERVICE, is_coordinator).into_service());

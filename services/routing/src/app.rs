@@ -22,6 +22,7 @@ use crate::lease::Terms;
 use crate::metrics::Metrics;
 use crate::partition::Surroundings;
 use crate::presence::PresenceBoard;
+use crate::queues::{Feed, Watching};
 use crate::router::{Conditions, Message, Paused, Router, WAITING};
 use crate::rpc::RoutingRpc;
 use crate::tasks::Tasks;
@@ -97,12 +98,15 @@ async fn prepare(
         AttentionState::new(grpc::internal(&config.endpoints.attention_state, &tokens)?, clock.clone());
     let directory = DirectoryCache::start(&config.endpoints, &tokens, &nats, shutdown)?;
     let board = PresenceBoard::new(config.section.presence_lease(), clock.clone());
-    let around = Surroundings { board: board.clone(), clock, metrics: Metrics::default() };
+    let touched = Arc::new(Notify::new());
+    let feed = Feed::new(attention.clone(), touched.clone());
+    shutdown.spawn("queue readings", feed.clone().run(shutdown.clone()));
+    let around = Surroundings { board: board.clone(), clock, metrics: Metrics::default(), touched };
     let paused = Paused::default();
+    let watching = Watching { feed, board, directory: directory.clone(), shutdown: shutdown.clone() };
     let rpc = RoutingRpc {
-        board,
         attention: attention.clone(),
-        directory: directory.clone(),
+        watching,
         nats: nats.clone(),
         router: sender.clone(),
         paused: paused.clone(),

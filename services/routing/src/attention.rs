@@ -5,11 +5,12 @@ use std::time::Duration;
 use hilo_kit::error::Error;
 use hilo_kit::grpc::{InternalChannel, with_deadline};
 use hilo_proto::internal::v1::assignment_service_client::AssignmentServiceClient;
+use hilo_proto::internal::v1::queue_service_client::QueueServiceClient;
 use hilo_proto::internal::v1::{
     ApplyOffersRequest, ApplyOffersResponse, GetRoutingConfigRequest, GetRoutingConfigResponse,
     HoldPartitionsRequest, HoldPartitionsResponse, ListDecisionsRequest, ListDecisionsResponse,
-    ListLiveInteractionsRequest, ListLiveInteractionsResponse, PresenceReport, ReportPresenceRequest,
-    RoutingAgent, SetAgentStatusRequest,
+    ListLiveInteractionsRequest, ListLiveInteractionsResponse, PresenceReport, ReadQueuesRequest,
+    ReadQueuesResponse, ReportPresenceRequest, RoutingAgent, SetAgentStatusRequest,
 };
 use tokio::time::Instant;
 
@@ -31,13 +32,16 @@ const MAX_ANSWER: usize = 64 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct AttentionState {
     client: AssignmentServiceClient<InternalChannel>,
+    queues: QueueServiceClient<InternalChannel>,
     clock: DatabaseClock,
 }
 
 impl AttentionState {
     /// On a channel that carries the service token.
     pub fn new(channel: InternalChannel, clock: DatabaseClock) -> Self {
-        Self { client: AssignmentServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER), clock }
+        let queues = QueueServiceClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER);
+        let client = AssignmentServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER);
+        Self { client, queues, clock }
     }
 
     /// Asks for partitions, renews or releases them.
@@ -106,7 +110,16 @@ impl AttentionState {
         Ok(self.client.clone().set_agent_status(request).await?.into_inner().agent)
     }
 
-    /// The stored decisions of an interaction.
+    /// Queues in numbers and all agents.
+    ///
+    /// # Errors
+    /// As answered, or `UNAVAILABLE`.
+    pub async fn queues(&self, window_seconds: i32) -> Result<ReadQueuesResponse, Error> {
+        let request = with_deadline(ReadQueuesRequest { window_seconds }, READ_DEADLINE);
+        Ok(self.queues.clone().read_queues(request).await?.into_inner())
+    }
+
+    /// The stored decisions of an interaction; while it is queued, also what a new one would be made from.
     ///
     /// # Errors
     /// `MISSING` classes as answered, or `UNAVAILABLE`.

@@ -15,6 +15,7 @@ use hilo_kit::nats::{Deliver, Nats, StreamKind};
 use hilo_proto::event::v1::AttentionEvent;
 use tokio::sync::mpsc;
 
+use crate::event;
 use crate::metrics::Metrics;
 use crate::router::Message;
 
@@ -90,7 +91,7 @@ impl BatchHandler for Handler {
 }
 
 fn read(delivery: &Delivery) -> Result<AttentionEvent, Error> {
-    hilo_proto::json::from_json("hilo.event.v1.AttentionEvent", delivery.payload()).map_err(|error| {
+    event::decode(delivery.payload()).map_err(|error| {
         Error::corrupt("UNREADABLE_EVENT", "an event does not fit its contract").with_source(error)
     })
 }

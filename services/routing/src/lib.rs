@@ -4,7 +4,7 @@
 //! attention-state, presence is a lease in a bucket. `main → lib → app → router, rpc → partition → domain`.
 //!
 //! `domain` is the pure engine and the pure rules of presence; `partition` feeds one engine per held partition; `router`
-//! owns the partitions; `lease`, `consumer`, `directory`, `presence`, `hints` bring the news; `tasks` takes what is decided
+//! owns the partitions; `queues` and `explain` answer supervisors; `lease`, `consumer`, `directory`, `presence`, `hints` bring the news; `tasks` takes what is decided
 //! to attention-state.
 
 mod app;
@@ -15,12 +15,15 @@ mod consumer;
 mod convert;
 mod directory;
 pub mod domain;
+mod event;
+mod explain;
 mod hints;
 mod lease;
 mod metrics;
 mod names;
 mod partition;
 mod presence;
+mod queues;
 mod router;
 mod rpc;
 mod tasks;

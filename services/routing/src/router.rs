@@ -195,6 +195,7 @@ impl Router {
 
     fn take(&mut self, message: Message) {
         let now = self.now();
+        self.around.touched.notify_one();
         match message {
             Message::Events(events) => events.iter().for_each(|arrived| self.event(arrived, now)),
             Message::Unreadable(attentions) => {

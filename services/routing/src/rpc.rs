@@ -1,32 +1,32 @@
 //! `hilo.routing.v1.RoutingService`: any replica answers.
 
-use hilo_kit::auth;
-use hilo_kit::directory::{DirectoryCache, Role};
+use hilo_kit::auth::{self, Principal};
+use hilo_kit::directory::Role;
 use hilo_kit::error::Error;
 use hilo_kit::nats::Nats;
+use hilo_proto::internal::v1::RoutingAgent;
 use hilo_proto::routing::v1::routing_service_server::RoutingService;
 use hilo_proto::routing::v1::{
     ExplainInteractionRequest, ExplainInteractionResponse, GetQueuesRequest, GetQueuesResponse,
     HeartbeatRequest, HeartbeatResponse, SetStatusRequest, SetStatusResponse, WatchQueuesRequest,
-    WatchQueuesResponse,
 };
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 
 use crate::attention::AttentionState;
-use crate::presence::{MAX_SESSION, PresenceBoard};
+use crate::explain::{self, Asker};
+use crate::presence::MAX_SESSION;
+use crate::queues::{self, Watcher, Watching};
 use crate::router::{Message, Paused};
 use crate::{convert, hints};
 
 /// The service.
 #[derive(Debug)]
 pub struct RoutingRpc {
-    /// Presence.
-    pub board: PresenceBoard,
     /// attention-state.
     pub attention: AttentionState,
-    /// Roles and campaigns.
-    pub directory: DirectoryCache,
+    /// Presence, rights, and the readings of queues.
+    pub watching: Watching,
     /// For hints.
     pub nats: Nats,
     /// For the own partitions.
@@ -35,15 +35,11 @@ pub struct RoutingRpc {
     pub paused: Paused,
 }
 
-fn unimplemented(what: &'static str) -> Error {
-    Error::internal("UNIMPLEMENTED", what)
-}
-
 impl RoutingRpc {
     /// The calling user; the server has refused revoked tokens before.
     fn user<T>(&self, request: &Request<T>) -> Result<String, Error> {
         let user = auth::require_user(request)?;
-        if self.directory.current().is_loaded() {
+        if self.watching.directory.current().is_loaded() {
             Ok(user)
         } else {
             Err(Error::unavailable("NOT_READY", "the directory is not known yet"))
@@ -53,7 +49,7 @@ impl RoutingRpc {
     /// The calling agent.
     fn agent<T>(&self, request: &Request<T>) -> Result<String, Error> {
         let user = self.user(request)?;
-        if self.directory.current().has_role(&user, Role::Agent) {
+        if self.watching.directory.current().has_role(&user, Role::Agent) {
             Ok(user)
         } else {
             Err(Error::denied("ROLE_REQUIRED", "only an agent may call this"))
@@ -75,10 +71,10 @@ impl RoutingService for RoutingRpc {
         }
         let paused = self.paused.lock().get(&agent).is_some_and(|(_, paused)| *paused);
         if leave {
-            self.board.leave(&agent, &session_id).await?;
+            self.watching.board.leave(&agent, &session_id).await?;
             return Ok(Response::new(HeartbeatResponse { expires_at: None, paused }));
         }
-        let expires_at = self.board.heartbeat(&agent, &session_id).await?;
+        let expires_at = self.watching.board.heartbeat(&agent, &session_id).await?;
         Ok(Response::new(HeartbeatResponse { expires_at: Some(convert::timestamp(expires_at)), paused }))
     }
 
@@ -101,18 +97,32 @@ impl RoutingService for RoutingRpc {
         &self,
         request: Request<GetQueuesRequest>,
     ) -> Result<Response<GetQueuesResponse>, Status> {
-        self.user(&request)?;
-        Err(unimplemented("queues are not offered yet").into())
+        let user = self.user(&request)?;
+        let wanted = request.into_inner().campaign_keys;
+        let Watching { board, directory, .. } = &self.watching;
+        let scope = queues::scope(&directory.current(), &user, &wanted)?;
+        let reading = self.attention.queues(queues::WINDOW_SECONDS).await?;
+        // The rights may have changed while it was read.
+        let directory = directory.current();
+        let scope = scope.intersection(&queues::scope(&directory, &user, &wanted)?).cloned().collect();
+        let shown = queues::panel(&reading, &directory, &scope, |agent| board.presence(agent));
+        let answer = GetQueuesResponse { queues: shown.queues, agents: shown.agents, now: reading.now };
+        Ok(Response::new(answer))
     }
 
-    type WatchQueuesStream = tokio_stream::Empty<Result<WatchQueuesResponse, Status>>;
+    type WatchQueuesStream = queues::Answers;
 
     async fn watch_queues(
         &self,
         request: Request<WatchQueuesRequest>,
     ) -> Result<Response<Self::WatchQueuesStream>, Status> {
         self.user(&request)?;
-        Err(unimplemented("queues are not offered yet").into())
+        let Some(Principal::User { key, token_id, expires_at }) = auth::principal(&request).cloned() else {
+            return Err(Error::denied("USER_REQUIRED", "only a user may call this").into());
+        };
+        let wanted = request.into_inner().campaign_keys;
+        let watcher = Watcher { user: key, token_id, expires_at, wanted };
+        Ok(Response::new(queues::start(&self.watching, watcher)?))
     }
 
     async fn explain_interaction(
@@ -123,10 +133,9 @@ impl RoutingService for RoutingRpc {
         let ExplainInteractionRequest { interaction_id } = request.into_inner();
         hilo_kit::ids::parse(&interaction_id, "interaction_id")?;
         let stored = self.attention.decisions(interaction_id).await?;
-        if !self.directory.current().may_see_campaign(&user, &stored.campaign_key) {
-            // As for an id that does not exist: who may not see a campaign does not learn of its interactions.
-            return Err(Error::missing("INTERACTION_NOT_FOUND", "there is no such interaction").into());
-        }
-        Ok(Response::new(ExplainInteractionResponse { decisions: stored.decisions }))
+        let asker = Asker { user: &user, directory: &self.watching.directory.current() };
+        let board = &self.watching.board;
+        let presence = |agent: &RoutingAgent| queues::presence(board.presence(&agent.agent_key), agent);
+        Ok(Response::new(explain::answer(stored, &asker, presence)?))
     }
 }

@@ -8,9 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use hilo_proto::event::v1::EventType;
 use hilo_proto::internal::v1::{AssignmentMode, OverflowMode};
-use hilo_proto::routing::v1::{
-    ExplainInteractionRequest, GetQueuesRequest, HeartbeatRequest, SetStatusRequest,
-};
+use hilo_proto::routing::v1::{HeartbeatRequest, SetStatusRequest};
 use hilo_routing::RoutingSection;
 use hilo_test_support::eventually;
 use rig::{Replica, Rig, SOON, Truth, campaign};
@@ -266,16 +264,5 @@ async fn every_call_checks_who_asks() -> Result<()> {
     assert_eq!(refused.code(), Code::PermissionDenied);
     let refused = rig.client(replica.address, "ana")?.heartbeat(beat("")).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
-    let refused = rig.client(replica.address, "ana")?.get_queues(GetQueuesRequest {}).await.unwrap_err();
-    assert_eq!(refused.code(), Code::Unimplemented);
-    let why = || ExplainInteractionRequest { interaction_id: uuid::Uuid::now_v7().to_string() };
-    assert_eq!(
-        rig.client(replica.address, "ana")?.explain_interaction(why()).await?.into_inner().decisions.len(),
-        1
-    );
-    assert!(rig.client(replica.address, "coco")?.explain_interaction(why()).await.is_ok());
-    // A foreign id answers as one that does not exist.
-    let refused = rig.client(replica.address, "rita")?.explain_interaction(why()).await.unwrap_err();
-    assert_eq!(refused.code(), Code::NotFound);
     replica.stop().await
 }

@@ -19,16 +19,26 @@ pub async fn read(conn: &mut PgConnection, known: i64) -> Result<GetRoutingConfi
         let (campaigns, agents) = (Vec::new(), Vec::new());
         return Ok(GetRoutingConfigResponse { config_version, changed: false, campaigns, agents, now });
     }
-    let (campaigns, agents) = (campaigns(conn).await?, agents::read(conn, None).await?);
+    let (campaigns, agents) = (campaigns(conn, None).await?, agents::read(conn, None).await?);
     Ok(GetRoutingConfigResponse { config_version, changed: true, campaigns, agents, now })
 }
 
-async fn campaigns(conn: &mut PgConnection) -> Result<Vec<RoutingCampaign>, Error> {
+/// One campaign, if there is such a one.
+///
+/// # Errors
+/// Database errors.
+pub async fn campaign(conn: &mut PgConnection, key: &str) -> Result<Option<RoutingCampaign>, Error> {
+    Ok(campaigns(conn, Some(key)).await?.into_iter().next())
+}
+
+async fn campaigns(conn: &mut PgConnection, key: Option<&str>) -> Result<Vec<RoutingCampaign>, Error> {
     let rows = sqlx::query!(
         r#"SELECT campaign_key, channel, partition, assignment_mode, accept_timeout_seconds, overflow_seconds,
                overflow_mode, overflow_campaign_key, member_keys, active, pointer AS "pointer?"
            FROM directory.campaign JOIN assignment.group_campaign USING (campaign_key)
-           LEFT JOIN assignment.rotation USING (campaign_key) ORDER BY campaign_key COLLATE "C""#
+           LEFT JOIN assignment.rotation USING (campaign_key)
+           WHERE $1::text IS NULL OR campaign_key = $1 ORDER BY campaign_key COLLATE "C""#,
+        key,
     )
     .fetch_all(conn)
     .await?;

@@ -82,6 +82,22 @@ pub async fn of_attentions(
     })
 }
 
+/// One interaction, if it is live. Call it in a snapshot.
+///
+/// # Errors
+/// Database errors.
+pub async fn one(conn: &mut PgConnection, interaction: Uuid) -> Result<Option<LiveInteraction>, Error> {
+    let head = sqlx::query!(
+        "SELECT sequence, interaction.channel FROM attention.interaction JOIN attention.attention USING (attention_id)
+         WHERE interaction_id = $1 AND interaction.state <> 'ended'",
+        interaction,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let heads = head.map(|row| (interaction, row.sequence, row.channel)).into_iter().collect();
+    Ok(states(conn, heads).await?.into_iter().next())
+}
+
 /// The states of interactions whose attentions' sequences and channels are known, in the same order.
 async fn states(
     conn: &mut PgConnection,

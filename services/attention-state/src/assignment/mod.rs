@@ -13,7 +13,9 @@ pub mod load;
 pub mod offers;
 pub mod partition;
 pub(crate) mod present;
+pub mod queues;
 pub mod release;
+pub mod standing;
 pub mod verdict;
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use hilo_proto::directory::v1::directory_service_server::DirectoryServiceServer;
 use hilo_proto::identity::v1::identity_service_server::IdentityServiceServer;
 use hilo_proto::internal::v1::assignment_service_server::AssignmentServiceServer;
 use hilo_proto::internal::v1::directory_feed_service_server::DirectoryFeedServiceServer;
+use hilo_proto::internal::v1::queue_service_server::QueueServiceServer;
 use hilo_test_support::Postgres;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
@@ -26,6 +27,7 @@ use crate::transport::assignment_rpc::AssignmentRpc;
 use crate::transport::directory_feed_rpc::DirectoryFeedRpc;
 use crate::transport::directory_rpc::DirectoryRpc;
 use crate::transport::identity_rpc::IdentityRpc;
+use crate::transport::queue_rpc::QueueRpc;
 
 /// The example of README.md, which is thereby known to be right.
 pub(crate) fn example() -> String {
@@ -114,6 +116,7 @@ impl Served {
         routes.add_service(IdentityServiceServer::new(IdentityRpc::new(db.clone(), identity)));
         let subjects = Subjects::new("hilo").unwrap();
         routes.add_service(AssignmentServiceServer::new(AssignmentRpc::new(db.clone(), subjects)));
+        routes.add_service(QueueServiceServer::new(QueueRpc::new(db.clone())));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = Shutdown::new();

@@ -11,9 +11,11 @@ use hilo_proto::identity::v1::identity_service_client::IdentityServiceClient;
 use hilo_proto::identity::v1::{ChangePasswordRequest, LoginRequest, LogoutRequest, WhoAmIRequest};
 use hilo_proto::internal::v1::assignment_service_client::AssignmentServiceClient;
 use hilo_proto::internal::v1::directory_feed_service_client::DirectoryFeedServiceClient;
+use hilo_proto::internal::v1::queue_service_client::QueueServiceClient;
 use hilo_proto::internal::v1::{
     ApplyOffersRequest, GetDirectoryRequest as FeedRequest, GetRoutingConfigRequest, HoldPartitionsRequest,
-    ListDecisionsRequest, ListLiveInteractionsRequest, ReportPresenceRequest, SetAgentStatusRequest,
+    ListDecisionsRequest, ListLiveInteractionsRequest, ReadQueuesRequest, ReportPresenceRequest,
+    SetAgentStatusRequest,
 };
 use tonic::{Code, Status};
 
@@ -279,6 +281,7 @@ async fn internal_rpcs_refuse_an_agents_token_and_applying_needs_a_coordinator()
     for (who, client) in [("agent", served.user("ana")), ("supervisor", served.user("luis"))] {
         let mut assignment = AssignmentServiceClient::new(client.clone());
         let mut feed = DirectoryFeedServiceClient::new(client.clone());
+        let mut queues = QueueServiceClient::new(client.clone());
         refused.extend([
             (who, assignment.hold_partitions(HoldPartitionsRequest::default()).await.map(drop)),
             (who, assignment.get_routing_config(GetRoutingConfigRequest::default()).await.map(drop)),
@@ -287,10 +290,11 @@ async fn internal_rpcs_refuse_an_agents_token_and_applying_needs_a_coordinator()
             (who, assignment.report_presence(ReportPresenceRequest::default()).await.map(drop)),
             (who, assignment.set_agent_status(SetAgentStatusRequest::default()).await.map(drop)),
             (who, assignment.list_decisions(ListDecisionsRequest::default()).await.map(drop)),
+            (who, queues.read_queues(ReadQueuesRequest::default()).await.map(drop)),
             (who, feed.get_directory(FeedRequest::default()).await.map(drop)),
         ]);
     }
-    assert_eq!(refused.len(), 16);
+    assert_eq!(refused.len(), 18);
     for (who, result) in refused {
         let status = result.unwrap_err();
         assert_eq!(

@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use crate::assignment::offers::{self, Batch};
-use crate::assignment::{agents, config, decisions, live, partition};
+use crate::assignment::{agents, config, live, partition, standing};
 use crate::directory::domain::groups::PARTITIONS;
 
 /// Most presence reports of a call.
@@ -174,13 +174,8 @@ impl AssignmentService for AssignmentRpc {
     ) -> Result<Response<ListDecisionsResponse>, Status> {
         require_service(&request)?;
         let id = hilo_kit::ids::parse(&request.into_inner().interaction_id, "interaction_id")?;
-        let answer = self.db.snapshot(move |conn| {
-            Box::pin(async move {
-                let campaign_key = live::campaign_of(conn, id).await?;
-                Ok(ListDecisionsResponse { decisions: decisions::list(conn, id).await?, campaign_key })
-            })
-        });
-        Ok(Response::new(answer.await?))
+        let answer = self.db.snapshot(move |conn| Box::pin(standing::read(conn, id))).await?;
+        Ok(Response::new(answer))
     }
 }
 

@@ -7,3 +7,4 @@ pub(crate) mod directory_feed_rpc;
 pub(crate) mod directory_rpc;
 pub(crate) mod ended_rpc;
 pub(crate) mod identity_rpc;
+pub(crate) mod queue_rpc;

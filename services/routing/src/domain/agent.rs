@@ -34,6 +34,47 @@ pub enum Standing {
     Held = 6,
 }
 
+/// What the rules look at in an agent, in one channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traits {
+    /// False when switched off.
+    pub active: bool,
+    /// His session.
+    pub presence: Presence,
+    /// True while he chose a pause.
+    pub paused: bool,
+    /// Open items and offers.
+    pub load: u32,
+    /// Most of them that offers may fill.
+    pub capacity: u32,
+    /// True while he is left out after a refusal.
+    pub held: bool,
+}
+
+impl Standing {
+    /// The rules in the order in which they are counted: decisions and explanations alike come from here.
+    pub fn of(traits: Traits) -> Self {
+        let Traits { active, presence, paused, load, capacity, held } = traits;
+        if !active {
+            return Self::Inactive;
+        }
+        match presence {
+            Presence::Absent => return Self::Absent,
+            Presence::Unknown => return Self::Unknown,
+            Presence::Present => {}
+        }
+        if paused {
+            Self::Paused
+        } else if load >= capacity {
+            Self::Full
+        } else if held {
+            Self::Held
+        } else {
+            Self::Eligible
+        }
+    }
+}
+
 /// Number of standings.
 pub(super) const STANDINGS: usize = 7;
 
@@ -114,26 +155,17 @@ impl Agent {
         }
     }
 
-    /// The rules in the order in which they are counted in decision records.
+    /// What keeps him from a new offer in the channel, if anything.
     pub(super) fn standing(&self, channel: Channel) -> Standing {
         let lane = self.lane(channel);
-        if !self.active {
-            return Standing::Inactive;
-        }
-        match self.presence {
-            Presence::Absent => return Standing::Absent,
-            Presence::Unknown => return Standing::Unknown,
-            Presence::Present => {}
-        }
-        if self.paused {
-            Standing::Paused
-        } else if lane.load >= lane.capacity {
-            Standing::Full
-        } else if lane.held_until.is_some() {
-            Standing::Held
-        } else {
-            Standing::Eligible
-        }
+        Standing::of(Traits {
+            active: self.active,
+            presence: self.presence,
+            paused: self.paused,
+            load: lane.load,
+            capacity: lane.capacity,
+            held: lane.held_until.is_some(),
+        })
     }
 
     /// False when an offer must not go on ringing at him.

@@ -30,6 +30,19 @@ pub const RULES: [Rule; STANDINGS] =
     [Rule::Inactive, Rule::Absent, Rule::Unknown, Rule::Paused, Rule::Full, Rule::Held, Rule::Passed];
 
 impl Rule {
+    /// The rule that removes somebody of this standing.
+    pub fn of(standing: Standing) -> Option<Self> {
+        match standing {
+            Standing::Eligible => None,
+            Standing::Inactive => Some(Self::Inactive),
+            Standing::Absent => Some(Self::Absent),
+            Standing::Unknown => Some(Self::Unknown),
+            Standing::Paused => Some(Self::Paused),
+            Standing::Full => Some(Self::Full),
+            Standing::Held => Some(Self::Held),
+        }
+    }
+
     /// Stable word for the decision record.
     pub fn word(self) -> &'static str {
         match self {

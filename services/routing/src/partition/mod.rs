@@ -13,6 +13,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use hilo_proto::internal::v1::{ApplyOffersRequest, PresenceReport, RoutingAgent};
+use tokio::sync::Notify;
 
 use crate::clock::DatabaseClock;
 use crate::domain::{Decision, Engine, Input, Instant, InteractionId};
@@ -46,6 +47,8 @@ pub struct Surroundings {
     pub clock: DatabaseClock,
     /// Instruments.
     pub metrics: Metrics,
+    /// Told of everything that may change what the live panel shows.
+    pub touched: Arc<Notify>,
 }
 
 /// A held partition.

@@ -1,6 +1,7 @@
 //! A stand-in for attention-state, a private broker and replicas of routing, in-process or as processes of their own.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod panel;
 pub mod service;
 pub mod truth;
 
@@ -13,7 +14,7 @@ use hilo_kit::auth::{Issuer, Keys, ServiceTokens, generate_keys};
 use hilo_kit::config::{Endpoints, NatsConfig, ObjectsConfig, Profile, ServiceConfig, TelemetryConfig};
 use hilo_kit::grpc::{Bearer, channel};
 use hilo_kit::lifecycle::Shutdown;
-use hilo_kit::nats::{Nats, StreamKind};
+use hilo_kit::nats::{Bucket, Nats, StreamKind};
 use hilo_proto::routing::v1::routing_service_client::RoutingServiceClient;
 use hilo_proto::routing::v1::{HeartbeatRequest, HeartbeatResponse, SetStatusRequest};
 use hilo_routing::{Listeners, RoutingSection};
@@ -134,6 +135,18 @@ impl Rig {
         })
         .await?;
         answer.into_inner().context("a heartbeat was answered")
+    }
+
+    /// Says that the directory changed, as an apply does.
+    pub async fn directory_changed(&self) -> Result<()> {
+        let version = {
+            let mut state = self.truth.state.lock();
+            state.config_version += 1;
+            state.config_version
+        };
+        let bucket = self.nats.ensure_bucket(Bucket::Directory, Duration::ZERO).await?;
+        bucket.put("version", version.to_string().into()).await?;
+        Ok(())
     }
 
     pub async fn pauses(&self, address: SocketAddr, agent: &str, paused: bool) -> Result<()> {

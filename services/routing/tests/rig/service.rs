@@ -14,6 +14,7 @@ use hilo_proto::internal::v1::assignment_service_server::{AssignmentService, Ass
 use hilo_proto::internal::v1::directory_feed_service_server::{
     DirectoryFeedService, DirectoryFeedServiceServer,
 };
+use hilo_proto::internal::v1::queue_service_server::{QueueService, QueueServiceServer};
 use hilo_proto::internal::v1::*;
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
@@ -23,6 +24,18 @@ use tonic::{Request, Response, Status};
 use super::truth::{PARTITION, Truth};
 
 const PARTITIONS: i32 = 16;
+
+/// The live panel's reading: what waits, rings and is open, by campaign.
+#[tonic::async_trait]
+impl QueueService for Stand {
+    async fn read_queues(
+        &self,
+        request: Request<ReadQueuesRequest>,
+    ) -> Result<Response<ReadQueuesResponse>, Status> {
+        auth::require_service(&request)?;
+        Ok(Response::new(self.0.reading()))
+    }
+}
 
 #[derive(Clone)]
 struct Stand(Arc<Truth>);
@@ -37,6 +50,7 @@ pub fn serve(
     let stand = Stand(truth);
     let mut routes = Routes::builder();
     routes.add_service(AssignmentServiceServer::new(stand.clone()));
+    routes.add_service(QueueServiceServer::new(stand.clone()));
     routes.add_service(DirectoryFeedServiceServer::new(stand));
     let server = Server::new(listener, Readiness::new())
         .add_routes(routes.routes())
@@ -197,14 +211,12 @@ impl AssignmentService for Stand {
 
     async fn list_decisions(
         &self,
-        _request: Request<ListDecisionsRequest>,
+        request: Request<ListDecisionsRequest>,
     ) -> Result<Response<ListDecisionsResponse>, Status> {
-        let decided_at = Some(hilo_kit::clock::to_proto(OffsetDateTime::now_utc()));
-        let stored = StoredDecision { decided_at, decision: None, offer_id: String::new() };
-        Ok(Response::new(ListDecisionsResponse {
-            decisions: vec![stored],
-            campaign_key: "soporte".to_owned(),
-        }))
+        auth::require_service(&request)?;
+        let id = request.into_inner().interaction_id;
+        let unknown = Error::missing("INTERACTION_NOT_FOUND", "there is no such interaction");
+        Ok(Response::new(self.0.standing(&id).ok_or(unknown)?))
     }
 }
 
@@ -225,8 +237,12 @@ impl DirectoryFeedService for Stand {
         let mut users: Vec<User> = state.agents.keys().map(|key| user(key, Role::Agent)).collect();
         users.push(user("rita", Role::Reporter));
         users.push(user("coco", Role::Coordinator));
+        let campaign_keys = vec!["soporte".to_owned()];
+        users.push(User { campaign_keys, ..user("sonia", Role::Supervisor) });
+        users.retain(|user| !state.dismissed.contains(&user.key));
         let campaigns = state.campaigns.iter().map(|campaign| Campaign {
             key: campaign.campaign_key.clone(),
+            channel: campaign.channel.clone(),
             member_keys: campaign.member_keys.clone(),
             ..Campaign::default()
         });

@@ -64,6 +64,8 @@ pub struct State {
     pub busy: u32,
     pub reports: Vec<(String, bool)>,
     pub fetched: Vec<String>,
+    /// Users the directory does not know any more.
+    pub dismissed: Vec<String>,
     pub snapshots: u32,
 }
 

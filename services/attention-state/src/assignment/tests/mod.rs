@@ -3,6 +3,7 @@
 mod leases;
 mod offers;
 mod overflow;
+mod queues;
 mod rate;
 mod release;
 mod transferred;

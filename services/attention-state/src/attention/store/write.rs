@@ -330,7 +330,8 @@ pub(crate) async fn update_interactions(
         changed.iter().map(|(was, a, i, lines)| interaction_values(*was, a, i, lines)).collect();
     let updated = sqlx::query!(
         "UPDATE attention.interaction AS i SET version = v.version, state = v.state, campaign_key = v.campaign_key,
-           agent_key = v.agent_key, queued_at = v.queued_at, opened_at = v.opened_at, ended_at = v.ended_at,
+           agent_key = v.agent_key, queued_at = v.queued_at, opened_at = v.opened_at,
+           first_opened_at = coalesce(i.first_opened_at, v.opened_at), ended_at = v.ended_at,
            offer_id = v.offer_id, offer_agent_key = v.offer_agent_key, offered_at = v.offered_at,
            offer_deadline_at = v.offer_deadline_at, offer_sender_key = v.offer_sender_key,
            overflowed = v.overflowed, passed_by = v.passed_by, overflowed_from = v.overflowed_from,

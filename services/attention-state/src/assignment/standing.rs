@@ -1,0 +1,49 @@
+//! What a new decision on an interaction would be made from: its state, its campaign, the members, who is before it.
+
+use hilo_kit::Error;
+use hilo_proto::event::v1::InteractionState;
+use hilo_proto::internal::v1::ListDecisionsResponse;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{agents, config, decisions, live};
+
+/// The stored decisions of an interaction and, while it is queued, what a new one would be made from. Call it in a
+/// snapshot.
+///
+/// # Errors
+/// `INTERACTION_NOT_FOUND`; database errors.
+pub async fn read(conn: &mut PgConnection, id: Uuid) -> Result<ListDecisionsResponse, Error> {
+    let campaign_key = live::campaign_of(conn, id).await?;
+    let decisions = decisions::list(conn, id).await?;
+    let live = live::one(conn, id).await?;
+    let queued = live
+        .as_ref()
+        .and_then(|live| live.interaction.as_ref())
+        .is_some_and(|interaction| interaction.state() == InteractionState::Queued);
+    let mut answer = ListDecisionsResponse { decisions, campaign_key, live, ..Default::default() };
+    if queued {
+        answer.campaign = config::campaign(conn, &answer.campaign_key).await?;
+        let keys = answer.campaign.as_ref().map(|campaign| campaign.member_keys.clone()).unwrap_or_default();
+        let mut members = agents::read(conn, Some(&keys)).await?;
+        members.sort_by_key(|member| keys.iter().position(|key| *key == member.agent_key));
+        answer.members = members;
+        answer.ahead = ahead(conn, id).await?;
+    }
+    Ok(answer)
+}
+
+/// Items of its campaign that wait without an offer and are served before it.
+async fn ahead(conn: &mut PgConnection, id: Uuid) -> Result<i32, Error> {
+    let ahead = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "ahead!" FROM attention.interaction AS this
+           JOIN attention.interaction AS other ON other.campaign_key = this.campaign_key AND other.state = 'queued'
+           WHERE this.interaction_id = $1 AND other.offer_id IS NULL
+             AND (-other.priority, other.waiting_since, other.interaction_id)
+               < (-this.priority, this.waiting_since, this.interaction_id)"#,
+        id
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(i32::try_from(ahead).unwrap_or(i32::MAX))
+}
