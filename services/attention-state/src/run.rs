@@ -206,7 +206,7 @@ fn routes(config: &Config, parts: &Parts, issuer: Issuer, shutdown: &Shutdown) -
     let attention = AttentionRpc::new(actions, watching, subjects.clone(), files);
     let mut routes = tonic::service::Routes::builder();
     routes.add_service(AttentionServiceServer::new(attention));
-    routes.add_service(ContactServiceServer::new(ContactRpc::new(db.clone())));
+    routes.add_service(ContactServiceServer::new(ContactRpc::new(db.clone(), subjects.clone())));
     routes.add_service(DirectoryServiceServer::new(DirectoryRpc::new(db.clone(), admin)));
     routes.add_service(DirectoryFeedServiceServer::new(DirectoryFeedRpc::new(db.clone())));
     routes.add_service(IdentityServiceServer::new(IdentityRpc::new(db.clone(), identity)));

@@ -84,6 +84,7 @@ pub fn outcome(rejection: &Rejection) -> AssignmentOutcome {
         | Rejection::InteractionLive
         | Rejection::SuccessorOpen
         | Rejection::OnlyEmail
-        | Rejection::AlreadyBegun => AssignmentOutcome::Conflict,
+        | Rejection::AlreadyBegun
+        | Rejection::TooManyTags => AssignmentOutcome::Conflict,
     }
 }

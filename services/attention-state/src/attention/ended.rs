@@ -93,6 +93,7 @@ pub(crate) async fn whole(tx: &mut PgConnection, id: Uuid) -> Result<Option<Thre
         ended_at: Some(to_proto(*ended_at)),
         attention_closed: *closed_attention,
         message_count: i32::try_from(messages.len()).unwrap_or(i32::MAX),
+        tags: head.tags.iter().map(ToString::to_string).collect(),
         ..ThreadSummary::default()
     };
     Ok(Some(Thread {

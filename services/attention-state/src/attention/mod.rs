@@ -2,6 +2,7 @@
 //! in one transaction with the outbox; nobody else writes these tables.
 
 pub mod commands;
+pub(crate) mod customer;
 pub mod domain;
 pub(crate) mod ended;
 pub(crate) mod note;
@@ -10,6 +11,7 @@ pub(crate) mod published;
 mod reply;
 pub(crate) mod send;
 pub(crate) mod store;
+pub(crate) mod tags;
 pub(crate) mod threads;
 pub mod work;
 

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use super::domain::{
     Attention, CampaignKey, Direction, Event, Happened, Interaction, MailClass, MessageKind, MessageSummary,
-    Offer, Phase, Stage, UserKey,
+    Offer, Phase, Stage, TagKey, UserKey,
 };
 
 /// The event as published: `at` is the instant of the transaction, `actor` the person who caused it.
@@ -34,6 +34,7 @@ pub(crate) fn event(happened: &Happened, at: OffsetDateTime, actor: Option<&User
         actor_key: actor.map(UserKey::to_string).unwrap_or_default(),
         reason: reason(&happened.event).to_owned(),
         out_of_hours: false,
+        tags: after.tags.iter().map(TagKey::to_string).collect(),
     }
 }
 
@@ -42,6 +43,8 @@ pub(crate) fn event_type(event: &Event) -> EventType {
     match event {
         Event::AttentionOpened { .. } => EventType::AttentionOpened,
         Event::AttentionLinked { .. } => EventType::AttentionLinked,
+        Event::AttentionTagged { .. } => EventType::AttentionTagged,
+        Event::ContactChanged { .. } => EventType::ContactChanged,
         Event::AttentionClosed { .. } => EventType::AttentionClosed,
         Event::InteractionQueued { .. } => EventType::InteractionQueued,
         Event::MessageReceived { .. } => EventType::MessageReceived,
@@ -79,6 +82,8 @@ fn of_interaction(event: &Event) -> bool {
     match event {
         Event::AttentionOpened { .. } | Event::AttentionLinked { .. } => false,
         Event::AttentionClosed { .. }
+        | Event::AttentionTagged { .. }
+        | Event::ContactChanged { .. }
         | Event::InteractionQueued { .. }
         | Event::MessageReceived { .. }
         | Event::InteractionOffered { .. }
@@ -107,6 +112,8 @@ fn message_of(event: &Event) -> Option<&MessageSummary> {
         | Event::NoteAdded { message } => Some(message),
         Event::AttentionOpened { .. }
         | Event::AttentionLinked { .. }
+        | Event::AttentionTagged { .. }
+        | Event::ContactChanged { .. }
         | Event::AttentionClosed { .. }
         | Event::InteractionQueued { .. }
         | Event::InteractionOffered { .. }
@@ -132,8 +139,13 @@ fn reason(event: &Event) -> &'static str {
         Event::InteractionReleased { because, .. }
         | Event::InteractionTransferredOut { because, .. }
         | Event::InteractionTransferredIn { because } => because.word(),
+        Event::AttentionTagged { on, .. } => match on {
+            true => "tagged",
+            false => "untagged",
+        },
         Event::AttentionOpened { .. }
         | Event::AttentionLinked { .. }
+        | Event::ContactChanged { .. }
         | Event::AttentionClosed { .. }
         | Event::InteractionQueued { .. }
         | Event::MessageReceived { .. }

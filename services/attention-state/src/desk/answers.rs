@@ -1,10 +1,12 @@
 //! The way of an answer to its client. Answers wait here for a slow client, so the rights are looked at once more when
 //! one leaves: what was queued before a revocation is not sent after it.
 
+use std::collections::HashSet;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use hilo_kit::directory::DirectoryCache;
+use hilo_kit::directory::{Directory, DirectoryCache};
 use hilo_kit::error::Error;
 use hilo_proto::attention::v1::watch_desk_response::Update;
 use hilo_proto::attention::v1::{DeskItem, WatchDeskResponse};
@@ -21,6 +23,8 @@ pub(crate) struct Answers {
     waiting: mpsc::Receiver<Result<WatchDeskResponse, Status>>,
     directory: DirectoryCache,
     watcher: Watcher,
+    /// What the directory last looked at says, so that looking at every answer costs a comparison.
+    known: Option<(Arc<Directory>, HashSet<String>)>,
     ended: bool,
 }
 
@@ -30,16 +34,16 @@ impl Answers {
         directory: DirectoryCache,
         watcher: Watcher,
     ) -> Self {
-        Self { waiting, directory, watcher, ended: false }
+        Self { waiting, directory, watcher, known: None, ended: false }
     }
 
     /// The answer as the watcher may see it now; `None` when nothing of it is left. The session sends a new snapshot
     /// after every change of campaigns, so leaving items out here never leaves a desk incomplete.
-    fn allowed(&self, mut answer: WatchDeskResponse) -> Result<Option<WatchDeskResponse>, Error> {
+    fn allowed(&mut self, mut answer: WatchDeskResponse) -> Result<Option<WatchDeskResponse>, Error> {
         if self.watcher.expires_at <= OffsetDateTime::now_utc() {
             return Err(Error::unauthenticated("the token has expired"));
         }
-        let campaigns = rights(&self.directory.current(), &self.watcher)?;
+        let campaigns = self.campaigns()?;
         // Own open items stay with whoever opened them, also after he left the campaign.
         let visible = |item: &DeskItem| {
             item.state() != InteractionState::Queued || campaigns.contains(&item.campaign_key)
@@ -50,6 +54,21 @@ impl Answers {
             Some(Update::Item(_) | Update::Removal(_) | Update::Counters(_) | Update::Alive(_)) | None => {}
         }
         Ok(Some(answer))
+    }
+}
+
+impl Answers {
+    /// Campaigns whose queues the watcher may see now.
+    fn campaigns(&mut self) -> Result<&HashSet<String>, Error> {
+        let current = self.directory.current();
+        let known = match self.known.take() {
+            Some(known) if Arc::ptr_eq(&known.0, &current) => known,
+            Some(_) | None => {
+                let (_, campaigns) = rights(&current, &self.watcher)?;
+                (current, campaigns)
+            }
+        };
+        Ok(&self.known.insert(known).1)
     }
 }
 
@@ -80,9 +99,6 @@ impl Stream for Answers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
-
-    use hilo_kit::directory::Directory;
     use hilo_proto::attention::v1::{DeskCounters, DeskSnapshot};
     use hilo_proto::directory::v1::{Campaign, Directory as ProtoDirectory, Role, User};
     use time::Duration;

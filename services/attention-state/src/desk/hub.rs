@@ -3,7 +3,9 @@
 //! Events carry no names or previews, so each batch is followed by one query for the items that changed. A desk that reads
 //! too slowly loses its queue and gets a new snapshot; the hub never waits for anybody.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,7 +18,7 @@ use hilo_kit::lifecycle::Shutdown;
 use hilo_kit::nats::{Deliver, Nats, StreamKind};
 use parking_lot::Mutex;
 use serde::Deserialize;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, mpsc, watch};
 use uuid::Uuid;
 
 use super::items::{self, Item, Place};
@@ -27,6 +29,8 @@ const QUEUE: usize = 256;
 const COUNT_EVERY: Duration = Duration::from_millis(500);
 /// The server forgets the reader of a replica that is gone for this long.
 const FORGET_AFTER: Duration = Duration::from_secs(3600);
+/// Snapshots read at once: when hundreds of desks begin anew together, they leave connections of the database to others.
+const SNAPSHOTS_AT_ONCE: usize = 4;
 /// Pause between looks whether the reader was started anew (and may have missed events).
 const RESTART_POLL: Duration = Duration::from_secs(1);
 
@@ -53,6 +57,7 @@ struct Shared {
     desks: Mutex<Desks>,
     lengths: watch::Sender<Arc<QueueLengths>>,
     dirty: Notify,
+    snapshots: Semaphore,
 }
 
 #[derive(Default)]
@@ -61,9 +66,12 @@ struct Desks {
     all: HashMap<u64, Desk>,
     by_campaign: HashMap<String, HashSet<u64>>,
     by_user: HashMap<String, HashSet<u64>>,
+    /// Desks that show an item whatever its campaign: their user has it open.
+    by_item: HashMap<Uuid, HashSet<u64>>,
 }
 
 struct Desk {
+    followed: HashSet<Uuid>,
     user: String,
     campaigns: Vec<String>,
     queue: mpsc::Sender<Update>,
@@ -82,7 +90,8 @@ impl Hub {
     /// A hub that reads items by `db`.
     pub(crate) fn new(db: Db) -> Self {
         let lengths = watch::Sender::new(Arc::new(QueueLengths::new()));
-        let shared = Shared { db, desks: Mutex::default(), lengths, dirty: Notify::new() };
+        let snapshots = Semaphore::new(SNAPSHOTS_AT_ONCE);
+        let shared = Shared { db, desks: Mutex::default(), lengths, dirty: Notify::new(), snapshots };
         Self { shared: Arc::new(shared) }
     }
 
@@ -115,7 +124,9 @@ impl Hub {
             desks.by_campaign.entry(campaign.clone()).or_default().insert(id);
         }
         desks.by_user.entry(user.to_owned()).or_default().insert(id);
-        desks.all.insert(id, Desk { user: user.to_owned(), campaigns, queue, lagged: lagged.clone() });
+        let desk =
+            Desk { followed: HashSet::new(), user: user.to_owned(), campaigns, queue, lagged: lagged.clone() };
+        desks.all.insert(id, desk);
         drop(desks);
         self.shared.dirty.notify_one();
         Subscription { id, updates, lagged, hub: self.clone() }
@@ -127,7 +138,15 @@ impl Hub {
         for campaign in &desk.campaigns {
             remove(&mut desks.by_campaign, campaign, id);
         }
+        for item in &desk.followed {
+            remove(&mut desks.by_item, item, id);
+        }
         remove(&mut desks.by_user, &desk.user, id);
+    }
+
+    /// A turn to read a snapshot; `None` never, the semaphore is not closed.
+    pub(super) async fn snapshot_turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.shared.snapshots.acquire().await.ok()
     }
 
     /// Follows the queue lengths; a new value comes at most twice a second.
@@ -135,9 +154,12 @@ impl Hub {
         self.shared.lengths.subscribe()
     }
 
-    /// True when a desk here may show items of the campaign.
-    fn concerns(&self, campaign: &str) -> bool {
-        self.shared.desks.lock().by_campaign.contains_key(campaign)
+    /// True when a desk here may show the item: by its campaign, because it shows it, or because its user opened it.
+    fn concerns(&self, campaign: &str, item: &InteractionHead) -> bool {
+        let desks = self.shared.desks.lock();
+        desks.by_campaign.contains_key(campaign)
+            || desks.by_item.contains_key(&item.interaction_id)
+            || desks.by_user.contains_key(&item.agent_key)
     }
 
     fn has_desks(&self) -> bool {
@@ -151,6 +173,7 @@ impl Hub {
         for campaign in event_campaigns.iter().chain([&item.campaign]) {
             told.extend(desks.by_campaign.get(campaign).into_iter().flatten());
         }
+        told.extend(desks.by_item.get(&item.interaction).into_iter().flatten());
         if let Place::OpenBy(user) = &item.place {
             told.extend(desks.by_user.get(user).into_iter().flatten());
         }
@@ -200,7 +223,11 @@ impl Hub {
     }
 }
 
-fn remove(index: &mut HashMap<String, HashSet<u64>>, key: &str, id: u64) {
+fn remove<K, Q>(index: &mut HashMap<K, HashSet<u64>>, key: &Q, id: u64)
+where
+    K: Eq + Hash + Borrow<Q>,
+    Q: Eq + Hash + ?Sized,
+{
     if let Some(ids) = index.get_mut(key) {
         ids.remove(&id);
         if ids.is_empty() {
@@ -219,6 +246,19 @@ impl Desk {
 }
 
 impl Subscription {
+    /// From now on tells of exactly these items whatever campaign they are in: those the user has open.
+    pub(super) fn follow(&self, items: &HashSet<Uuid>) {
+        let mut desks = self.hub.shared.desks.lock();
+        let Some(desk) = desks.all.get_mut(&self.id) else { return };
+        let before = std::mem::replace(&mut desk.followed, items.clone());
+        for item in before.difference(items) {
+            remove(&mut desks.by_item, item, self.id);
+        }
+        for item in items.difference(&before) {
+            desks.by_item.entry(*item).or_default().insert(self.id);
+        }
+    }
+
     /// The next update; [`Update::Resync`] after a loss, with everything older dropped.
     pub(super) async fn next(&mut self) -> Option<Update> {
         let update = self.updates.recv().await?;
@@ -255,6 +295,8 @@ struct EventHead {
 #[serde(rename_all = "camelCase")]
 struct InteractionHead {
     interaction_id: Uuid,
+    #[serde(default)]
+    agent_key: String,
 }
 
 impl Reader {
@@ -267,7 +309,8 @@ impl Reader {
                 tracing::warn!(event = %delivery.id(), "an event could not be read");
                 continue;
             };
-            if let Some(interaction) = head.interaction.filter(|_| self.hub.concerns(&head.campaign_key)) {
+            let concerned = head.interaction.filter(|item| self.hub.concerns(&head.campaign_key, item));
+            if let Some(interaction) = concerned {
                 let (campaigns, traceparent) = changed.entry(interaction.interaction_id).or_default();
                 campaigns.insert(head.campaign_key);
                 *traceparent = delivery.traceparent().unwrap_or_default().to_owned();

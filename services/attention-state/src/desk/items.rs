@@ -8,6 +8,9 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::avatar::initials;
+use crate::contact;
+
 /// Where an item is, as lists distinguish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -45,6 +48,11 @@ impl Item {
         self.waiting_since
     }
 
+    /// Its place in the order of queued items.
+    pub(crate) fn queued_place(&self) -> After {
+        After { at: self.waiting_since, id: self.interaction }
+    }
+
     /// True when it rings at the user: at him alone, at everyone, or since the overflow.
     pub(crate) fn rings_at(&self, user: &str) -> bool {
         if self.place != Place::Queued {
@@ -52,6 +60,16 @@ impl Item {
         }
         let to_all = self.overflowed || (!self.base.offer_id.is_empty() && self.offer_agent.is_none());
         self.offer_agent.as_deref() == Some(user) || (to_all && !self.passed_by.iter().any(|one| one == user))
+    }
+
+    /// True when an offer is outstanding for the user alone.
+    pub(crate) fn is_offered_to(&self, user: &str) -> bool {
+        self.place == Place::Queued && self.offer_agent.as_deref() == Some(user)
+    }
+
+    /// The item as somebody sees it who watches and does not serve: it rings at others.
+    pub(crate) fn overseen(&self) -> DeskItem {
+        DeskItem { offer_id: String::new(), ..self.base.clone() }
     }
 
     /// The item as the user sees it.
@@ -93,6 +111,8 @@ pub(super) struct ItemRow {
     pub priority: i32,
     pub message_count: i32,
     pub sender_verified: bool,
+    pub tags: Vec<String>,
+    pub account_key: String,
 }
 
 impl From<ItemRow> for Item {
@@ -123,8 +143,6 @@ impl From<ItemRow> for Item {
                 campaign_key: row.campaign_key.clone(),
                 channel: row.channel.clone(),
                 direction: direction.into(),
-                customer_name: row.customer_name,
-                customer_address: row.customer_address,
                 subject: row.subject,
                 preview: row.preview,
                 last_message_at: Some(to_proto(row.last_message_at)),
@@ -133,7 +151,11 @@ impl From<ItemRow> for Item {
                 offer_deadline_at: None,
                 vip: row.vip,
                 priority: row.priority,
-                tags: Vec::new(),
+                customer_name: row.customer_name.clone(),
+                customer_address: row.customer_address.clone(),
+                initials: initials(&row.customer_name, &row.customer_address),
+                tags: row.tags,
+                account_key: row.account_key,
                 message_count: row.message_count,
                 offer_id: row.offer_id.map(|id| id.to_string()).unwrap_or_default(),
                 sender_verified: row.sender_verified,
@@ -151,7 +173,7 @@ pub(crate) async fn by_ids(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<It
         "SELECT i.interaction_id, i.version, i.attention_id, a.number, i.state, i.campaign_key, i.channel, i.direction,
            i.agent_key, c.name AS customer_name, a.customer_address, a.subject, i.preview, i.last_message_at,
            i.waiting_since, i.offer_id, i.offer_agent_key, i.offer_deadline_at, i.overflowed, i.passed_by, c.vip,
-           i.priority, i.message_count, i.sender_verified
+           i.priority, i.message_count, i.sender_verified, a.tags, a.account_key
          FROM attention.interaction i JOIN attention.attention a USING (attention_id)
            JOIN contact.contact c USING (contact_id)
          WHERE i.interaction_id = ANY($1)",
@@ -163,7 +185,7 @@ pub(crate) async fn by_ids(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<It
 }
 
 /// A place in a list: after this instant and id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct After {
     pub at: OffsetDateTime,
     pub id: Uuid,
@@ -183,7 +205,7 @@ pub(crate) async fn queued(
         "SELECT i.interaction_id, i.version, i.attention_id, a.number, i.state, i.campaign_key, i.channel, i.direction,
            i.agent_key, c.name AS customer_name, a.customer_address, a.subject, i.preview, i.last_message_at,
            i.waiting_since, i.offer_id, i.offer_agent_key, i.offer_deadline_at, i.overflowed, i.passed_by, c.vip,
-           i.priority, i.message_count, i.sender_verified
+           i.priority, i.message_count, i.sender_verified, a.tags, a.account_key
          FROM unnest($1::text[]) AS mine(campaign_key)
          CROSS JOIN LATERAL (
            SELECT * FROM attention.interaction q
@@ -203,7 +225,34 @@ pub(crate) async fn queued(
     Ok(rows.into_iter().map(Item::from).collect())
 }
 
-/// Open items of an agent whose customer, subject or address holds the words, newest first.
+/// Queued items that ring at one agent alone, at most `limit`, however long they have waited.
+pub(crate) async fn offered(
+    tx: &mut PgConnection,
+    agent: &str,
+    channel: &str,
+    limit: i64,
+) -> Result<Vec<Item>, Error> {
+    let rows = sqlx::query_as!(
+        ItemRow,
+        "SELECT i.interaction_id, i.version, i.attention_id, a.number, i.state, i.campaign_key, i.channel, i.direction,
+           i.agent_key, c.name AS customer_name, a.customer_address, a.subject, i.preview, i.last_message_at,
+           i.waiting_since, i.offer_id, i.offer_agent_key, i.offer_deadline_at, i.overflowed, i.passed_by, c.vip,
+           i.priority, i.message_count, i.sender_verified, a.tags, a.account_key
+         FROM attention.interaction i JOIN attention.attention a USING (attention_id)
+           JOIN contact.contact c USING (contact_id)
+         WHERE i.offer_agent_key = $1 AND i.state = 'queued' AND i.channel = $2
+         ORDER BY i.waiting_since DESC, i.interaction_id DESC LIMIT $3",
+        agent,
+        channel,
+        limit
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(Item::from).collect())
+}
+
+/// Open items of an agent, newest first; with a search those of which the customer's name, address or number, the
+/// subject or a tag holds the words, accents and case ignored.
 pub(crate) async fn open(
     tx: &mut PgConnection,
     agent: &str,
@@ -212,43 +261,37 @@ pub(crate) async fn open(
     after: Option<After>,
     limit: i64,
 ) -> Result<Vec<Item>, Error> {
-    let pattern = if search.is_empty() { None } else { Some(like(search)) };
+    let words = if search.is_empty() { None } else { Some(search) };
+    let digits = words.and_then(contact::domain::digits_of).filter(|digits| digits.len() >= 3);
     let rows = sqlx::query_as!(
         ItemRow,
         "SELECT i.interaction_id, i.version, i.attention_id, a.number, i.state, i.campaign_key, i.channel, i.direction,
            i.agent_key, c.name AS customer_name, a.customer_address, a.subject, i.preview, i.last_message_at,
            i.waiting_since, i.offer_id, i.offer_agent_key, i.offer_deadline_at, i.overflowed, i.passed_by, c.vip,
-           i.priority, i.message_count, i.sender_verified
+           i.priority, i.message_count, i.sender_verified, a.tags, a.account_key
          FROM attention.interaction i JOIN attention.attention a USING (attention_id)
            JOIN contact.contact c USING (contact_id)
          WHERE i.agent_key = $1 AND i.state = 'open' AND i.channel = $2
-           AND ($3::text IS NULL OR c.name ILIKE $3 OR a.subject ILIKE $3 OR a.customer_address ILIKE $3
-             OR EXISTS (SELECT 1 FROM contact.identity n WHERE n.contact_id = c.contact_id AND n.value ILIKE $3))
+           AND ($3::text IS NULL OR c.name_folded LIKE contact.part($3)
+             OR contact.folded(a.subject) LIKE contact.part($3)
+             OR contact.folded(a.customer_address) LIKE contact.part($3)
+             OR EXISTS (SELECT 1 FROM contact.identity n WHERE n.contact_id = c.contact_id
+               AND (n.value_folded LIKE contact.part($3) OR (n.kind = 'phone' AND n.value_folded LIKE contact.part($7))))
+             OR EXISTS (SELECT 1 FROM unnest(a.tags) AS own(tag_key) LEFT JOIN directory.tag USING (tag_key)
+               WHERE contact.folded(coalesce(tag.name, own.tag_key)) LIKE contact.part($3)))
            AND ($4::timestamptz IS NULL OR (i.last_message_at, i.interaction_id) < ($4, $5::uuid))
          ORDER BY i.last_message_at DESC, i.interaction_id DESC LIMIT $6",
         agent,
         channel,
-        pattern,
+        words,
         after.map(|after| after.at),
         after.map(|after| after.id),
-        limit
+        limit,
+        digits
     )
     .fetch_all(tx)
     .await?;
     Ok(rows.into_iter().map(Item::from).collect())
-}
-
-/// A pattern that finds the words anywhere; `%`, `_` and `\` of the caller mean themselves.
-fn like(words: &str) -> String {
-    let mut pattern = String::from("%");
-    for c in words.chars() {
-        if matches!(c, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern.push('%');
-    pattern
 }
 
 /// How many items each campaign has in its queue, per channel: rows of (campaign, channel, count).

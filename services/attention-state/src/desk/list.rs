@@ -2,12 +2,12 @@
 
 use hilo_kit::db::Db;
 use hilo_kit::error::Error;
-use hilo_proto::attention::v1::{DeskCounters, ListInteractionsRequest, ListInteractionsResponse};
+use hilo_proto::attention::v1::{DeskCounters, DeskItem, ListInteractionsRequest, ListInteractionsResponse};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::items::{self, After, Item};
-use super::rights;
+use super::rights::Desk;
 use crate::attention::domain::Channel;
 use crate::directory::Access;
 
@@ -23,6 +23,8 @@ const MAX_SEARCH: usize = 100;
 const SNAPSHOT_QUEUED: i64 = 100;
 /// Open items of a snapshot; nobody serves more at once.
 const SNAPSHOT_OPEN: i64 = 500;
+/// Offers of a snapshot that are older than its queued items.
+const SNAPSHOT_OFFERED: i64 = 500;
 
 /// Which group of the list a page goes on in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +42,7 @@ pub(crate) async fn page(
     access: Access,
     request: ListInteractionsRequest,
 ) -> Result<ListInteractionsResponse, Error> {
-    rights::check_agent(&access)?;
+    let desk = Desk::of(|role| access.has(role))?;
     check_channel(&request.channel)?;
     let search = request.search.trim().to_owned();
     if !search.is_empty() && !(MIN_SEARCH..=MAX_SEARCH).contains(&search.chars().count()) {
@@ -52,12 +54,13 @@ pub(crate) async fn page(
         size => size.min(MAX_PAGE),
     };
     let start = if search.is_empty() { Place::Queued(None) } else { Place::Open(None) };
-    let place = if request.page_token.is_empty() { start } else { decode(&request.page_token)? };
-    let (user, campaigns) = (access.user_key.clone(), rights::served(&access));
+    let place = if request.page_token.is_empty() { start } else { decode(&request.page_token, start)? };
+    let user = access.user_key.clone();
     let channel = request.channel;
     let (page, counted) = db
         .snapshot(move |tx| {
             Box::pin(async move {
+                let campaigns = desk.queues(tx, &access).await?;
                 let counted = items::counters(tx, &access.user_key, &campaigns, &channel).await?;
                 let limit = i64::from(size) + 1;
                 let mut page = Vec::new();
@@ -78,17 +81,31 @@ pub(crate) async fn page(
             })
         })
         .await?;
-    Ok(answer(page, counted, &user, usize::try_from(size).unwrap_or(usize::MAX)))
+    Ok(answer(page, counted, desk, &user, usize::try_from(size).unwrap_or(usize::MAX)))
 }
 
-fn answer(mut page: Vec<Item>, counted: (i64, i64), user: &str, size: usize) -> ListInteractionsResponse {
+fn answer(
+    mut page: Vec<Item>,
+    counted: (i64, i64),
+    desk: Desk,
+    user: &str,
+    size: usize,
+) -> ListInteractionsResponse {
     let more = page.len() > size;
     page.truncate(size);
     let next_page_token = page.last().filter(|_| more).map(encode).unwrap_or_default();
     ListInteractionsResponse {
-        items: page.iter().map(|item| item.seen_by(user)).collect(),
+        items: page.iter().map(|item| shown(desk, item, user)).collect(),
         counters: Some(counters(counted)),
         next_page_token,
+    }
+}
+
+/// An item as it stands in a list.
+pub(super) fn shown(desk: Desk, item: &Item, user: &str) -> DeskItem {
+    match desk {
+        Desk::Serving => item.seen_by(user),
+        Desk::Watching => item.overseen(),
     }
 }
 
@@ -98,19 +115,33 @@ pub(super) fn counters((open, queued): (i64, i64)) -> DeskCounters {
     DeskCounters { open: int(open), queued: int(queued) }
 }
 
-/// What a desk shows at first: the newest queued items, and all open ones.
+/// What a desk shows at first.
+pub(super) struct Snapshot {
+    /// The newest queued items, older ones that ring at the user, and all open ones.
+    pub items: Vec<Item>,
+    /// Open and queued.
+    pub counted: (i64, i64),
+    /// The oldest of the newest queued items when there are more: older ones are shown only while they ring at the user.
+    pub floor: Option<After>,
+}
+
+/// Reads it, all at one instant.
 pub(super) async fn snapshot(
     db: &Db,
     user: String,
     campaigns: Vec<String>,
     channel: String,
-) -> Result<(Vec<Item>, (i64, i64)), Error> {
+) -> Result<Snapshot, Error> {
     db.snapshot(move |tx| {
         Box::pin(async move {
-            let mut list = items::queued(tx, &campaigns, &channel, None, SNAPSHOT_QUEUED).await?;
-            list.extend(items::open(tx, &user, &channel, "", None, SNAPSHOT_OPEN).await?);
             let counted = items::counters(tx, &user, &campaigns, &channel).await?;
-            Ok((list, counted))
+            let mut items = items::queued(tx, &campaigns, &channel, None, SNAPSHOT_QUEUED).await?;
+            let full = i64::try_from(items.len()).is_ok_and(|queued| queued == SNAPSHOT_QUEUED);
+            let floor = items.last().filter(|_| full).map(Item::queued_place);
+            let offered = items::offered(tx, &user, &channel, SNAPSHOT_OFFERED).await?;
+            items.extend(offered.into_iter().filter(|item| floor.is_some_and(|floor| item.queued_place() < floor)));
+            items.extend(items::open(tx, &user, &channel, "", None, SNAPSHOT_OPEN).await?);
+            Ok(Snapshot { items, counted, floor })
         })
     })
     .await
@@ -136,7 +167,8 @@ fn encode(item: &Item) -> String {
     format!("{letter}.{}.{}", at.unix_timestamp_nanos() / 1_000, item.interaction.simple())
 }
 
-fn decode(token: &str) -> Result<Place, Error> {
+/// `start` is where the list begins: with a search, which hides the queued, its pages never lead to them.
+fn decode(token: &str, start: Place) -> Result<Place, Error> {
     let bad = || {
         Error::invalid("INVALID_PAGE_TOKEN", "the page token is not one of ours")
             .field("page_token", "malformed")
@@ -151,7 +183,7 @@ fn decode(token: &str) -> Result<Place, Error> {
     let at = OffsetDateTime::from_unix_timestamp_nanos(nanos).map_err(|_| bad())?;
     let after = Some(After { at, id: Uuid::try_parse(id).map_err(|_| bad())? });
     match letter {
-        "q" => Ok(Place::Queued(after)),
+        "q" if start == Place::Queued(None) => Ok(Place::Queued(after)),
         "o" => Ok(Place::Open(after)),
         _ => Err(bad()),
     }
@@ -164,7 +196,9 @@ mod tests {
     #[test]
     fn page_tokens_survive_and_junk_is_refused() {
         let token = format!("q.1700000000123456.{}", Uuid::from_u128(7).simple());
-        let Ok(Place::Queued(Some(after))) = decode(&token) else { panic!("a queued place") };
+        let Ok(Place::Queued(Some(after))) = decode(&token, Place::Queued(None)) else {
+            panic!("a queued place")
+        };
         assert_eq!((after.at.unix_timestamp(), after.id), (1_700_000_000, Uuid::from_u128(7)));
         for junk in [
             "",
@@ -173,7 +207,8 @@ mod tests {
             "x.1.00000000000000000000000000000007",
             "q.999999999999999999999999999999999999.7",
         ] {
-            assert!(decode(junk).is_err(), "{junk}");
+            assert!(decode(junk, Place::Queued(None)).is_err(), "{junk}");
         }
+        assert!(decode(&token, Place::Open(None)).is_err(), "a search has no queued items");
     }
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod act;
 pub(crate) mod answers;
+mod avatar;
 mod drafts;
 pub(crate) mod events;
 mod hand;
@@ -12,8 +13,10 @@ pub(crate) mod hub;
 mod items;
 pub(crate) mod list;
 pub(crate) mod once;
+mod place;
 pub(crate) mod read;
 pub(crate) mod rights;
+pub(crate) mod tags;
 mod target;
 pub(crate) mod watch;
 

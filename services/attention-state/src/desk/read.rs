@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::rights::{self, Right};
-use super::{drafts, items};
+use super::{drafts, items, place};
 use crate::attention::commands::not_found;
 use crate::attention::domain::{Attention, InteractionId};
 use crate::attention::store::thread;
@@ -102,8 +102,11 @@ pub(super) async fn opened(
             let attention_id = ids::parse(&item.attention_id, "attention_id")?;
             let state = addressed(tx, attention_id, id).await?;
             let messages = thread::page(tx, attention_id, None, i64::MAX, OPENING_MESSAGES).await?;
+            let attention = visible(tx, &access, attention_id).await?;
+            let place = attention.places.iter().find(|one| one.interaction_id == item.interaction_id).cloned();
             Ok(OpenInteractionResponse {
-                attention: Some(visible(tx, &access, attention_id).await?),
+                attention: Some(attention),
+                place,
                 item: Some(item),
                 messages: messages.into_iter().map(|(_, one)| one).collect(),
                 form: drafts::definition(tx, &state).await?,
@@ -154,5 +157,7 @@ async fn visible(tx: &mut PgConnection, access: &Access, id: Uuid) -> Result<Pro
         subject: loaded.subject,
         contact,
         flooded: loaded.flooded,
+        tags: head.tags.iter().map(ToString::to_string).collect(),
+        places: place::places(tx, &interactions).await?,
     })
 }

@@ -1,6 +1,7 @@
 //! The one place that says who may do what to an item. Ids of foreign campaigns answer as if they did not exist.
 
 use hilo_kit::error::Error;
+use sqlx::PgConnection;
 
 use crate::attention::commands::not_found;
 use crate::directory::{Access, Role};
@@ -41,11 +42,6 @@ pub(crate) fn check(access: &Access, right: Right, campaign: &str) -> Result<(),
     }
 }
 
-/// Campaigns whose queue the caller works on: those of an active agent.
-pub(crate) fn served(access: &Access) -> Vec<String> {
-    if access.has(Role::Agent) { access.member_of.clone() } else { Vec::new() }
-}
-
 /// Checks that the caller works at a desk at all.
 ///
 /// # Errors
@@ -55,6 +51,45 @@ pub(crate) fn check_agent(access: &Access) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::denied("AGENT_REQUIRED", "only an agent has a desk"))
+}
+
+/// Whose list it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Desk {
+    /// An agent's: his campaigns' queues and what he has open; items ring.
+    Serving,
+    /// A supervisor's or coordinator's who is no agent: the queues he may see; nothing rings.
+    Watching,
+}
+
+impl Desk {
+    /// The desk that roles give.
+    ///
+    /// # Errors
+    /// `AGENT_REQUIRED` for everybody else.
+    pub(crate) fn of(has: impl Fn(Role) -> bool) -> Result<Self, Error> {
+        if has(Role::Agent) {
+            return Ok(Desk::Serving);
+        }
+        if has(Role::Supervisor) || has(Role::Coordinator) {
+            return Ok(Desk::Watching);
+        }
+        Err(Error::denied("AGENT_REQUIRED", "only an agent or a supervisor has a list"))
+    }
+
+    /// Campaigns whose queues it shows.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub(crate) async fn queues(self, tx: &mut PgConnection, access: &Access) -> Result<Vec<String>, Error> {
+        match self {
+            Desk::Serving => Ok(access.member_of.clone()),
+            Desk::Watching if access.has(Role::Coordinator) => {
+                Ok(sqlx::query_scalar!("SELECT campaign_key FROM directory.campaign").fetch_all(tx).await?)
+            }
+            Desk::Watching => Ok(access.campaigns.iter().cloned().collect()),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -19,13 +19,18 @@ use uuid::Uuid;
 
 use super::answers::Answers;
 use super::hub::{Hub, QueueLengths, Subscription, Update};
-use super::items::{Item, Place};
+use super::items::{After, Item, Place};
 use super::list;
+use super::rights::Desk;
 
 /// Sign of life while nothing changes.
 const ALIVE_EVERY: Duration = Duration::from_secs(15);
 /// Rights are looked at on every change of the directory, and this often in any case.
 const RECHECK_EVERY: Duration = Duration::from_secs(30);
+/// Queued items a desk shows before it begins anew with the newest: its memory is bounded.
+const MOST_QUEUED: usize = 400;
+/// Of a list that holds only the newest queued items so few may be left before it begins anew.
+const LEAST_QUEUED: usize = 50;
 /// Answers that may wait for a slow client; behind them the hub's queue fills and a new snapshot follows.
 const OUTGOING: usize = 32;
 
@@ -53,35 +58,45 @@ pub(crate) struct Watching {
 /// `INVALID_REQUEST` for an unknown channel, `AGENT_REQUIRED`, `UNAUTHENTICATED`.
 pub(crate) fn start(watching: &Watching, watcher: Watcher) -> Result<Answers, Error> {
     list::check_channel(&watcher.channel)?;
-    let campaigns = rights(&watching.directory.current(), &watcher)?;
+    let (desk, campaigns) = rights(&watching.directory.current(), &watcher)?;
     let (answers, waiting) = mpsc::channel(OUTGOING);
     let stream = Answers::new(waiting, watching.directory.clone(), watcher.clone());
     let session = Session {
         subscription: watching.hub.join(&watcher.user, campaigns.iter().cloned().collect()),
         lengths: watching.hub.lengths(),
+        desk,
         campaigns,
         watching: watching.clone(),
         watcher,
         answers,
         shown: HashMap::new(),
+        floor: None,
         counted: None,
     };
     watching.shutdown.spawn("desk stream", session.run());
     Ok(stream)
 }
 
-/// Campaigns whose queue the watcher sees, as the directory says now.
-pub(super) fn rights(directory: &Directory, watcher: &Watcher) -> Result<HashSet<String>, Error> {
+/// The watcher's desk and the campaigns whose queues it shows, as the directory says now; the same rules as of the list.
+pub(super) fn rights(directory: &Directory, watcher: &Watcher) -> Result<(Desk, HashSet<String>), Error> {
     if directory.is_revoked(&watcher.user, &watcher.token_id.to_string()) {
         return Err(Error::unauthenticated("the token is not valid any more"));
     }
-    if !directory.has_role(&watcher.user, Role::Agent) {
-        return Err(Error::denied("AGENT_REQUIRED", "only an agent has a desk"));
-    }
-    let member = |keys: &[String]| keys.contains(&watcher.user);
-    Ok(directory.campaigns().filter(|one| member(&one.member_keys)).map(|one| one.key.clone()).collect())
+    let desk = Desk::of(|role| directory.has_role(&watcher.user, role.into()))?;
+    let campaigns = match desk {
+        Desk::Serving => {
+            let member = |keys: &[String]| keys.contains(&watcher.user);
+            directory.campaigns().filter(|one| member(&one.member_keys)).map(|one| one.key.clone()).collect()
+        }
+        Desk::Watching if directory.has_role(&watcher.user, Role::Coordinator) => {
+            directory.campaigns().map(|one| one.key.clone()).collect()
+        }
+        Desk::Watching => directory.campaigns_of(&watcher.user),
+    };
+    Ok((desk, campaigns))
 }
 
+#[derive(Clone, Copy)]
 struct Shown {
     version: i64,
     open: bool,
@@ -90,11 +105,14 @@ struct Shown {
 struct Session {
     watching: Watching,
     watcher: Watcher,
+    desk: Desk,
     campaigns: HashSet<String>,
     subscription: Subscription,
     lengths: watch::Receiver<Arc<QueueLengths>>,
     answers: mpsc::Sender<Result<WatchDeskResponse, Status>>,
     shown: HashMap<Uuid, Shown>,
+    /// Older queued items are shown only while they ring at the user.
+    floor: Option<After>,
     counted: Option<DeskCounters>,
 }
 
@@ -137,6 +155,9 @@ impl Session {
                 changed = self.lengths.changed() => {
                     changed.map_err(|_| Some(stopping()))?;
                     self.counters().await.map_err(ended)?;
+                    if self.is_out_of_shape() {
+                        self.snapshot().await?;
+                    }
                 }
                 update = self.subscription.next() => match update {
                     Some(Update::Item(item)) => {
@@ -160,19 +181,23 @@ impl Session {
     async fn snapshot(&mut self) -> Result<(), Option<Status>> {
         let user = self.watcher.user.clone();
         let campaigns = self.campaigns.iter().cloned().collect();
-        let (list, counted) =
-            list::snapshot(&self.watching.db, user, campaigns, self.watcher.channel.clone())
-                .await
-                .map_err(|error| Some(error.into()))?;
+        let turn = self.watching.hub.snapshot_turn().await;
+        let list = list::snapshot(&self.watching.db, user, campaigns, self.watcher.channel.clone())
+            .await
+            .map_err(|error| Some(error.into()))?;
+        drop(turn);
+        self.floor = list.floor;
         self.shown = list
+            .items
             .iter()
             .map(|item| {
                 (item.interaction, Shown { version: item.version, open: item.place != Place::Queued })
             })
             .collect();
-        let counters = list::counters(counted);
+        self.follow();
+        let counters = list::counters(list.counted);
         self.counted = Some(counters);
-        let items = list.iter().map(|item| item.seen_by(&self.watcher.user)).collect();
+        let items = list.items.iter().map(|item| list::shown(self.desk, item, &self.watcher.user)).collect();
         let snapshot = DeskSnapshot { items, counters: Some(counters) };
         self.send(ProtoUpdate::Snapshot(snapshot), "").await.map_err(|Ended| None)
     }
@@ -188,17 +213,29 @@ impl Session {
             Place::OpenBy(agent) => agent == user,
             Place::Gone => false,
         };
-        let known = self.shown.get(&item.interaction);
+        let known = self.shown.get(&item.interaction).copied();
+        let below = item.place == Place::Queued
+            && self.floor.is_some_and(|floor| item.queued_place() < floor)
+            && !item.is_offered_to(user);
+        // What is shown already stays, also below the floor: the client merges by version.
+        let visible = visible && (!below || known.is_some());
         if known.is_some_and(|known| known.version >= item.version) || (!visible && known.is_none()) {
             return Ok(false);
         }
         if visible {
             let open = item.place != Place::Queued;
             self.shown.insert(item.interaction, Shown { version: item.version, open });
+            if open != known.is_some_and(|known| known.open) {
+                self.follow();
+            }
             let traceparent = self.trace(item);
-            self.send(ProtoUpdate::Item(item.seen_by(user)), &traceparent).await?;
+            let shown = list::shown(self.desk, item, &self.watcher.user);
+            self.send(ProtoUpdate::Item(shown), &traceparent).await?;
         } else {
             self.shown.remove(&item.interaction);
+            if known.is_some_and(|known| known.open) {
+                self.follow();
+            }
             let removal = DeskRemoval { interaction_id: item.interaction.to_string(), version: item.version };
             self.send(ProtoUpdate::Removal(removal), &item.traceparent).await?;
         }
@@ -232,15 +269,27 @@ impl Session {
         self.send(ProtoUpdate::Counters(counters), "").await
     }
 
+    /// Tells the hub what is open here: it concerns this desk also when the user is no member of its campaign (any more).
+    fn follow(&self) {
+        let open = self.shown.iter().filter(|(_, shown)| shown.open).map(|(id, _)| *id).collect();
+        self.subscription.follow(&open);
+    }
+
+    /// True when the list holds too many queued items, or too few of many.
+    fn is_out_of_shape(&self) -> bool {
+        let queued = self.shown.values().filter(|shown| !shown.open).count();
+        queued > MOST_QUEUED || (self.floor.is_some() && queued < LEAST_QUEUED)
+    }
+
     /// Looks at the rights again: ends the stream, or begins anew with other campaigns.
     async fn recheck(&mut self) -> Result<(), Option<Status>> {
         let directory = self.watching.directory.current();
-        let campaigns = rights(&directory, &self.watcher).map_err(|error| Some(error.into()))?;
-        if campaigns == self.campaigns {
+        let (desk, campaigns) = rights(&directory, &self.watcher).map_err(|error| Some(error.into()))?;
+        if campaigns == self.campaigns && desk == self.desk {
             return Ok(());
         }
         self.subscription = self.watching.hub.join(&self.watcher.user, campaigns.iter().cloned().collect());
-        self.campaigns = campaigns;
+        (self.desk, self.campaigns) = (desk, campaigns);
         self.snapshot().await
     }
 }

@@ -159,7 +159,8 @@ pub fn form(form: &Form) -> proto::FormDefinition {
     }
 }
 
-fn field(field: &FormField) -> proto::FormField {
+/// A field of a form or of contacts.
+pub fn field(field: &FormField) -> proto::FormField {
     proto::FormField {
         key: field.key.clone(),
         label: field.label.clone(),

@@ -8,7 +8,7 @@ use hilo_proto::attention::v1::OpenInteractionRequest;
 use super::{House, Mail, fresh};
 
 /// Handles one mail until it is taken, as the consumer does.
-async fn until_taken(house: Arc<House>, mail: Mail) {
+pub(super) async fn until_taken(house: Arc<House>, mail: Mail) {
     for _ in 0..200 {
         match house.try_take(std::slice::from_ref(&mail)).await.remove(0) {
             Outcome::Ack => return,

@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use crate::attention::domain::{
     AccountKey, Attention, AttentionId, CampaignKey, Channel, Command, ContactId, DeliveryState, Expire,
-    Happened, InteractionId, MailClass, MessageId, MessageKind, MessageSummary, OfferId, Opening, UserKey,
-    decide,
+    Happened, InteractionId, MailClass, MessageId, MessageKind, MessageSummary, OfferId, Opening, TagKey,
+    UserKey, decide,
 };
 use crate::attention::outbox::DATA;
 use crate::attention::published::{event, event_name, event_type};
@@ -84,6 +84,8 @@ fn life() -> Vec<(Command, Option<&'static str>)> {
         (Command::Reopen { agent: ana(), live: false, successor_open: false }, Some("ana")),
         (Command::AddNote { message: message(12, MessageKind::Note) }, Some("ana")),
         (Command::Orphan { agent: ana(), absent_since: at(0), after: Duration::seconds(1) }, None),
+        (Command::Tag { tag: TagKey::new("urgente") }, Some("ana")),
+        (Command::ChangeContact { contact: ContactId(id(4)) }, Some("ana")),
     ]
 }
 

@@ -2,9 +2,12 @@
 
 mod concurrency;
 mod conforming;
+mod contact_changes;
+mod contact_merge;
 mod contacts;
 mod delivery;
 mod desk;
+mod desk_list;
 mod events;
 mod files;
 mod flood;
@@ -13,6 +16,7 @@ mod hand;
 mod intake;
 mod sending;
 mod service;
+mod tags;
 mod threading;
 
 use hilo_kit::consumer::{BatchHandler, Delivery, Outcome};

@@ -18,7 +18,8 @@ use hilo_proto::attention::v1::{
     OpenInteractionResponse, PutChunkRequest, PutChunkResponse, ReleaseInteractionRequest,
     ReleaseInteractionResponse, ReopenInteractionRequest, ReopenInteractionResponse, SaveDraftRequest,
     SaveDraftResponse, SaveFormRequest, SaveFormResponse, SendMessageRequest, SendMessageResponse,
-    StartAttentionRequest, StartAttentionResponse, TransferInteractionRequest, TransferInteractionResponse,
+    StartAttentionRequest, StartAttentionResponse, TagAttentionRequest, TagAttentionResponse,
+    TransferInteractionRequest, TransferInteractionResponse, UntagAttentionRequest, UntagAttentionResponse,
     WatchDeskRequest,
 };
 use tonic::{Request, Response, Status};
@@ -200,6 +201,24 @@ impl AttentionService for AttentionRpc {
     ) -> Result<Response<ReleaseInteractionResponse>, Status> {
         let access = self.caller(&request).await?;
         Ok(Response::new(self.actions.release(access, request.into_inner()).await?))
+    }
+
+    async fn tag_attention(
+        &self,
+        request: Request<TagAttentionRequest>,
+    ) -> Result<Response<TagAttentionResponse>, Status> {
+        let access = self.caller(&request).await?;
+        let db = &self.watching.db;
+        Ok(Response::new(desk::tags::tag(db, &self.subjects, access, request.into_inner()).await?))
+    }
+
+    async fn untag_attention(
+        &self,
+        request: Request<UntagAttentionRequest>,
+    ) -> Result<Response<UntagAttentionResponse>, Status> {
+        let access = self.caller(&request).await?;
+        let db = &self.watching.db;
+        Ok(Response::new(desk::tags::untag(db, &self.subjects, access, request.into_inner()).await?))
     }
 
     async fn reopen_interaction(

@@ -3,7 +3,7 @@
 use time::{Duration, OffsetDateTime};
 
 use super::delivery::DeliveryState;
-use super::keys::{AccountKey, AttentionId, CampaignKey, ContactId, InteractionId, OfferId, UserKey};
+use super::keys::{AccountKey, AttentionId, CampaignKey, ContactId, InteractionId, OfferId, TagKey, UserKey};
 use super::rejection::FieldProblem;
 use super::state::{Channel, MessageSummary};
 
@@ -155,6 +155,21 @@ pub enum Command {
     Link {
         /// The earlier attention.
         to: AttentionId,
+    },
+    /// A tag is put on the attention.
+    Tag {
+        /// The tag.
+        tag: TagKey,
+    },
+    /// A tag is taken off the attention.
+    Untag {
+        /// The tag.
+        tag: TagKey,
+    },
+    /// The customer's data changed, or his contact was merged into another.
+    ChangeContact {
+        /// The contact after it.
+        contact: ContactId,
     },
 }
 

@@ -6,7 +6,7 @@ use super::command::{Command, Expire, Opening};
 use super::delivery::DeliveryState;
 use super::event::{Event, Handover, Offered, Opened, Withdrawn};
 use super::evolve::evolve;
-use super::keys::{CampaignKey, InteractionId, OfferId, UserKey};
+use super::keys::{CampaignKey, InteractionId, OfferId, TagKey, UserKey};
 use super::rejection::{FieldProblem, Rejection};
 use super::state::{Attention, Direction, Interaction, MessageKind, MessageSummary, Offer, Phase, Stage};
 use super::transfer;
@@ -16,6 +16,8 @@ mod hand;
 
 /// Most messages of one interaction; a flood beyond it is refused, not hidden.
 pub const MAX_MESSAGES: i32 = 5_000;
+/// Most tags of one attention; more would not be looked at.
+pub const MAX_TAGS: usize = 20;
 
 /// What follows from a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +113,29 @@ pub fn decide(
             }
             course.then(Event::AttentionLinked { to }).decided()
         }
+        Command::Tag { tag } => put_tag(course, tag),
+        Command::Untag { tag } => {
+            if !existing(&course)?.tags.contains(&tag) {
+                return course.decided();
+            }
+            course.then(Event::AttentionTagged { tag, on: false }).decided()
+        }
+        Command::ChangeContact { contact } => {
+            existing(&course)?;
+            course.then(Event::ContactChanged { contact }).decided()
+        }
     }
+}
+
+fn put_tag(course: Course, tag: TagKey) -> Result<Decision, Rejection> {
+    let tags = &existing(&course)?.tags;
+    if tags.contains(&tag) {
+        return course.decided();
+    }
+    if tags.len() >= MAX_TAGS {
+        return Err(Rejection::TooManyTags);
+    }
+    course.then(Event::AttentionTagged { tag, on: true }).decided()
 }
 
 struct Received {

@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 
 use super::command::Opening;
-use super::keys::{AttentionId, CampaignKey, InteractionId, OfferId, UserKey};
+use super::keys::{AttentionId, CampaignKey, ContactId, InteractionId, OfferId, TagKey, UserKey};
 use super::state::{Direction, MessageSummary, Offer};
 
 /// Something that happened to an attention.
@@ -20,6 +20,18 @@ pub enum Event {
     AttentionLinked {
         /// The earlier one.
         to: AttentionId,
+    },
+    /// A tag was put on it or taken off.
+    AttentionTagged {
+        /// The tag.
+        tag: TagKey,
+        /// True when it was put on.
+        on: bool,
+    },
+    /// The customer's data changed, or his contact was merged into another.
+    ContactChanged {
+        /// The contact after it.
+        contact: ContactId,
     },
     /// It was closed.
     AttentionClosed {

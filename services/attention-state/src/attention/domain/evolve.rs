@@ -15,6 +15,18 @@ pub fn evolve(state: Option<Attention>, event: &Event) -> Option<Attention> {
     match event {
         Event::AttentionOpened { .. } => {}
         Event::AttentionLinked { to } => attention.linked = Some(*to),
+        Event::AttentionTagged { tag, on } => {
+            attention.tags.retain(|known| known != tag);
+            if *on {
+                attention.tags.push(tag.clone());
+                attention.tags.sort_unstable();
+            }
+            change(&mut attention, |_| {});
+        }
+        Event::ContactChanged { contact } => {
+            attention.contact = *contact;
+            change(&mut attention, |_| {});
+        }
         Event::AttentionClosed { at } => attention.phase = Phase::Closed { at: *at },
         Event::InteractionQueued { .. } => queue(&mut attention, event),
         Event::MessageReceived { message: _, begins } => {
@@ -93,6 +105,7 @@ fn begin(event: &Event) -> Option<Attention> {
         sends: 0,
         interactions: 0,
         phase: Phase::Open,
+        tags: Vec::new(),
         interaction: None,
     })
 }

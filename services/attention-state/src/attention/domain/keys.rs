@@ -63,3 +63,7 @@ key_type!(
     /// Key of an account.
     AccountKey
 );
+key_type!(
+    /// Key of a tag.
+    TagKey
+);

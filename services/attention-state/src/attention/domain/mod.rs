@@ -17,11 +17,13 @@ mod tests;
 mod transfer;
 
 pub use command::{Command, Destination, Expire, Opening};
-pub use decide::{Decision, Happened, MAX_MESSAGES, decide};
+pub use decide::{Decision, Happened, MAX_MESSAGES, MAX_TAGS, decide};
 pub use delivery::DeliveryState;
 pub use event::{Event, Handover, Offered, Opened, Withdrawn};
 pub use evolve::evolve;
-pub use keys::{AccountKey, AttentionId, CampaignKey, ContactId, InteractionId, MessageId, OfferId, UserKey};
+pub use keys::{
+    AccountKey, AttentionId, CampaignKey, ContactId, InteractionId, MessageId, OfferId, TagKey, UserKey,
+};
 pub use rejection::{FieldProblem, Rejection};
 pub use state::{
     Attention, Channel, Direction, Interaction, MailClass, MessageKind, MessageSummary, Offer, Phase, Stage,

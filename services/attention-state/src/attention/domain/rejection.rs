@@ -54,6 +54,8 @@ pub enum Rejection {
     OnlyEmail,
     /// The attention has begun before.
     AlreadyBegun,
+    /// The attention has the most tags allowed.
+    TooManyTags,
 }
 
 impl Rejection {
@@ -80,6 +82,7 @@ impl Rejection {
             Rejection::SuccessorOpen => "SUCCESSOR_OPEN",
             Rejection::OnlyEmail => "ONLY_EMAIL",
             Rejection::AlreadyBegun => "ALREADY_BEGUN",
+            Rejection::TooManyTags => "TOO_MANY_TAGS",
         }
     }
 
@@ -105,6 +108,7 @@ impl Rejection {
             Rejection::SuccessorOpen => "an open attention follows this one",
             Rejection::OnlyEmail => "only email knows it",
             Rejection::AlreadyBegun => "the attention has begun before",
+            Rejection::TooManyTags => "the attention has the most tags allowed",
         }
     }
 }

@@ -4,7 +4,7 @@ use time::OffsetDateTime;
 
 use super::delivery::DeliveryState;
 use super::keys::{
-    AccountKey, AttentionId, CampaignKey, ContactId, InteractionId, MessageId, OfferId, UserKey,
+    AccountKey, AttentionId, CampaignKey, ContactId, InteractionId, MessageId, OfferId, TagKey, UserKey,
 };
 
 /// The way messages travel.
@@ -52,6 +52,8 @@ pub struct Attention {
     pub interactions: i32,
     /// Open or closed.
     pub phase: Phase,
+    /// Its tags, sorted, each once.
+    pub tags: Vec<TagKey>,
     /// The interaction addressed; the live or last one where a command addresses the attention.
     pub interaction: Option<Interaction>,
 }

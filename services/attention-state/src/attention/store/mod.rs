@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 pub(crate) use row::{LoadedAttention, LoadedInteraction};
 pub(crate) use write::{
-    Head, LastMessage, Lines, insert_attentions, insert_interactions, mark_flooded, update_attentions,
+    Head, LastMessage, Lines, insert_attentions, insert_interactions, mark_flooded, raise_ended, update_attentions,
     update_interactions,
 };
 
@@ -47,7 +47,7 @@ pub(crate) async fn lock_attentions(
                 row::AttentionRow,
                 "SELECT attention_id, number, channel, account_key, campaign_key, contact_id, customer_address, subject,
                    closed_at, sequence, send_sequence, message_position, interaction_count, linked_attention_id,
-                   lineage_id, participants, flooded
+                   lineage_id, participants, flooded, tags
                  FROM attention.attention WHERE attention_id = ANY($1) ORDER BY attention_id FOR UPDATE SKIP LOCKED",
                 ids
             )
@@ -59,7 +59,7 @@ pub(crate) async fn lock_attentions(
                 row::AttentionRow,
                 "SELECT attention_id, number, channel, account_key, campaign_key, contact_id, customer_address, subject,
                    closed_at, sequence, send_sequence, message_position, interaction_count, linked_attention_id,
-                   lineage_id, participants, flooded
+                   lineage_id, participants, flooded, tags
                  FROM attention.attention WHERE attention_id = ANY($1) ORDER BY attention_id FOR UPDATE",
                 ids
             )
@@ -146,7 +146,7 @@ pub(crate) async fn attention(tx: &mut PgConnection, id: Uuid) -> Result<Option<
         row::AttentionRow,
         "SELECT attention_id, number, channel, account_key, campaign_key, contact_id, customer_address, subject,
            closed_at, sequence, send_sequence, message_position, interaction_count, linked_attention_id,
-           lineage_id, participants, flooded
+           lineage_id, participants, flooded, tags
          FROM attention.attention WHERE attention_id = $1",
         id
     )

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::attention::domain::{
     AccountKey, Attention, AttentionId, CampaignKey, Channel, ContactId, Direction, Interaction,
-    InteractionId, Offer, OfferId, Phase, Stage, UserKey,
+    InteractionId, Offer, OfferId, Phase, Stage, TagKey, UserKey,
 };
 
 pub(super) struct AttentionRow {
@@ -27,6 +27,7 @@ pub(super) struct AttentionRow {
     pub lineage_id: Uuid,
     pub participants: Vec<String>,
     pub flooded: bool,
+    pub tags: Vec<String>,
 }
 
 /// An attention as stored: the domain's head (no interaction addressed yet) and what the domain does not need.
@@ -69,6 +70,7 @@ impl AttentionRow {
             sends: self.send_sequence,
             interactions: self.interaction_count,
             phase: self.closed_at.map_or(Phase::Open, |at| Phase::Closed { at }),
+            tags: self.tags.iter().map(TagKey::new).collect(),
             interaction: None,
         };
         Ok(LoadedAttention {

@@ -8,7 +8,7 @@ use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::attention::domain::{Attention, CampaignKey, Interaction, Phase, Stage, UserKey};
+use crate::attention::domain::{Attention, CampaignKey, Interaction, Phase, Stage, TagKey, UserKey};
 
 /// What an attention's row holds beside the domain's head.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,6 +58,7 @@ struct AttentionValues<'a> {
     linked_attention_id: Option<Uuid>,
     lineage_id: Uuid,
     participants: &'a [String],
+    tags: Vec<&'a str>,
 }
 
 fn attention_values<'a>(was: i64, attention: &'a Attention, head: &'a Head) -> AttentionValues<'a> {
@@ -84,6 +85,7 @@ fn attention_values<'a>(was: i64, attention: &'a Attention, head: &'a Head) -> A
         linked_attention_id: attention.linked.map(|id| id.uuid()),
         lineage_id: head.lineage,
         participants: &head.participants,
+        tags: attention.tags.iter().map(TagKey::as_str).collect(),
     }
 }
 
@@ -99,14 +101,14 @@ pub(crate) async fn insert_attentions(
     sqlx::query!(
         "INSERT INTO attention.attention (attention_id, number, channel, account_key, campaign_key, contact_id,
            customer_address, subject, state, closed_at, sequence, send_sequence, message_position, interaction_count,
-           linked_attention_id, lineage_id, participants)
+           linked_attention_id, lineage_id, participants, tags)
          SELECT attention_id, number, channel, account_key, campaign_key, contact_id, customer_address, subject, state,
            closed_at, sequence, send_sequence, message_position, interaction_count, linked_attention_id, lineage_id,
-           participants
+           participants, tags
          FROM json_to_recordset($1::json) AS v(attention_id uuid, number bigint, channel text, account_key text,
            campaign_key text, contact_id uuid, customer_address text, subject text, state text, closed_at timestamptz,
            sequence bigint, send_sequence bigint, message_position bigint, interaction_count integer,
-           linked_attention_id uuid, lineage_id uuid, participants text[])",
+           linked_attention_id uuid, lineage_id uuid, participants text[], tags text[])",
         Json(&values) as _
     )
     .execute(tx)
@@ -131,10 +133,10 @@ pub(crate) async fn update_attentions(
         "UPDATE attention.attention AS a SET campaign_key = v.campaign_key, state = v.state, closed_at = v.closed_at,
            sequence = v.sequence, send_sequence = v.send_sequence, message_position = v.message_position,
            interaction_count = v.interaction_count, linked_attention_id = v.linked_attention_id,
-           participants = v.participants
+           participants = v.participants, contact_id = v.contact_id, tags = v.tags
          FROM json_to_recordset($1::json) AS v(attention_id uuid, campaign_key text, state text, closed_at timestamptz,
            sequence bigint, was bigint, send_sequence bigint, message_position bigint, interaction_count integer,
-           linked_attention_id uuid, participants text[])
+           linked_attention_id uuid, participants text[], contact_id uuid, tags text[])
          WHERE a.attention_id = v.attention_id AND a.sequence = v.was",
         Json(&values) as _
     )
@@ -157,6 +159,25 @@ fn all_updated(updated: u64, wanted: usize) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::conflict("LOST_UPDATE", "a state changed between reading and writing"))
+}
+
+/// Raises the version of the ended interactions of locked attentions, but for those that an event has raised already:
+/// what history stored of them is no longer the whole truth (tags, the contact), so it fetches them again. No event
+/// tells of it; each attention's own event does.
+pub(crate) async fn raise_ended(
+    tx: &mut PgConnection,
+    attentions: &[Uuid],
+    but: &[Uuid],
+) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE attention.interaction SET version = version + 1
+         WHERE attention_id = ANY($1) AND state = 'ended' AND interaction_id <> ALL($2)",
+        attentions,
+        but
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 #[derive(Serialize)]

@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use hilo_kit::error::Error;
-use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -12,7 +11,7 @@ use super::super::threading::is_report;
 use super::{Known, Work, campaigns, contact, store, threads};
 use crate::attention::domain::{AttentionId, ContactId};
 use crate::attention::store::message::Key;
-use crate::contact::EmailIdentity;
+use crate::contact::{EmailIdentity, lock_number};
 
 /// References of a mail that are locked; a parent still on its way is always among the nearest. PostgreSQL has room for
 /// some thousands of locks in all, so a batch may not take thousands itself.
@@ -37,11 +36,6 @@ pub(super) async fn lock_keys(tx: &mut PgConnection, mails: &[Mail]) -> Result<(
     .fetch_one(tx)
     .await?;
     Ok(())
-}
-
-fn lock_number(kind: &[u8], key: &[u8]) -> i64 {
-    let digest = Sha256::new().chain_update(kind).chain_update([0]).chain_update(key).finalize();
-    digest.iter().take(8).fold(0i64, |number, byte| (number << 8) | i64::from(*byte))
 }
 
 /// Threads, lineages, waiting children and campaigns of the batch.

@@ -26,6 +26,8 @@ enum Step {
     Reopen(u8, bool),
     Start(u8),
     Note,
+    Tag(bool, u8),
+    ChangeContact,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -49,6 +51,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0u8..3, proptest::bool::weighted(0.8)).prop_map(|(who, free)| Step::Reopen(who, free)),
         1 => (0u8..3).prop_map(Step::Start),
         1 => Just(Step::Note),
+        1 => (any::<bool>(), 0u8..3).prop_map(|(on, tag)| Step::Tag(on, tag)),
+        1 => Just(Step::ChangeContact),
     ]
 }
 
@@ -116,6 +120,11 @@ fn command(step: &Step, state: Option<&Attention>, number: u128) -> Command {
                 vec![FieldProblem { field: "f".into(), problem: "is required".into() }]
             },
         },
+        Step::Tag(on, tag) => {
+            let tag = TagKey::new(format!("t{tag}"));
+            if *on { Command::Tag { tag } } else { Command::Untag { tag } }
+        }
+        Step::ChangeContact => Command::ChangeContact { contact: ContactId(id(5_000 + number)) },
         Step::Link => Command::Link { to: AttentionId(id(9)) },
         Step::Transfer(who, to) => {
             Command::Transfer { agent: agent(*who), to: destination(*to, 4_000 + number) }

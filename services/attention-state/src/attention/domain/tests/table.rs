@@ -64,6 +64,7 @@ fn states() -> Vec<(&'static str, Option<Attention>)> {
         ("reopened by ana", state(vec![receive(10), open("ana"), end(true), reopen("ana", false, false)])),
         ("ended", state(vec![receive(10), open("ana"), end(false)])),
         ("ended, closed", state(vec![receive(10), open("ana"), end(true)])),
+        ("queued, tagged", state(vec![receive(10), Command::Tag { tag: TagKey::new("urgente") }])),
     ]
 }
 
@@ -128,6 +129,9 @@ fn commands(version: i64) -> Vec<(&'static str, Command)> {
         ("reopen, has a successor", reopen("ana", false, true)),
         ("start by ana", start(40, "ana")),
         ("note", Command::AddNote { message: note(50) }),
+        ("tag", Command::Tag { tag: TagKey::new("urgente") }),
+        ("untag", Command::Untag { tag: TagKey::new("urgente") }),
+        ("change contact", Command::ChangeContact { contact: ContactId(id(8)) }),
     ]
 }
 
@@ -203,6 +207,28 @@ fn an_offer_to_somebody_who_passed_begins_a_new_round() {
     assert_eq!(rings(&next), [user("ana")]);
     let again = decide(Some(&passed), offer(3, Some("ana")), at(5)).expect("allowed").state.expect("there");
     assert!(rings(&again).is_empty());
+}
+
+#[test]
+fn tags_are_sorted_counted_and_bounded() {
+    let tag = |n: usize| Command::Tag { tag: TagKey::new(format!("t{n:02}")) };
+    let full = after(std::iter::once(receive(10)).chain((0..MAX_TAGS).rev().map(tag)));
+    assert!(full.tags.is_sorted() && full.tags.len() == MAX_TAGS);
+    assert_eq!(decide(Some(&full), tag(99), at(60)), Err(Rejection::TooManyTags));
+    assert_eq!(decide(Some(&full), tag(3), at(60)).expect("known").events, []);
+    let fewer = decide(Some(&full), Command::Untag { tag: TagKey::new("t03") }, at(60)).expect("allowed").state;
+    let fewer = fewer.expect("there");
+    assert_eq!((fewer.tags.len(), fewer.tags.contains(&TagKey::new("t03"))), (MAX_TAGS - 1, false));
+    let version = |state: &Attention| state.interaction.as_ref().expect("live").version;
+    assert_eq!(version(&fewer), version(&full) + 1, "lists show it");
+}
+
+#[test]
+fn another_contact_is_taken_over() {
+    let before = after([receive(10)]);
+    let command = Command::ChangeContact { contact: ContactId(id(8)) };
+    let state = decide(Some(&before), command, at(60)).expect("allowed").state.expect("there");
+    assert_eq!((state.contact, state.sequence), (ContactId(id(8)), before.sequence + 1));
 }
 
 #[test]
