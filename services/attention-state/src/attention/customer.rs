@@ -75,7 +75,8 @@ pub(crate) async fn changed(
     change: &Change,
     actor: &Actor,
 ) -> Result<(), Error> {
-    let mut all: Vec<Uuid> = [&change.live, &change.stored, &change.moved].into_iter().flatten().copied().collect();
+    let mut all: Vec<Uuid> =
+        [&change.live, &change.stored, &change.moved].into_iter().flatten().copied().collect();
     all.sort_unstable();
     all.dedup();
     if all.is_empty() {

@@ -157,7 +157,12 @@ struct Update {
 }
 
 impl Update {
-    async fn apply(&self, tx: &mut PgConnection, subjects: &Subjects, access: &Access) -> Result<Contact, Error> {
+    async fn apply(
+        &self,
+        tx: &mut PgConnection,
+        subjects: &Subjects,
+        access: &Access,
+    ) -> Result<Contact, Error> {
         let before = rights::visible(tx, access, self.id).await?;
         if before.contact_id != self.id.to_string() {
             // Merged into another: what the caller read is no more.

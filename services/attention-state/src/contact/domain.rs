@@ -125,8 +125,9 @@ fn identity(given: &ContactIdentity) -> Result<Identity, (&'static str, &'static
     };
     let value = match kind {
         Kind::Email => address(&given.value).ok_or(("value", "must be an email address"))?,
-        Kind::Phone | Kind::Bsuid => number(&given.value)
-            .ok_or(("value", "must be a number with its country code, 8 to 15 digits"))?,
+        Kind::Phone | Kind::Bsuid => {
+            number(&given.value).ok_or(("value", "must be a number with its country code, 8 to 15 digits"))?
+        }
     };
     Ok(Identity { kind, value })
 }
@@ -141,7 +142,8 @@ fn address(text: &str) -> Option<String> {
         };
         !part.is_empty() && !part.contains(bad)
     };
-    let fits = text.len() <= 254 && local.len() <= 64 && plain(local) && !local.contains('@') && plain(domain);
+    let fits =
+        text.len() <= 254 && local.len() <= 64 && plain(local) && !local.contains('@') && plain(domain);
     fits.then_some(text)
 }
 
@@ -198,8 +200,12 @@ mod tests {
             vip,
             extra: extra.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
         };
-        let merged = data("Eva", "", false, &[("dni", "1")])
-            .merged_with(data("Eva Q.", "Textil", true, &[("dni", "2"), ("ruc", "3")]));
+        let merged = data("Eva", "", false, &[("dni", "1")]).merged_with(data(
+            "Eva Q.",
+            "Textil",
+            true,
+            &[("dni", "2"), ("ruc", "3")],
+        ));
         assert_eq!(merged, data("Eva", "Textil", true, &[("dni", "1"), ("ruc", "3")]));
         let empty = data("", "", false, &[]).merged_with(data("Eva", "", false, &[]));
         assert_eq!(empty.name, "Eva");

@@ -23,8 +23,10 @@ pub(super) async fn lock<'a>(
     tx: &mut PgConnection,
     identities: impl IntoIterator<Item = &'a Identity>,
 ) -> Result<(), Error> {
-    let numbers: BTreeSet<i64> =
-        identities.into_iter().map(|one| lock_number(one.kind.word().as_bytes(), one.value.as_bytes())).collect();
+    let numbers: BTreeSet<i64> = identities
+        .into_iter()
+        .map(|one| lock_number(one.kind.word().as_bytes(), one.value.as_bytes()))
+        .collect();
     let numbers: Vec<i64> = numbers.into_iter().collect();
     sqlx::query!(
         r#"SELECT count(pg_advisory_xact_lock(number)) AS "locked!"

@@ -114,4 +114,3 @@ async fn candidates(tx: &mut PgConnection, contact: Uuid, of: Of) -> Result<Vec<
     .await?;
     Ok(rows.into_iter().map(|row| (row.contact_id, row.reason)).collect())
 }
-

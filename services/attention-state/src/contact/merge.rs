@@ -75,7 +75,12 @@ impl Contacts {
 }
 
 impl Merge {
-    async fn apply(self, tx: &mut PgConnection, subjects: &Subjects, access: &Access) -> Result<Contact, Error> {
+    async fn apply(
+        self,
+        tx: &mut PgConnection,
+        subjects: &Subjects,
+        access: &Access,
+    ) -> Result<Contact, Error> {
         rights::visible(tx, access, self.stays).await?;
         rights::visible(tx, access, self.goes).await?;
         // Whoever writes from one of these addresses now waits, and is then found under the contact that stays.
@@ -98,7 +103,8 @@ impl Merge {
             let text = "it has too many attentions; merge the other into it";
             return Err(Error::rejected("CONTACT_TOO_LARGE", text));
         }
-        store::note(tx, self.stays, &access.user_key, What::Merged { other: self.goes, moved: count }).await?;
+        store::note(tx, self.stays, &access.user_key, What::Merged { other: self.goes, moved: count })
+            .await?;
         let change = Change {
             live: customer::live_of(tx, self.stays).await?,
             stored: if renamed { customer::newest_of(tx, self.stays, MAX_MOVED).await? } else { Vec::new() },

@@ -29,7 +29,8 @@ pub(crate) async fn get(
     request: GetContactRequest,
 ) -> Result<GetContactResponse, Error> {
     let id = ids::parse(&request.contact_id, "contact_id")?;
-    let found = db.snapshot(move |tx| Box::pin(async move { rights::visible(tx, &access, id).await })).await?;
+    let found =
+        db.snapshot(move |tx| Box::pin(async move { rights::visible(tx, &access, id).await })).await?;
     Ok(GetContactResponse { contact: Some(found) })
 }
 
@@ -49,9 +50,9 @@ impl After {
         if token.is_empty() {
             return Ok(None);
         }
-        let place = token.split_once('.').and_then(|(id, name)| {
-            Some(Self { name: name.to_owned(), id: Uuid::try_parse(id).ok()? })
-        });
+        let place = token
+            .split_once('.')
+            .and_then(|(id, name)| Some(Self { name: name.to_owned(), id: Uuid::try_parse(id).ok()? }));
         // A name is at most 200 characters; folding makes of one character at most a few.
         let place = place.filter(|place| place.name.len() <= 4_000 && !place.name.contains('\0'));
         place.map(Some).ok_or_else(|| {

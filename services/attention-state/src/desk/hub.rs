@@ -124,8 +124,13 @@ impl Hub {
             desks.by_campaign.entry(campaign.clone()).or_default().insert(id);
         }
         desks.by_user.entry(user.to_owned()).or_default().insert(id);
-        let desk =
-            Desk { followed: HashSet::new(), user: user.to_owned(), campaigns, queue, lagged: lagged.clone() };
+        let desk = Desk {
+            followed: HashSet::new(),
+            user: user.to_owned(),
+            campaigns,
+            queue,
+            lagged: lagged.clone(),
+        };
         desks.all.insert(id, desk);
         drop(desks);
         self.shared.dirty.notify_one();

@@ -139,7 +139,9 @@ pub(super) async fn snapshot(
             let full = i64::try_from(items.len()).is_ok_and(|queued| queued == SNAPSHOT_QUEUED);
             let floor = items.last().filter(|_| full).map(Item::queued_place);
             let offered = items::offered(tx, &user, &channel, SNAPSHOT_OFFERED).await?;
-            items.extend(offered.into_iter().filter(|item| floor.is_some_and(|floor| item.queued_place() < floor)));
+            items.extend(
+                offered.into_iter().filter(|item| floor.is_some_and(|floor| item.queued_place() < floor)),
+            );
             items.extend(items::open(tx, &user, &channel, "", None, SNAPSHOT_OPEN).await?);
             Ok(Snapshot { items, counted, floor })
         })

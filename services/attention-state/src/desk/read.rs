@@ -103,7 +103,8 @@ pub(super) async fn opened(
             let state = addressed(tx, attention_id, id).await?;
             let messages = thread::page(tx, attention_id, None, i64::MAX, OPENING_MESSAGES).await?;
             let attention = visible(tx, &access, attention_id).await?;
-            let place = attention.places.iter().find(|one| one.interaction_id == item.interaction_id).cloned();
+            let place =
+                attention.places.iter().find(|one| one.interaction_id == item.interaction_id).cloned();
             Ok(OpenInteractionResponse {
                 attention: Some(attention),
                 place,

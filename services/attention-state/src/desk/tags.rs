@@ -82,7 +82,8 @@ impl Wish {
     ) -> Result<A, Error> {
         let subjects = subjects.clone();
         db.transaction(move |tx| {
-            let (wish, subjects, access, once) = (self.clone(), subjects.clone(), access.clone(), once.clone());
+            let (wish, subjects, access, once) =
+                (self.clone(), subjects.clone(), access.clone(), once.clone());
             Box::pin(async move {
                 if let Some(before) = once.begin(tx).await? {
                     return Ok(before);
@@ -95,7 +96,12 @@ impl Wish {
         .await
     }
 
-    async fn apply(&self, tx: &mut PgConnection, subjects: &Subjects, access: &Access) -> Result<Vec<String>, Error> {
+    async fn apply(
+        &self,
+        tx: &mut PgConnection,
+        subjects: &Subjects,
+        access: &Access,
+    ) -> Result<Vec<String>, Error> {
         read::check(tx, access, self.attention).await?;
         let may = [Role::Agent, Role::Supervisor, Role::Coordinator].into_iter().any(|role| access.has(role));
         if !may {

@@ -64,7 +64,8 @@ async fn updated(
 /// Coordinators see all contacts; `carmen` is one.
 async fn with_coordinator(house: &House) {
     let yaml = testing::directory_of(&[("soporte", &["ana", "luis"]), ("ventas", &["rosa"])], "");
-    let yaml = yaml + "  - {key: carmen, name: Carmen, roles: [coordinator]}\n  - {key: raul, name: Raúl, roles: [reporter]}\n";
+    let yaml = yaml
+        + "  - {key: carmen, name: Carmen, roles: [coordinator]}\n  - {key: raul, name: Raúl, roles: [reporter]}\n";
     apply(&house.db, &yaml).await;
 }
 
@@ -150,14 +151,19 @@ async fn a_contact_made_by_hand_is_found_again_by_its_first_mail() {
     };
     let ana = house.access("ana").await;
     let first = contacts(&house).create(ana.clone(), request.clone()).await.unwrap();
-    assert_eq!(contacts(&house).create(ana.clone(), request).await.unwrap(), first, "same request, same answer");
+    assert_eq!(
+        contacts(&house).create(ana.clone(), request).await.unwrap(),
+        first,
+        "same request, same answer"
+    );
     let made = first.contact.unwrap();
     assert_eq!((made.version, made.identities[0].value.as_str()), (1, "eva@cliente.example"));
     let get = |id: &str| GetContactRequest { contact_id: id.into() };
     assert!(search::get(&house.db, ana, get(&made.contact_id)).await.is_ok());
     let other = search::get(&house.db, house.access("luis").await, get(&made.contact_id)).await;
     assert_eq!(other.unwrap_err().reason(), "CONTACT_NOT_FOUND", "nobody's customer yet");
-    let taken = Contact { name: "Otra".into(), identities: vec![email("eva@cliente.example")], ..Contact::default() };
+    let taken =
+        Contact { name: "Otra".into(), identities: vec![email("eva@cliente.example")], ..Contact::default() };
     assert_eq!(created(&house, "luis", taken).await.unwrap_err().reason(), "IDENTITY_TAKEN");
     assert_eq!(house.count("SELECT count(*) FROM contact.contact").await, 1, "nothing half-done");
     house.take(&[Mail::from("eva@cliente.example")]).await;
@@ -180,7 +186,8 @@ async fn addresses_and_numbers_come_and_go_with_the_contacts_version() {
     assert_eq!(after.version, 2);
     let stale = updated(&house, "ana", eva, &[email("otra@casa.example")], &[]).await.unwrap_err();
     assert_eq!(stale.reason(), "STALE_VERSION");
-    let taken = updated(&house, "ana", after.clone(), &[email("otto@cliente.example")], &[]).await.unwrap_err();
+    let taken =
+        updated(&house, "ana", after.clone(), &[email("otto@cliente.example")], &[]).await.unwrap_err();
     assert_eq!(taken.reason(), "IDENTITY_TAKEN");
     let remove = [email("eva@cliente.example"), email("otto@cliente.example")];
     let fewer = updated(&house, "ana", after, &[], &remove).await.unwrap();
@@ -189,7 +196,8 @@ async fn addresses_and_numbers_come_and_go_with_the_contacts_version() {
     // Her next mail comes from the added address and is hers.
     house.take(&[Mail::from("eva@casa.example")]).await;
     assert_eq!(house.count("SELECT count(DISTINCT contact_id) FROM attention.attention").await, 2);
-    let words = house.count("SELECT count(*) FROM contact.trail WHERE what = 'updated' AND changed_by = 'ana'").await;
+    let words =
+        house.count("SELECT count(*) FROM contact.trail WHERE what = 'updated' AND changed_by = 'ana'").await;
     assert_eq!(words, 2);
 }
 
@@ -217,12 +225,19 @@ async fn a_vip_star_shows_on_live_items_at_once_and_a_new_name_reaches_history()
     updated(&house, "ana", Contact { name: "Eva Rojas".into(), ..vip }, &[], &[]).await.unwrap();
     let renamed = (version(old.last_interaction).await, version(live.last_interaction).await);
     assert_eq!(renamed, (before.0 + 1, before.1 + 2), "history fetches the ended one again");
-    assert_eq!(house.events(old.attention_id).await.last().unwrap(), "attention_closed", "and no event tells of it");
+    assert_eq!(
+        house.events(old.attention_id).await.last().unwrap(),
+        "attention_closed",
+        "and no event tells of it"
+    );
 }
 
 async fn reasons(house: &House, access: Access, request: ListMatchesRequest) -> Vec<(String, String)> {
     let listed = matches::list(&house.db, access, request).await.unwrap().matches;
-    listed.into_iter().map(|one| (one.contact.unwrap().identities[0].value.clone(), one.reasons.join(" "))).collect()
+    listed
+        .into_iter()
+        .map(|one| (one.contact.unwrap().identities[0].value.clone(), one.reasons.join(" ")))
+        .collect()
 }
 
 #[tokio::test]

@@ -20,7 +20,12 @@ fn request(stays: &Contact, goes: &Contact) -> MergeContactsRequest {
     }
 }
 
-async fn merged(house: &House, user: &str, stays: &Contact, goes: &Contact) -> Result<Contact, hilo_kit::Error> {
+async fn merged(
+    house: &House,
+    user: &str,
+    stays: &Contact,
+    goes: &Contact,
+) -> Result<Contact, hilo_kit::Error> {
     let access = house.access(user).await;
     Ok(contacts(house).merge(access, request(stays, goes)).await?.contact.unwrap())
 }
@@ -41,7 +46,8 @@ async fn identities_and_attentions_move_and_two_live_conversations_stay() {
     let casa = house.attentions().await[1].clone();
     house.end_item(casa.last_interaction, false).await;
     house.take(&[Mail::from("eva@casa.example").answers(&["m1@x"])]).await;
-    let (eva, other) = (found(&house, "ana", "eva@cliente").await.remove(0), found(&house, "ana", "casa").await.remove(0));
+    let (eva, other) =
+        (found(&house, "ana", "eva@cliente").await.remove(0), found(&house, "ana", "casa").await.remove(0));
     let stale = Contact { version: 9, ..other.clone() };
     assert_eq!(merged(&house, "ana", &eva, &stale).await.unwrap_err().reason(), "STALE_VERSION");
     let stale = Contact { version: 9, ..eva.clone() };
@@ -104,19 +110,26 @@ async fn ended_threads_of_the_one_that_went_are_stored_again_under_the_one_that_
     };
     assert_eq!(confirm().await, [casa.last_interaction]);
     assert!(confirm().await.is_empty());
-    let (eva, other) = (found(&house, "ana", "eva@cliente").await.remove(0), found(&house, "ana", "casa").await.remove(0));
+    let (eva, other) =
+        (found(&house, "ana", "eva@cliente").await.remove(0), found(&house, "ana", "casa").await.remove(0));
     merged(&house, "ana", &eva, &other).await.unwrap();
     assert_eq!(confirm().await, [casa.last_interaction], "a newer version");
     let id = casa.last_interaction;
-    let thread = house.db.snapshot(move |tx| Box::pin(async move { ended::whole(tx, id).await })).await.unwrap();
+    let thread =
+        house.db.snapshot(move |tx| Box::pin(async move { ended::whole(tx, id).await })).await.unwrap();
     let thread = thread.unwrap();
-    assert_eq!((thread.contact_id, thread.summary.unwrap().customer_name), (eva.contact_id, "Eva".to_owned()));
+    assert_eq!(
+        (thread.contact_id, thread.summary.unwrap().customer_name),
+        (eva.contact_id, "Eva".to_owned())
+    );
 }
 
 #[tokio::test]
 async fn an_attention_too_many_is_refused_and_nothing_moves() {
     let house = House::open().await;
-    house.take(&[Mail::from("eva@cliente.example"), Mail::from("robot@cliente.example").with(named("Robot"))]).await;
+    house
+        .take(&[Mail::from("eva@cliente.example"), Mail::from("robot@cliente.example").with(named("Robot"))])
+        .await;
     sqlx::raw_sql(
         "INSERT INTO attention.attention (attention_id, number, channel, account_key, campaign_key, contact_id,
            customer_address, state, closed_at, sequence, interaction_count, lineage_id)
@@ -127,7 +140,8 @@ async fn an_attention_too_many_is_refused_and_nothing_moves() {
     .execute(house.db.pool())
     .await
     .unwrap();
-    let (eva, robot) = (found(&house, "ana", "quispe").await.remove(0), found(&house, "ana", "robot").await.remove(0));
+    let (eva, robot) =
+        (found(&house, "ana", "quispe").await.remove(0), found(&house, "ana", "robot").await.remove(0));
     let error = merged(&house, "ana", &eva, &robot).await.unwrap_err();
     assert_eq!(error.reason(), "CONTACT_TOO_LARGE");
     assert_eq!(found(&house, "ana", "robot").await[0].version, 1);
@@ -151,13 +165,18 @@ async fn mail_that_comes_during_a_merge_ends_at_the_contact_that_stays() {
         let address = |which: &str| format!("{which}{round}@cliente.example");
         let mut two = Vec::new();
         for which in ["a", "b"] {
-            let contact =
-                Contact { name: format!("{which}{round}"), identities: vec![email(&address(which))], ..Contact::default() };
+            let contact = Contact {
+                name: format!("{which}{round}"),
+                identities: vec![email(&address(which))],
+                ..Contact::default()
+            };
             two.push(created(&house, "ana", contact).await.unwrap());
         }
         let mails: Vec<_> = ["a", "b", "b"]
             .iter()
-            .map(|which| tokio::spawn(super::concurrency::until_taken(house.clone(), Mail::from(&address(which)))))
+            .map(|which| {
+                tokio::spawn(super::concurrency::until_taken(house.clone(), Mail::from(&address(which))))
+            })
             .collect();
         merged(&house, "ana", &two[0], &two[1]).await.unwrap();
         for mail in mails {
@@ -191,7 +210,8 @@ async fn of_two_opposite_merges_at_once_one_wins() {
         let lost = results.iter().find_map(|result| result.as_ref().err()).unwrap();
         assert_eq!(lost.reason(), "STALE_VERSION");
     }
-    let chains = "SELECT count(*) FROM contact.contact a JOIN contact.contact b ON a.merged_into = b.contact_id
+    let chains =
+        "SELECT count(*) FROM contact.contact a JOIN contact.contact b ON a.merged_into = b.contact_id
         WHERE b.merged_into IS NOT NULL";
     assert_eq!(house.count(chains).await, 0);
 }

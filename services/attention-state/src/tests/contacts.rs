@@ -24,7 +24,10 @@ async fn serve(house: &House, shutdown: &Shutdown) -> impl Fn(&str) -> Client + 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let mut routes = tonic::service::Routes::builder();
-    routes.add_service(ContactServiceServer::new(ContactRpc::new(house.db.clone(), Subjects::new("hilo").unwrap())));
+    routes.add_service(ContactServiceServer::new(ContactRpc::new(
+        house.db.clone(),
+        Subjects::new("hilo").unwrap(),
+    )));
     let verifier = Verifier::new(&keys.auth_config("hilo")).unwrap();
     let server = Server::new(listener, Readiness::new()).add_routes(routes.routes()).authenticate(verifier);
     tokio::spawn(server.serve(shutdown.clone()));
@@ -54,7 +57,8 @@ async fn a_contact_is_seen_where_it_wrote_and_changed_against_its_version() {
     let contact = client("ana").get_contact(get).await.unwrap().into_inner().contact.unwrap();
     assert_eq!((contact.name.as_str(), contact.version), ("Eva Quispe", 1));
     let changed = Contact { company: "Textil Lima".into(), vip: true, ..contact.clone() };
-    let update = |contact: &Contact| UpdateContactRequest { contact: Some(contact.clone()), ..Default::default() };
+    let update =
+        |contact: &Contact| UpdateContactRequest { contact: Some(contact.clone()), ..Default::default() };
     assert_eq!(client("rosa").update_contact(update(&changed)).await.unwrap_err().code(), Code::NotFound);
     let after = client("ana").update_contact(update(&changed)).await.unwrap().into_inner().contact.unwrap();
     assert_eq!((after.version, after.vip, after.company.as_str()), (2, true, "Textil Lima"));

@@ -1,7 +1,9 @@
 //! The list: every field of an item, search whatever the accents, supervisors, places of interactions.
 
 use hilo_kit::Class;
-use hilo_proto::attention::v1::{GetAttentionRequest, ListInteractionsRequest, ListInteractionsResponse, MessagesAt};
+use hilo_proto::attention::v1::{
+    GetAttentionRequest, ListInteractionsRequest, ListInteractionsResponse, MessagesAt,
+};
 use hilo_proto::event::v1::{Direction, InteractionState};
 
 use super::contact_changes::named;
@@ -26,7 +28,10 @@ async fn an_item_shows_every_field_of_the_list() {
     let items = page(&house, "ana", "").await.unwrap().items;
     let eva = items.iter().find(|item| item.customer_address == "eva@cliente.example").unwrap();
     assert_eq!((eva.initials.as_str(), eva.customer_name.as_str()), ("EM", "Eva María Ñuñez"));
-    assert_eq!((eva.direction(), eva.state(), eva.priority), (Direction::Inbound, InteractionState::Queued, 0));
+    assert_eq!(
+        (eva.direction(), eva.state(), eva.priority),
+        (Direction::Inbound, InteractionState::Queued, 0)
+    );
     assert_eq!((eva.account_key.as_str(), eva.campaign_key.as_str()), ("soporte-mail", "soporte"));
     assert_eq!((eva.preview.as_str(), eva.message_count, eva.vip), ("Hola, no llegó.", 1, false));
     assert!(eva.last_message_at.is_some() && eva.waiting_since.is_some() && eva.tags.is_empty());
@@ -37,7 +42,9 @@ async fn an_item_shows_every_field_of_the_list() {
 #[tokio::test]
 async fn search_ignores_accents_and_case_and_covers_every_address_of_the_customer() {
     let house = House::open().await;
-    house.take(&[Mail::from("eva@cliente.example").with(named("Eva Ñuñez")).subject("Devolución del COLCHÓN")]).await;
+    house
+        .take(&[Mail::from("eva@cliente.example").with(named("Eva Ñuñez")).subject("Devolución del COLCHÓN")])
+        .await;
     house.take(&[Mail::from("otto@cliente.example").with(named("Otto")).subject("Otra devolución")]).await;
     let eva = house.attentions().await[0].clone();
     house.open_item("ana", eva.last_interaction).await;
@@ -82,7 +89,8 @@ async fn supervisors_see_the_queues_they_were_given_and_nothing_rings_at_them() 
         .unwrap();
     let seen = async |user: &str| {
         let page = page(&house, user, "").await.unwrap();
-        let items = page.items.iter().map(|item| (item.campaign_key.clone(), item.ringing, item.offer_id.is_empty()));
+        let items =
+            page.items.iter().map(|item| (item.campaign_key.clone(), item.ringing, item.offer_id.is_empty()));
         (items.collect::<Vec<_>>(), page.counters.unwrap().queued)
     };
     assert_eq!(seen("rosa").await, (vec![("ventas".to_owned(), true, false)], 1));
@@ -110,8 +118,14 @@ async fn places_tell_position_neighbours_and_where_the_messages_are() {
         read::attention(&house.db, house.access("ana").await, request).await.unwrap().attention.unwrap();
     let places = &attention.places;
     let ids: Vec<&str> = attention.interactions.iter().map(|one| one.interaction_id.as_str()).collect();
-    assert_eq!(places.iter().map(|one| (one.ordinal, one.count)).collect::<Vec<_>>(), [(1, 3), (2, 3), (3, 3)]);
-    assert_eq!((places[1].previous_interaction_id.as_str(), places[1].next_interaction_id.as_str()), (ids[0], ids[2]));
+    assert_eq!(
+        places.iter().map(|one| (one.ordinal, one.count)).collect::<Vec<_>>(),
+        [(1, 3), (2, 3), (3, 3)]
+    );
+    assert_eq!(
+        (places[1].previous_interaction_id.as_str(), places[1].next_interaction_id.as_str()),
+        (ids[0], ids[2])
+    );
     assert!(places.iter().all(|one| one.messages_at() == MessagesAt::Live));
     let opened = house.open_item("ana", seen.last_interaction).await;
     assert_eq!(opened.place.as_ref(), places.last());

@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 pub(crate) use row::{LoadedAttention, LoadedInteraction};
 pub(crate) use write::{
-    Head, LastMessage, Lines, insert_attentions, insert_interactions, mark_flooded, raise_ended, update_attentions,
-    update_interactions,
+    Head, LastMessage, Lines, insert_attentions, insert_interactions, mark_flooded, raise_ended,
+    update_attentions, update_interactions,
 };
 
 use super::domain::AttentionId;

@@ -216,7 +216,8 @@ fn tags_are_sorted_counted_and_bounded() {
     assert!(full.tags.is_sorted() && full.tags.len() == MAX_TAGS);
     assert_eq!(decide(Some(&full), tag(99), at(60)), Err(Rejection::TooManyTags));
     assert_eq!(decide(Some(&full), tag(3), at(60)).expect("known").events, []);
-    let fewer = decide(Some(&full), Command::Untag { tag: TagKey::new("t03") }, at(60)).expect("allowed").state;
+    let fewer =
+        decide(Some(&full), Command::Untag { tag: TagKey::new("t03") }, at(60)).expect("allowed").state;
     let fewer = fewer.expect("there");
     assert_eq!((fewer.tags.len(), fewer.tags.contains(&TagKey::new("t03"))), (MAX_TAGS - 1, false));
     let version = |state: &Attention| state.interaction.as_ref().expect("live").version;
