@@ -61,7 +61,7 @@ async fn identities_and_attentions_move_and_two_live_conversations_stay() {
     assert_eq!(contacts(&house).merge(ana.clone(), wish).await.unwrap(), after, "same request, same answer");
     let after = after.contact.unwrap();
     assert_eq!((after.name.as_str(), after.version), ("Eva", 2));
-    assert_eq!(after.merged_contact_ids, [other.contact_id.clone()]);
+    assert_eq!(after.merged_contact_ids, std::slice::from_ref(&other.contact_id));
     let values: Vec<&str> = after.identities.iter().map(|one| one.value.as_str()).collect();
     assert_eq!(values, ["eva@casa.example", "eva@cliente.example"]);
     // Two live conversations of one customer.
