@@ -15,6 +15,14 @@ static REPORTS_LEFT_OUT: LazyLock<Counter<u64>> =
     LazyLock::new(|| meter().u64_counter("hilo.intake.reports_left_out").build());
 static RESYNCS: LazyLock<Counter<u64>> = LazyLock::new(|| meter().u64_counter("hilo.desk.resyncs").build());
 
+static AUTOMATIC: LazyLock<Counter<u64>> =
+    LazyLock::new(|| meter().u64_counter("hilo.attention.automatic_replies").build());
+
+/// An automatic reply was `sent` or withheld, by why.
+pub(crate) fn automatic_reply(outcome: &'static str) {
+    AUTOMATIC.add(1, &[KeyValue::new("outcome", outcome)]);
+}
+
 /// An event was written to the outbox (its transaction may still fail).
 pub(crate) fn event(name: &str) {
     EVENTS.add(1, &[KeyValue::new("type", name.to_owned())]);

@@ -31,6 +31,7 @@ use sqlx::migrate::Migrator;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
+use crate::attention::automatic::Replies;
 use crate::config::{Config, Section};
 use crate::conversation::{self, Files, files::Downloads};
 use crate::desk::act::Actions;
@@ -117,6 +118,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
     let parts = assemble(&config, &shutdown).await?;
     spawn_outbox(&config, &parts, &shutdown)?;
     spawn_consumers(&parts, &shutdown);
+    let thread_key = config.section.thread_key.expose().as_bytes().to_vec();
+    Replies::new(parts.db.clone(), parts.nats.subjects().clone(), thread_key).spawn(&shutdown);
     crate::assignment::release::spawn(&parts.db, parts.nats.subjects().clone(), &parts.announcer, &shutdown);
     conversation::sweep::spawn(&parts.db, &shutdown);
     let downloads = Downloads::new(parts.objects.clone(), parts.links.clone());

@@ -1,6 +1,7 @@
 //! Attentions: life cycle, messages, threads. `domain` decides, `store` keeps, `work` and `commands` bring both together
 //! in one transaction with the outbox; nobody else writes these tables.
 
+pub(crate) mod automatic;
 pub mod commands;
 pub(crate) mod customer;
 pub mod domain;

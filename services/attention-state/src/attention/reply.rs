@@ -81,7 +81,7 @@ pub(crate) fn compose(parts: Parts<'_>) -> Reply {
 }
 
 /// Our own address without its plus part, by which we recognise ourselves among recipients.
-fn own_address(address: &str) -> String {
+pub(super) fn own_address(address: &str) -> String {
     let lower = address.trim().to_lowercase();
     match lower.rsplit_once('@') {
         Some((local, domain)) => format!("{}@{domain}", local.split('+').next().unwrap_or(local)),

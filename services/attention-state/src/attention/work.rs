@@ -13,8 +13,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::domain::{
-    Attention, AttentionId, Channel, Command, Decision, Happened, Interaction, InteractionId, MAX_MESSAGES,
-    Rejection, UserKey, decide,
+    Attention, AttentionId, Channel, Command, Decision, Event, Happened, Interaction, InteractionId,
+    MAX_MESSAGES, Rejection, UserKey, decide,
 };
 use super::store::{self, Head, LastMessage, Lines, Wait};
 
@@ -68,6 +68,8 @@ pub(crate) struct Announcement {
     pub reason: &'static str,
     /// Trace stored with the interaction.
     pub traceparent: String,
+    /// The interaction came in outside of its campaign's hours; only where it was queued.
+    pub out_of_hours: bool,
 }
 
 /// Locked attentions and what was decided on them.
@@ -253,6 +255,7 @@ impl Work {
                 actor: actor.key().cloned(),
                 reason,
                 traceparent: touched.map(|touched| touched.lines.traceparent.clone()).unwrap_or_default(),
+                out_of_hours: false,
             });
         }
     }
@@ -279,6 +282,15 @@ impl Work {
     pub(crate) fn flood(&mut self, attention: AttentionId) {
         if let Some(entry) = self.entries.get_mut(&attention) {
             entry.floods = true;
+        }
+    }
+
+    /// What is published of the interaction's beginning says that it came in out of hours.
+    pub(crate) fn mark_out_of_hours(&mut self, interaction: InteractionId) {
+        for announcement in &mut self.announcements {
+            if let Event::InteractionQueued { interaction: begun, .. } = &announcement.happened.event {
+                announcement.out_of_hours |= *begun == interaction;
+            }
         }
     }
 

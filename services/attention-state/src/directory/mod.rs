@@ -26,5 +26,7 @@ pub use domain::model::{
     Account, AssignmentMode, Campaign, Channel, Directory, FieldType, Form, FormField, OverflowMode, Role,
     User,
 };
-pub use store::catalogue::{contact_fields, quick_replies, quick_reply, tag, tags, time_zone};
+pub use store::catalogue::{
+    Closing, closings, contact_fields, quick_replies, quick_reply, tag, tags, time_zone,
+};
 pub use store::lookup::{Access, access, campaign, campaign_for_account, campaigns, form, sender};

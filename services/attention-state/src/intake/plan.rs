@@ -3,6 +3,7 @@
 //! Lock order: identity keys and Message-IDs (advisory, in the order of their numbers), attentions (skipping locked
 //! ones), agents' loads (on writing). Mails of one batch see each other through the same maps as stored ones.
 
+mod closed;
 mod lookup;
 mod write;
 
@@ -55,6 +56,8 @@ struct Known {
     campaigns: HashMap<String, Option<CampaignKey>>,
     /// Message-IDs of mails that we sent, with their attentions.
     sent: HashSet<(Vec<u8>, AttentionId)>,
+    /// Hours of the campaigns that have some.
+    closings: HashMap<CampaignKey, directory::Closing>,
     /// Reports that interactions hold.
     reports: HashMap<InteractionId, i64>,
 }
@@ -78,6 +81,7 @@ pub(super) async fn take_in(
     // Successors may have opened while the locks were awaited.
     lookup::refresh_lineages(tx, &mut known).await?;
     lookup::reports(tx, &mut known, &work, mails).await?;
+    closed::read(tx, &mut known, &work).await?;
     let taken_before: HashSet<Uuid> = lookup::taken_before(tx, mails).await?;
     let free: Vec<Uuid> = mails
         .iter()
@@ -171,6 +175,10 @@ fn decide(work: &mut Work, known: &mut Known, written: &mut Written, mail: &Mail
         Verdict::Unverified { .. } => "unverified",
         Verdict::New { .. } => "new",
     });
+    let authentic = match verdict {
+        Verdict::Join { verified, .. } | Verdict::New { verified } => verified,
+        Verdict::Unverified { .. } => false,
+    };
     let attention = match verdict {
         Verdict::Join { attention, verified } => {
             match join(work, known, written, mail, attention, verified)? {
@@ -187,6 +195,7 @@ fn decide(work: &mut Work, known: &mut Known, written: &mut Written, mail: &Mail
             written.begin(work, known, mail, write::Beginning::new(&campaign, verified))?
         }
     };
+    closed::mark(work, known, written, mail, attention, authentic);
     if claimed.is_empty() && known_parent_missing(mail) {
         written.awaits(known, mail, attention);
     }

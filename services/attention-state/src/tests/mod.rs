@@ -13,6 +13,7 @@ mod files;
 mod flood;
 mod guards;
 mod hand;
+mod hours;
 mod intake;
 mod sending;
 mod service;

@@ -118,6 +118,11 @@ pub enum Command {
         /// The message.
         message: MessageSummary,
     },
+    /// A machine of ours answers: committed like an agent's message, also while nobody has the interaction open.
+    AnswerAutomatically {
+        /// The message.
+        message: MessageSummary,
+    },
     /// Somebody writes an internal note.
     AddNote {
         /// The note.

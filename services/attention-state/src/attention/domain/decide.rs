@@ -99,6 +99,7 @@ pub fn decide(
             begin::start(course, begin::Started { opening, campaign, interaction, agent, message }, now)
         }
         Command::AddNote { message } => begin::note(course, message),
+        Command::AnswerAutomatically { message } => begin::automatic(course, message),
         Command::SendMessage { agent, message } => send(course, &agent, message),
         Command::ReportDelivery { message, reported } => report(course, message, reported),
         Command::SaveForm { agent } => {

@@ -6,9 +6,11 @@ use hilo_kit::Error;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use sqlx::types::Json;
+use time::OffsetDateTime;
 
 use crate::directory::domain::catalogue::{ContactField, QuickReply, Tag};
 use crate::directory::domain::diff::Changed;
+use crate::directory::domain::hours::{Hours, open_at};
 use crate::directory::domain::key::{CampaignKey, QuickReplyKey, TagKey};
 use crate::directory::domain::model::{Directory, FormField};
 
@@ -129,6 +131,42 @@ pub async fn contact_fields(conn: &mut PgConnection) -> Result<Vec<ContactField>
 /// Database errors.
 pub async fn time_zone(conn: &mut PgConnection) -> Result<String, Error> {
     Ok(sqlx::query_scalar!("SELECT time_zone FROM directory.state").fetch_one(conn).await?)
+}
+
+/// Hours of a campaign with all that is needed to use them.
+#[derive(Clone, Debug)]
+pub struct Closing {
+    hours: Hours,
+    time_zone: String,
+}
+
+impl Closing {
+    /// True when the campaign is open at the instant.
+    pub fn is_open(&self, instant: OffsetDateTime) -> bool {
+        open_at(&self.hours, &self.time_zone, instant)
+    }
+
+    /// True when it has a text to answer with.
+    pub fn replies(&self) -> bool {
+        !self.hours.automatic_reply.is_empty()
+    }
+}
+
+/// Hours of those of the campaigns that have some.
+///
+/// # Errors
+/// Database errors.
+pub async fn closings(
+    conn: &mut PgConnection,
+    campaigns: &[String],
+) -> Result<Vec<(String, Closing)>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT campaign_key, hours AS "hours!: Json<Hours>", (SELECT time_zone FROM directory.state) AS "time_zone!"
+           FROM directory.campaign WHERE campaign_key = ANY($1) AND hours IS NOT NULL"#,
+        campaigns
+    );
+    let rows = rows.fetch_all(conn).await?.into_iter();
+    Ok(rows.map(|row| (row.campaign_key, Closing { hours: row.hours.0, time_zone: row.time_zone })).collect())
 }
 
 /// Writes the changed entries.

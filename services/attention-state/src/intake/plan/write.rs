@@ -85,6 +85,9 @@ pub(super) struct Written {
     /// Interactions of reports that were left out, once for each.
     left_out: Vec<InteractionId>,
     pub(super) parents_came: Vec<Vec<u8>>,
+    /// Interactions begun out of hours, and automatic replies that may follow.
+    pub(super) out_of_hours: Vec<Uuid>,
+    pub(super) due: Vec<super::closed::Due>,
     /// Deliveries that must leave the inbox again, because they end as dead letters.
     pub(super) refused: Vec<Uuid>,
 }
@@ -215,6 +218,7 @@ impl Written {
         if !self.left_out.is_empty() {
             store::message::leave_out_reports(tx, &self.left_out).await?;
         }
+        super::closed::write(tx, &self.out_of_hours, &self.due).await?;
         if !self.refused.is_empty() {
             leave_inbox(tx, &self.refused).await?;
         }

@@ -59,12 +59,23 @@ pub(super) fn reopen(
 }
 
 pub(super) fn note(course: Course, message: MessageSummary) -> Result<Decision, Rejection> {
-    let interaction = addressed(&course)?;
+    room(&course)?;
+    course.then(Event::NoteAdded { message }).decided()
+}
+
+pub(super) fn automatic(course: Course, message: MessageSummary) -> Result<Decision, Rejection> {
+    room(&course)?;
+    course.then(Event::MessageQueued { message }).decided()
+}
+
+/// Anybody may add to a live interaction that is not full.
+fn room(course: &Course) -> Result<(), Rejection> {
+    let interaction = addressed(course)?;
     if !interaction.is_live() {
         return Err(Rejection::AlreadyEnded);
     }
     if interaction.message_count >= MAX_MESSAGES {
         return Err(Rejection::TooManyMessages);
     }
-    course.then(Event::NoteAdded { message }).decided()
+    Ok(())
 }

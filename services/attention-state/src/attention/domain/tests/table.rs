@@ -132,6 +132,7 @@ fn commands(version: i64) -> Vec<(&'static str, Command)> {
         ("tag", Command::Tag { tag: TagKey::new("urgente") }),
         ("untag", Command::Untag { tag: TagKey::new("urgente") }),
         ("change contact", Command::ChangeContact { contact: ContactId(id(8)) }),
+        ("automatic answer", Command::AnswerAutomatically { message: outbound(60, DeliveryState::Queued) }),
     ]
 }
 

@@ -1,0 +1,260 @@
+//! Automatic replies: intake notes who may get one (`automatic_reply`), this worker decides with everything in view and
+//! commits it like an agent's message, or settles it as withheld with the reason. Never late: what was not sent within an
+//! hour is not sent.
+//!
+//! One at a time in the whole installation (an advisory lock), so that the day's window of an address and the budget are
+//! counted exactly. Order of locks: that one, then the attention.
+
+use std::time::Duration;
+
+use hilo_kit::clock::to_proto;
+use hilo_kit::db::Db;
+use hilo_kit::error::Error;
+use hilo_kit::lifecycle::Shutdown;
+use hilo_kit::nats::{StreamKind, Subjects};
+use hilo_kit::outbox::{OutboxRow, append};
+use hilo_kit::thread_token;
+use hilo_proto::inbound::v1::EmailAddress;
+use hilo_proto::outbound::v1::outbound_envelope::Content;
+use hilo_proto::outbound::v1::{OutboundEmail, OutboundEnvelope};
+use prost::Message as _;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::domain::{
+    Attention, Command, DeliveryState, InteractionId, MessageId, MessageKind, MessageSummary,
+};
+use super::outbox;
+use super::reply::{self, Reply, own_address};
+use super::store::message::{self, Key, KeyRow, NewMessage, StoredAddress};
+use super::store::thread::{self, Answered};
+use super::work::{Actor, Found, Work};
+use super::{Wait, commands};
+use crate::directory;
+
+mod rule;
+mod store;
+
+use rule::Facts;
+
+/// How often due replies are looked for.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Most automatic replies of the installation within an hour: beyond it somebody is forging senders.
+pub(crate) const BUDGET_PER_HOUR: i64 = 500;
+
+/// Sends automatic replies.
+#[derive(Clone, Debug)]
+pub(crate) struct Replies {
+    db: Db,
+    subjects: Subjects,
+    thread_key: Vec<u8>,
+}
+
+impl Replies {
+    /// Writes to `db`, hands over under `subjects`, signs threads with the key.
+    pub(crate) fn new(db: Db, subjects: Subjects, thread_key: Vec<u8>) -> Self {
+        Self { db, subjects, thread_key }
+    }
+
+    /// Works until the shutdown.
+    pub(crate) fn spawn(self, shutdown: &Shutdown) {
+        let stop = shutdown.clone();
+        shutdown.spawn("automatic replies", async move {
+            while !stop.is_cancelled() {
+                if let Err(error) = self.all().await {
+                    error.log("answering out of hours");
+                }
+                stop.sleep(INTERVAL).await;
+            }
+        });
+    }
+
+    /// Settles everything that is due.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub(crate) async fn all(&self) -> Result<usize, Error> {
+        let mut settled = 0;
+        while let Some(outcome) = self.one().await? {
+            crate::metrics::automatic_reply(outcome);
+            settled += 1;
+        }
+        Ok(settled)
+    }
+
+    /// Settles one; `None` when nothing is due or another replica is at it.
+    async fn one(&self) -> Result<Option<&'static str>, Error> {
+        let this = self.clone();
+        self.db
+            .transaction(move |tx| {
+                let this = this.clone();
+                Box::pin(async move {
+                    if !store::alone(tx).await? {
+                        return Ok(None);
+                    }
+                    let Some(due) = store::next(tx).await? else { return Ok(None) };
+                    let outcome = this.answer(tx, &due).await?;
+                    store::settle(tx, due.attention, outcome).await?;
+                    Ok(Some(outcome.unwrap_or("sent")))
+                })
+            })
+            .await
+    }
+
+    /// Sends the reply, or says why it is withheld.
+    async fn answer(&self, tx: &mut PgConnection, due: &store::Due) -> Result<Option<&'static str>, Error> {
+        let interaction = InteractionId(due.interaction);
+        let mut work = Work::lock(tx, &[interaction], Wait::Block).await?;
+        let Found::Locked(attention) = work.find(interaction) else { return Ok(Some("gone")) };
+        let state = work.state(attention, Some(interaction)).ok_or_else(commands::not_found)?;
+        let campaign = directory::campaign(tx, state.campaign.as_str()).await?;
+        let hours = campaign.as_ref().and_then(|campaign| campaign.hours.as_ref());
+        let text = hours.map_or("", |hours| hours.automatic_reply.as_str());
+        let name = campaign.as_ref().map_or("", |campaign| campaign.name.as_str());
+        let account = directory::sender(tx, state.account.as_str()).await?;
+        let answered = thread::last_inbound(tx, attention, interaction).await?;
+        let (Some((address, display_name)), Some(answered)) = (account, answered) else {
+            return Ok(Some("no_account"));
+        };
+        let facts = Facts {
+            live: state.interaction.as_ref().is_some_and(super::domain::Interaction::is_live),
+            answered: state.sends > 0,
+            text,
+            to: &due.address,
+            own: &address,
+            named: &answered,
+            counted: store::count(tx, due).await?,
+        };
+        if let Some(why) = rule::withheld(&facts) {
+            return Ok(Some(why));
+        }
+        let account = StoredAddress { address, name: display_name };
+        let reply = self.compose(&state, account, answered, &due.address, name, text);
+        self.commit(tx, &mut work, interaction, reply).await?;
+        Ok(None)
+    }
+
+    /// The mail: the campaign's words and nothing of the sender's, neither his name nor his subject.
+    fn compose(
+        &self,
+        state: &Attention,
+        account: StoredAddress,
+        answered: Answered,
+        to: &str,
+        campaign: &str,
+        text: &str,
+    ) -> Reply {
+        let subject = format!("{campaign} [#{}]", state.number);
+        let to = StoredAddress { address: to.to_owned(), name: String::new() };
+        let answered = Answered { from: to, reply_to: Vec::new(), subject: subject.clone(), ..answered };
+        let token = thread_token::make(&self.thread_key, state.id.uuid());
+        let reply = reply::compose(reply::Parts {
+            account,
+            answered,
+            reply_all: false,
+            cc: Vec::new(),
+            text,
+            html: "",
+            signature: "",
+            token: &token,
+            unique: Uuid::now_v7(),
+        });
+        Reply { subject, ..reply }
+    }
+
+    async fn commit(
+        &self,
+        tx: &mut PgConnection,
+        work: &mut Work,
+        interaction: InteractionId,
+        reply: Reply,
+    ) -> Result<(), Error> {
+        let id = MessageId::new();
+        let kind = MessageKind::Outbound { delivery: DeliveryState::Queued };
+        let message = MessageSummary { id, occurred_at: work.now(), attachments: 0, kind };
+        let decision = work.decide(interaction, Command::AnswerAutomatically { message }, &Actor::System)?;
+        let after = decision.state.ok_or_else(commands::not_found)?;
+        let traceparent = work.traceparent(interaction).to_owned();
+        work.write(tx, &self.subjects).await?;
+        let row = |key: Key| KeyRow { key, message: id, interaction, attention: after.id };
+        let keys = [Some(Key::Send(id.uuid())), Key::internet(&reply.message_id)];
+        let keys: Vec<KeyRow> = keys.into_iter().flatten().map(row).collect();
+        message::insert_messages(tx, &[stored(work, &after, interaction, &reply, id)]).await?;
+        message::insert_keys(tx, &keys).await?;
+        append(tx, &[handed_over(&self.subjects, work, &after, reply, id, traceparent)?]).await
+    }
+}
+
+fn stored(
+    work: &Work,
+    after: &Attention,
+    interaction: InteractionId,
+    reply: &Reply,
+    id: MessageId,
+) -> NewMessage {
+    NewMessage {
+        message_id: id.uuid(),
+        attention_id: after.id.uuid(),
+        interaction_id: interaction.uuid(),
+        position: after.messages,
+        direction: "outbound",
+        from_address: reply.from.address.clone(),
+        from_name: reply.from.name.clone(),
+        to_addresses: reply.to.clone(),
+        cc_addresses: Vec::new(),
+        reply_to_addresses: Vec::new(),
+        subject: reply.subject.clone(),
+        text_body: reply.text.clone(),
+        html_body: String::new(),
+        attachments: Vec::new(),
+        occurred_at: work.now(),
+        internet_message_id: reply.message_id.clone(),
+        reference_ids: reply.references.clone(),
+        agent_key: None,
+        mail_class: "",
+        sender_verified: true,
+        delivery_state: Some(DeliveryState::Queued.word()),
+        conversation_key: None,
+        conversation_number: None,
+    }
+}
+
+fn handed_over(
+    subjects: &Subjects,
+    work: &Work,
+    after: &Attention,
+    reply: Reply,
+    id: MessageId,
+    traceparent: String,
+) -> Result<OutboxRow, Error> {
+    let envelope = OutboundEnvelope {
+        send_id: id.to_string(),
+        account_key: after.account.to_string(),
+        conversation_key: after.id.to_string(),
+        sequence: after.sends,
+        created_at: Some(to_proto(work.now())),
+        traceparent: traceparent.clone(),
+        content: Some(Content::Email(OutboundEmail {
+            message_id: reply.message_id,
+            from: Some(reply.from.into()),
+            to: reply.to.into_iter().map(EmailAddress::from).collect(),
+            subject: reply.subject,
+            text: reply.text,
+            in_reply_to: reply.in_reply_to,
+            references: reply.references,
+            reply_to: reply.reply_to,
+            automatic: true,
+            ..OutboundEmail::default()
+        })),
+    };
+    let headers = outbox::trace(&traceparent).map(|trace| ("traceparent".to_owned(), trace));
+    Ok(OutboxRow {
+        id: Uuid::now_v7(),
+        stream: StreamKind::Outbound,
+        subject: subjects.handover(StreamKind::Outbound, after.channel.word(), after.account.as_str())?,
+        key: after.id.uuid(),
+        sequence: after.sends,
+        headers: headers.into_iter().collect(),
+        payload: envelope.encode_to_vec(),
+    })
+}
