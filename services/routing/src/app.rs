@@ -18,6 +18,7 @@ use tonic::service::Routes;
 use crate::attention::AttentionState;
 use crate::clock::DatabaseClock;
 use crate::config::Config;
+use crate::directory::Refresh;
 use crate::lease::Terms;
 use crate::metrics::Metrics;
 use crate::partition::Surroundings;
@@ -120,7 +121,7 @@ impl Parts {
     fn start(self, messages: mpsc::Receiver<Message>, shutdown: &Shutdown) {
         let Self { config, replica, nats, attention, directory, around, paused, readiness, sender } = self;
         tracing::info!(%replica, "routing starts");
-        let refresh = Arc::new(Notify::new());
+        let refresh = Refresh::default();
         let consumer = consumer::start(&nats, &replica, sender.clone(), around.metrics.clone(), shutdown);
         let conditions = Conditions {
             configured: readiness.condition("configuration"),

@@ -15,10 +15,11 @@ use hilo_proto::internal::v1::{
     ApplyOffersResponse, GetRoutingConfigResponse, HeldPartition, LiveInteraction, RoutingAgent,
 };
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant as Monotonic;
 
 use crate::consumer::Arrived;
+use crate::directory::Refresh;
 use crate::domain::{Changed, Instant, Span};
 use crate::partition::{Batch, Partition, Surroundings, Verdict};
 use crate::tasks::Tasks;
@@ -45,7 +46,12 @@ pub enum Message {
         until: Monotonic,
     },
     /// A configuration.
-    Config(Box<GetRoutingConfigResponse>),
+    Config {
+        /// All of it.
+        config: Box<GetRoutingConfigResponse>,
+        /// When it was asked for.
+        asked: Monotonic,
+    },
     /// Agents whose state changed.
     Agents(Vec<RoutingAgent>),
     /// Presence changed.
@@ -97,11 +103,10 @@ pub struct Router {
     tasks: Tasks,
     consumer: Consumer,
     restarts: u64,
-    refresh: Arc<Notify>,
+    refresh: Refresh,
     paused: Paused,
     conditions: Conditions,
     resync: Span,
-    config: Option<Box<GetRoutingConfigResponse>>,
     /// Partition of each campaign.
     homes: HashMap<String, i32>,
     partitions: BTreeMap<i32, Partition>,
@@ -114,7 +119,7 @@ impl Router {
         around: Surroundings,
         tasks: Tasks,
         consumer: Consumer,
-        refresh: Arc<Notify>,
+        refresh: Refresh,
         paused: Paused,
         conditions: Conditions,
         resync: Duration,
@@ -128,7 +133,6 @@ impl Router {
             paused,
             conditions,
             resync: Span(i64::try_from(resync.as_micros()).unwrap_or(i64::MAX)),
-            config: None,
             homes: HashMap::new(),
             partitions: BTreeMap::new(),
             until: Monotonic::now(),
@@ -203,8 +207,8 @@ impl Router {
                     self.partitions.values_mut().for_each(|partition| partition.refetch(attention.clone()));
                 }
             }
-            Message::Held { partitions, until } => self.held(&partitions, until, now),
-            Message::Config(config) => self.configured(config, now),
+            Message::Held { partitions, until } => self.held(&partitions, until),
+            Message::Config { config, asked } => self.configured(&config, asked, now),
             Message::Agents(agents) => {
                 self.note_paused(&agents);
                 for agent in &agents {
@@ -226,7 +230,7 @@ impl Router {
             inside.filter(|key| **key != event.campaign_key).and_then(|key| self.homes.get(key)).copied();
         if home.is_none() {
             // A campaign newer than the configuration: with it comes a reading of the snapshot.
-            self.refresh.notify_one();
+            self.refresh.by_version();
         }
         for number in [home, other.filter(|_| other != home)].into_iter().flatten() {
             if let Some(partition) = self.partitions.get_mut(&number) {
@@ -235,7 +239,7 @@ impl Router {
         }
     }
 
-    fn held(&mut self, held: &[HeldPartition], until: Monotonic, now: Instant) {
+    fn held(&mut self, held: &[HeldPartition], until: Monotonic) {
         self.until = until;
         let epochs: HashMap<i32, i64> = held.iter().map(|one| (one.partition, one.epoch)).collect();
         let before = self.partitions.len();
@@ -245,11 +249,9 @@ impl Router {
             if self.partitions.contains_key(&number) {
                 continue;
             }
-            let mut partition = Partition::new(number, epoch, self.around.clone());
-            if let Some(config) = &self.config {
-                partition.configure(config, now);
-            }
-            self.partitions.insert(number, partition);
+            // What was read before does not know how far the holder before came with the rotation.
+            self.partitions.insert(number, Partition::new(number, epoch, self.around.clone()));
+            self.refresh.whole();
         }
         if before != kept || kept != self.partitions.len() {
             tracing::info!(held = self.partitions.len(), given_up = before - kept, "partitions changed");
@@ -257,15 +259,16 @@ impl Router {
         self.conditions.leased.set(true);
     }
 
-    fn configured(&mut self, config: Box<GetRoutingConfigResponse>, now: Instant) {
+    fn configured(&mut self, config: &GetRoutingConfigResponse, asked: Monotonic, now: Instant) {
         self.homes = config
             .campaigns
             .iter()
             .map(|campaign| (campaign.campaign_key.clone(), campaign.partition))
             .collect();
         self.note_paused(&config.agents);
-        self.partitions.values_mut().for_each(|partition| partition.configure(&config, now));
-        self.config = Some(config);
+        let held_before = |partition: &&mut Partition| partition.held_since() <= asked;
+        let partitions = self.partitions.values_mut().filter(held_before);
+        partitions.for_each(|partition| partition.configure(config, now));
         self.conditions.configured.set(true);
     }
 

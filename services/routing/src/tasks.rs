@@ -1,14 +1,13 @@
 //! Carries out what partitions ask for; every task comes back with exactly one result (a snapshot with its pages first).
 
-use std::sync::Arc;
-
 use hilo_kit::error::Error;
 use hilo_kit::fault;
 use hilo_kit::lifecycle::Shutdown;
 use hilo_proto::internal::v1::LiveInteraction;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
 use crate::attention::AttentionState;
+use crate::directory::Refresh;
 use crate::partition::Effect;
 use crate::router::{Message, TaskResult};
 
@@ -43,11 +42,11 @@ impl Tasks {
     }
 
     /// Starts the task of an effect.
-    pub fn carry_out(&self, partition: i32, epoch: i64, effect: Effect, refresh: &Arc<Notify>) {
+    pub fn carry_out(&self, partition: i32, epoch: i64, effect: Effect, refresh: &Refresh) {
         let back = Back { router: self.router.clone(), partition, epoch };
         let attention = self.attention.clone();
         match effect {
-            Effect::RefreshConfig => refresh.notify_one(),
+            Effect::RefreshConfig => refresh.by_version(),
             Effect::Apply(request, batch) => {
                 self.shutdown.spawn("apply offers", async move {
                     fault::point("routing.offers.before_apply").await;

@@ -5,6 +5,7 @@ mod rig;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use hilo_routing::RoutingSection;
 use hilo_test_support::eventually;
 use rig::{Rig, SOON, Truth, campaign};
 
@@ -88,4 +89,29 @@ async fn a_frozen_holder_wakes_up_and_is_refused() -> Result<()> {
     let epochs: Vec<i64> = rig.truth.state.lock().offered.iter().map(|offered| offered.epoch).collect();
     assert!(epochs.is_sorted(), "an older epoch wrote after a newer one: {epochs:?}");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rotation_goes_on_where_the_holder_before_stopped() -> Result<()> {
+    let agents = [("ana", 9), ("beto", 9), ("caro", 9)];
+    let rig = Rig::start(Truth::new(vec![campaign("soporte", &["ana", "beto", "caro"])], &agents)).await?;
+    let holder = rig.replica(RoutingSection::default()).await?;
+    // The next one runs for as long as the first, so all it knows of the rotation was read before it moved.
+    let next = rig.replica(RoutingSection::default()).await?;
+    for agent in ["ana", "beto", "caro"] {
+        rig.arrives(holder.address, agent).await?;
+        rig.arrives(next.address, agent).await?;
+    }
+    let mut offered = Vec::new();
+    for _ in 0..2 {
+        let id = rig.truth.queue("soporte").await;
+        rings(&rig, &id).await?;
+        offered.push(rig.truth.rings_at(&id));
+    }
+    assert_eq!(offered, [Some("ana".to_owned()), Some("beto".to_owned())]);
+    holder.stop().await?;
+    let id = rig.truth.queue("soporte").await;
+    rings(&rig, &id).await?;
+    assert_eq!(rig.truth.rings_at(&id).as_deref(), Some("caro"));
+    next.stop().await
 }

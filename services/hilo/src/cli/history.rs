@@ -166,7 +166,11 @@ fn print_found(answer: &SearchThreadsResponse, as_json: bool, output: &mut Outpu
     }
 }
 
-fn json<M: prost::Message>(name: &str, message: &M) -> Result<String, Failure> {
+/// A message of the contracts as canonical JSON.
+///
+/// # Errors
+/// `JSON` when it is not of that type.
+pub(super) fn json<M: prost::Message>(name: &str, message: &M) -> Result<String, Failure> {
     let bytes = hilo_proto::json::to_json(name, message);
     let bytes = bytes.map_err(|error| Failure::new(Exit::Failed, "JSON", error.to_string()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())

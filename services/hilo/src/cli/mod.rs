@@ -12,6 +12,7 @@ pub mod failure;
 pub mod history;
 pub mod installation;
 pub mod mail;
+pub mod queues;
 pub mod session;
 pub mod terminal;
 
@@ -31,6 +32,8 @@ pub enum Command {
     Events(events::EventsArgs),
     /// Search and read ended threads
     History(history::HistoryArgs),
+    /// Queues and agents now, or as they change
+    Queues(queues::QueuesArgs),
     /// List, show, replay and drop messages that could not be processed
     Dead(dead::DeadArgs),
     /// Bring the directory (campaigns, users, accounts, forms) to what a file says
@@ -50,6 +53,7 @@ impl Command {
             Self::Desk(args) => desk::execute(args).await,
             Self::Events(args) => events::execute(args).await,
             Self::History(args) => history::execute(args).await,
+            Self::Queues(args) => queues::execute(args).await,
             Self::Dead(args) => dead::execute(args).await,
             Self::Apply(args) => apply::execute(args).await,
             Self::Audit(args) => audit::execute(args).await,
@@ -90,6 +94,9 @@ mod tests {
             "hilo events tail --campaign soporte --type interaction_queued --from-start",
             "hilo history search --words factura --customer rosa --campaign soporte --from 2026-01-01 --to 2026-12-31 --as ana",
             "hilo history show 0198a0a0-0000-7000-8000-000000000000 --as ana",
+            "hilo queues list --as supervisora",
+            "hilo queues list --campaign soporte --campaign ventas --json --as supervisora",
+            "hilo queues watch --count 3 --as supervisora",
             "hilo dead list",
             "hilo dead replay 0198a0a0-0000-7000-8000-000000000000",
             "hilo apply -f directory.yaml --dry-run --as coordinadora",

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use hilo_proto::internal::v1::{ApplyOffersRequest, PresenceReport, RoutingAgent};
 use tokio::sync::Notify;
+use tokio::time::Instant as Monotonic;
 
 use crate::clock::DatabaseClock;
 use crate::domain::{Decision, Engine, Input, Instant, InteractionId};
@@ -56,6 +57,7 @@ pub struct Surroundings {
 pub struct Partition {
     number: i32,
     epoch: i64,
+    held_since: Monotonic,
     around: Surroundings,
     engine: Engine,
     names: Names,
@@ -87,6 +89,7 @@ impl Partition {
         Self {
             number,
             epoch,
+            held_since: Monotonic::now(),
             around,
             engine: Engine::new(seed),
             names: Names::default(),
@@ -103,6 +106,12 @@ impl Partition {
             effects: Vec::new(),
             decisions: Vec::new(),
         }
+    }
+
+    /// Since when it is held here, as known here; what was read earlier may be older than the last change of the holder
+    /// before.
+    pub fn held_since(&self) -> Monotonic {
+        self.held_since
     }
 
     /// The epoch it is held under.

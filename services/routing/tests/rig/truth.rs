@@ -257,6 +257,11 @@ impl Truth {
         };
         let live = live.clone();
         if let Some(Change::Offer(offer)) = &change.change {
+            let campaign = live.interaction.as_ref().map(|snapshot| snapshot.campaign_key.clone());
+            let stored = state.campaigns.iter_mut().find(|one| Some(&one.campaign_key) == campaign.as_ref());
+            if let Some(stored) = stored.filter(|_| !offer.rotation_pointer.is_empty()) {
+                stored.rotation_pointer = offer.rotation_pointer.clone();
+            }
             let interaction = change.interaction_id.clone();
             state.offered.push(Offered { interaction, agent: offer.agent_key.clone(), epoch });
         }
