@@ -143,14 +143,17 @@ fn print(
 fn queue(queue: &Queue, now: Option<&Timestamp>) -> String {
     let waited = |since: &Timestamp| now.map_or(0, |now| (now.seconds - since.seconds).max(0));
     let oldest = queue.oldest_waiting_since.as_ref().map(waited);
-    let oldest = oldest.map_or_else(|| "-".to_owned(), |age| {
-        format!("{:02}:{:02}:{:02}", age / 3_600, age / 60 % 60, age % 60)
-    });
+    let oldest = oldest.map_or_else(
+        || "-".to_owned(),
+        |age| format!("{:02}:{:02}:{:02}", age / 3_600, age / 60 % 60, age % 60),
+    );
     let level = queue.service_level.unwrap_or_default();
     let share = match (level.target_seconds, level.share) {
         (0, _) => "no target".to_owned(),
         (target, None) => format!("nothing taken (target {target} s)"),
-        (target, Some(share)) => format!("in time {:.0} % of {} (target {target} s)", share * 100.0, level.taken),
+        (target, Some(share)) => {
+            format!("in time {:.0} % of {} (target {target} s)", share * 100.0, level.taken)
+        }
     };
     let agents = queue.agents.unwrap_or_default();
     format!(
@@ -188,7 +191,12 @@ fn agent(agent: &AgentStatus) -> String {
         .map(|lane| format!("{} {}/{}", clean(&lane.channel), lane.load, lane.capacity))
         .collect();
     let campaigns: Vec<String> = agent.campaign_keys.iter().map(|key| clean(key)).collect();
-    format!("agent  {:<20}  {state}  {}  [{}]", clean(&agent.agent_key), loads.join("  "), campaigns.join(", "))
+    format!(
+        "agent  {:<20}  {state}  {}  [{}]",
+        clean(&agent.agent_key),
+        loads.join("  "),
+        campaigns.join(", ")
+    )
 }
 
 #[cfg(test)]
@@ -212,7 +220,13 @@ mod tests {
                 share: Some(0.9),
                 overdue: 2,
             }),
-            agents: Some(AgentCounts { present: 2, paused: 1, load: 5, capacity: 10, ..AgentCounts::default() }),
+            agents: Some(AgentCounts {
+                present: 2,
+                paused: 1,
+                load: 5,
+                capacity: 10,
+                ..AgentCounts::default()
+            }),
         }
     }
 
