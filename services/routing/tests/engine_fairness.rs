@@ -1,6 +1,6 @@
 //! What fairness means, measured: even spread, every agent equally likely, nobody forgotten, timers from stored instants.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail their test by panicking")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail their test by panicking")]
 
 mod world;
 
