@@ -123,6 +123,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
     crate::assignment::release::spawn(&parts.db, parts.nats.subjects().clone(), &parts.announcer, &shutdown);
     conversation::sweep::spawn(&parts.db, &shutdown);
     let downloads = Downloads::new(parts.objects.clone(), parts.links.clone());
+    crate::assignment::orphans::spawn(&parts.db, parts.nats.subjects().clone(), &shutdown);
     let server = grpc::Server::new(listeners.grpc, parts.readiness.clone())
         .add_routes(routes(&config, &parts, issuer, &shutdown))
         .plain_http(download::PREFIX, Arc::new(downloads))

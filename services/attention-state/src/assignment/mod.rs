@@ -11,6 +11,7 @@ pub mod groups;
 pub mod live;
 pub mod load;
 pub mod offers;
+pub mod orphans;
 pub mod partition;
 pub(crate) mod present;
 pub mod queues;

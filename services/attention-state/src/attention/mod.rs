@@ -11,6 +11,7 @@ pub(crate) mod outbox;
 pub(crate) mod published;
 mod reply;
 pub(crate) mod send;
+pub(crate) mod start;
 pub(crate) mod store;
 pub(crate) mod tags;
 pub(crate) mod threads;

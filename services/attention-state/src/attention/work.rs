@@ -219,6 +219,18 @@ impl Work {
         traceparent: &str,
         because: &'static str,
     ) -> Result<AttentionId, Rejection> {
+        self.begin_by(command, head, traceparent, because, &Actor::System)
+    }
+
+    /// As [`Work::begin`], caused by `actor`.
+    pub(crate) fn begin_by(
+        &mut self,
+        command: Command,
+        head: Head,
+        traceparent: &str,
+        because: &'static str,
+        actor: &Actor,
+    ) -> Result<AttentionId, Rejection> {
         let decision = decide(None, command, self.now)?;
         let state = decision.state.clone().ok_or(Rejection::UnknownAttention)?;
         let id = state.id;
@@ -233,7 +245,7 @@ impl Work {
         entry.take(&decision, traceparent);
         self.attentions.extend(entry.interactions.keys().map(|interaction| (*interaction, id)));
         self.entries.insert(id, entry);
-        self.announce(id, &decision, &Actor::System, because);
+        self.announce(id, &decision, actor, because);
         Ok(id)
     }
 

@@ -26,9 +26,9 @@ use crate::attention::work::{Actor, Found, Work};
 use crate::directory::Access;
 
 /// Longest text of a message, in characters.
-const MAX_TEXT: usize = 200_000;
+pub(super) const MAX_TEXT: usize = 200_000;
 /// Longest HTML of a message, in bytes.
-const MAX_HTML: usize = 400_000;
+pub(super) const MAX_HTML: usize = 400_000;
 /// Additional copies of one message.
 const MAX_CC: usize = 50;
 
@@ -280,7 +280,7 @@ fn letter(access: &Access, request: SendMessageRequest) -> Result<Letter, Error>
 }
 
 /// One addr-spec without anything that could open a second header or recipient (RFC 5321 section 4.5.3.1.3: 254 octets).
-fn is_address(text: &str) -> bool {
+pub(super) fn is_address(text: &str) -> bool {
     let Some((local, domain)) = text.rsplit_once('@') else { return false };
     let plain = |part: &str| {
         let bad = |c: char| {

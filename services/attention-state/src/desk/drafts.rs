@@ -169,23 +169,23 @@ fn opened_by(state: &Attention, user: &str) -> Result<(), Error> {
     }
 }
 
-/// The form that counts for the addressed interaction: the version in force, or, once ended, the one filled in.
+/// The form that counts for the addressed interaction: the version in force, or, once ended (also when opened again since),
+/// the one filled in.
 pub(super) async fn definition(
     tx: &mut PgConnection,
     state: &Attention,
 ) -> Result<Option<FormDefinition>, Error> {
     let Some(interaction) = &state.interaction else { return Ok(None) };
-    if let Stage::Ended { .. } = interaction.stage {
-        let filled = sqlx::query!(
-            "SELECT form_key, form_version FROM attention.form_answer WHERE interaction_id = $1",
-            interaction.id.uuid()
-        )
-        .fetch_optional(&mut *tx)
-        .await?;
-        if let Some(filled) = filled {
-            let form = directory::form(tx, &filled.form_key, Some(filled.form_version)).await?;
-            return Ok(form.as_ref().map(directory::proto::form));
-        }
+    let filled = sqlx::query!(
+        "SELECT form_key, form_version, kept FROM attention.form_answer WHERE interaction_id = $1",
+        interaction.id.uuid()
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let ended = matches!(interaction.stage, Stage::Ended { .. });
+    if let Some(filled) = filled.filter(|filled| ended || filled.kept) {
+        let form = directory::form(tx, &filled.form_key, Some(filled.form_version)).await?;
+        return Ok(form.as_ref().map(directory::proto::form));
     }
     let campaign = directory::campaign(tx, interaction.campaign.as_str()).await?;
     let key = campaign.and_then(|campaign| match interaction.direction {

@@ -16,7 +16,7 @@ use hilo_kit::error::{BrokerAction, Error};
 pub(crate) use delivery::DeliveryHandler;
 pub(crate) use inbound::InboundHandler;
 pub(crate) use mail::normal;
-pub(crate) use plan::preview;
+pub(crate) use plan::{lock_address, preview};
 
 /// Durable consumer of INBOUND; also the name in the inbox.
 pub(crate) const INBOUND_CONSUMER: &str = "attention-intake";

@@ -27,6 +27,7 @@ use crate::contact;
 use crate::directory;
 
 use write::Written;
+pub(crate) use lookup::lock_address;
 pub(crate) use write::preview;
 
 /// What became of a mail.

@@ -15,8 +15,10 @@ mod guards;
 mod hand;
 mod hours;
 mod intake;
+mod reopen;
 mod sending;
 mod service;
+mod start;
 mod tags;
 mod threading;
 

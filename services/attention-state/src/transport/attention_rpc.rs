@@ -51,11 +51,6 @@ impl AttentionRpc {
     }
 }
 
-/// Stands under "Not yet" in the README.
-fn not_yet() -> Error {
-    Error::internal("UNIMPLEMENTED", "not yet implemented")
-}
-
 #[tonic::async_trait]
 impl AttentionService for AttentionRpc {
     type WatchDeskStream = Answers;
@@ -225,16 +220,16 @@ impl AttentionService for AttentionRpc {
         &self,
         request: Request<ReopenInteractionRequest>,
     ) -> Result<Response<ReopenInteractionResponse>, Status> {
-        self.caller(&request).await?;
-        Err(not_yet().into())
+        let access = self.caller(&request).await?;
+        Ok(Response::new(self.actions.reopen(access, request.into_inner()).await?))
     }
 
     async fn start_attention(
         &self,
         request: Request<StartAttentionRequest>,
     ) -> Result<Response<StartAttentionResponse>, Status> {
-        self.caller(&request).await?;
-        Err(not_yet().into())
+        let access = self.caller(&request).await?;
+        Ok(Response::new(self.actions.start(access, request.into_inner()).await?))
     }
 
     async fn transfer_interaction(

@@ -2,6 +2,7 @@
 
 mod leases;
 mod offers;
+mod orphans;
 mod overflow;
 mod queues;
 mod rate;

@@ -27,8 +27,7 @@ async fn holder(db: &Db, id: InteractionId) -> (String, Option<String>) {
         .unwrap()
 }
 
-/// Each condition of `present::of`, broken alone, leaves the item in the queue; with none broken it goes back. Without a
-/// condition the row that breaks it turns red (tried with each).
+/// Guard: each condition of `present::of`. Broken alone it leaves the item in the queue; with none broken it goes back.
 #[tokio::test]
 async fn an_expired_transfer_goes_back_to_whoever_is_there_to_take_it() {
     let rows = [

@@ -38,6 +38,13 @@ pub(super) async fn lock_keys(tx: &mut PgConnection, mails: &[Mail]) -> Result<(
     Ok(())
 }
 
+/// Locks one identity key as [`lock_keys`] does, for an agent who writes first.
+pub(crate) async fn lock_address(tx: &mut PgConnection, address: &str) -> Result<(), Error> {
+    let number = lock_number(b"email", address.as_bytes());
+    sqlx::query!(r#"SELECT count(pg_advisory_xact_lock($1)) AS "locked!""#, number).fetch_one(tx).await?;
+    Ok(())
+}
+
 /// Threads, lineages, waiting children and campaigns of the batch.
 pub(super) async fn known(tx: &mut PgConnection, mails: &[Mail]) -> Result<Known, Error> {
     // A mail of ours that came back names itself.

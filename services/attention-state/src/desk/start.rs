@@ -1,0 +1,173 @@
+//! `StartAttention`: an agent writes to somebody first.
+
+use hilo_kit::error::Error;
+use hilo_kit::fault;
+use hilo_kit::nats::Subjects;
+use hilo_proto::attention::v1::{StartAttentionRequest, StartAttentionResponse};
+use hilo_proto::inbound::v1::EmailAddress;
+use sqlx::PgConnection;
+
+use super::act::{Actions, MAX_HTML, MAX_TEXT, is_address, snapshot};
+use super::once::Once;
+use crate::attention::domain::{AccountKey, Channel, UserKey};
+use crate::attention::start::{self, First};
+use crate::attention::store::message::StoredAddress;
+use crate::attention::store::thread;
+use crate::directory::domain::model::Campaign;
+use crate::directory::{self, Access};
+
+/// Most recipients of one mail.
+const MAX_RECIPIENTS: usize = 100;
+/// Longest subject (RFC 5322 section 2.1.1).
+const MAX_SUBJECT: usize = 998;
+/// Longest name of a recipient, in characters.
+const MAX_NAME: usize = 200;
+
+impl Actions {
+    /// Begins an outbound attention of the caller by a message.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST` with violations, `CAMPAIGN_NOT_FOUND`, `AGENT_REQUIRED`, `CAMPAIGN_INACTIVE`, `OTHER_CHANNEL`,
+    /// `NO_ACCOUNT`, `NO_RECIPIENT`; database errors.
+    pub(crate) async fn start(
+        &self,
+        access: Access,
+        mut request: StartAttentionRequest,
+    ) -> Result<StartAttentionResponse, Error> {
+        let request_id = std::mem::take(&mut request.request_id);
+        let once = Once::new(&access.user_key, "StartAttention", &request_id, &request)?;
+        check(&request)?;
+        let (subjects, key) = (self.subjects.clone(), self.thread_key.clone());
+        let answer = self
+            .db
+            .transaction(move |tx| {
+                let (subjects, key) = (subjects.clone(), key.clone());
+                let (access, once, request) = (access.clone(), once.clone(), request.clone());
+                Box::pin(async move {
+                    if let Some(answer) = once.begin(tx).await? {
+                        return Ok(answer);
+                    }
+                    let answer = started(tx, &subjects, &key, &access, request).await?;
+                    once.finish(tx, &answer).await?;
+                    fault::point("attention.start.before_commit").await;
+                    Ok(answer)
+                })
+            })
+            .await?;
+        fault::point("attention.start.after_commit").await;
+        Ok(answer)
+    }
+}
+
+async fn started(
+    tx: &mut PgConnection,
+    subjects: &Subjects,
+    key: &[u8],
+    access: &Access,
+    request: StartAttentionRequest,
+) -> Result<StartAttentionResponse, Error> {
+    let campaign = campaign(tx, access, &request.campaign_key).await?;
+    let (account, from) = account(tx, &campaign, &request.account_key).await?;
+    let storable = |text: String| if text.contains('\0') { text.replace('\0', "") } else { text };
+    let addresses = |list: Vec<EmailAddress>| list.into_iter().map(StoredAddress::from).collect();
+    let first = First {
+        agent: UserKey::new(&access.user_key),
+        account,
+        from,
+        to: addresses(request.to),
+        cc: addresses(request.cc),
+        bcc: addresses(request.bcc),
+        subject: request.subject.trim().to_owned(),
+        text: storable(request.text),
+        html: storable(request.html),
+    };
+    let (after, message) = start::start(tx, subjects, key, &campaign, &first).await?;
+    Ok(StartAttentionResponse {
+        attention_id: after.id.to_string(),
+        attention_number: after.number,
+        interaction: snapshot(&after),
+        message: thread::one(tx, message).await?,
+    })
+}
+
+/// An active email campaign that the caller serves.
+async fn campaign(tx: &mut PgConnection, access: &Access, key: &str) -> Result<Campaign, Error> {
+    let missing = || Error::missing("CAMPAIGN_NOT_FOUND", "there is no such campaign");
+    if !access.may_see(key) {
+        return Err(missing());
+    }
+    let campaign = directory::campaign(tx, key).await?.ok_or_else(missing)?;
+    if !access.may_serve(key) {
+        return Err(Error::denied("AGENT_REQUIRED", "only an agent of the campaign may do this"));
+    }
+    if campaign.channel.as_str() != Channel::Email.word() {
+        return Err(Error::rejected("OTHER_CHANNEL", "the campaign serves another channel"));
+    }
+    if !campaign.active {
+        return Err(Error::rejected("CAMPAIGN_INACTIVE", "the campaign is switched off"));
+    }
+    Ok(campaign)
+}
+
+/// The account named, or the campaign's only one.
+async fn account(
+    tx: &mut PgConnection,
+    campaign: &Campaign,
+    wanted: &str,
+) -> Result<(AccountKey, StoredAddress), Error> {
+    let rows = sqlx::query!(
+        r#"SELECT account_key, address AS "address!", display_name FROM directory.account
+           WHERE campaign_key = $1 AND channel = 'email' AND active AND ($2 = '' OR account_key = $2)
+           ORDER BY account_key LIMIT 2"#,
+        campaign.key.as_str(),
+        wanted
+    )
+    .fetch_all(tx)
+    .await?;
+    let several = rows.len() > 1;
+    match rows.into_iter().next() {
+        Some(_) if several => Err(invalid("account_key", "required: the campaign has several accounts")),
+        Some(row) => {
+            let from = StoredAddress { address: row.address, name: row.display_name };
+            Ok((AccountKey::new(row.account_key), from))
+        }
+        None if wanted.is_empty() => {
+            Err(Error::rejected("NO_ACCOUNT", "the campaign has no active account to send from"))
+        }
+        None => Err(invalid("account_key", "no active account of the campaign")),
+    }
+}
+
+fn invalid(field: &str, text: &str) -> Error {
+    Error::invalid("INVALID_REQUEST", "the message is malformed").field(field, text)
+}
+
+fn check(request: &StartAttentionRequest) -> Result<(), Error> {
+    let mut bad = Error::invalid("INVALID_REQUEST", "the message is malformed");
+    if request.campaign_key.is_empty() {
+        bad = bad.field("campaign_key", "required");
+    }
+    let lists = [("to", &request.to), ("cc", &request.cc), ("bcc", &request.bcc)];
+    if request.to.is_empty() || lists.iter().map(|(_, list)| list.len()).sum::<usize>() > MAX_RECIPIENTS {
+        bad = bad.field("to", format!("1 to {MAX_RECIPIENTS} recipients in all"));
+    }
+    for (field, list) in lists {
+        for (at, one) in list.iter().enumerate().take(MAX_RECIPIENTS) {
+            let name_fits = one.name.chars().count() <= MAX_NAME && !one.name.contains(char::is_control);
+            if !is_address(&one.address) || !name_fits {
+                bad = bad.field(format!("{field}[{at}]"), "must be one address with a plain name");
+            }
+        }
+    }
+    let subject = request.subject.trim();
+    if subject.is_empty() || subject.chars().count() > MAX_SUBJECT || subject.contains(char::is_control) {
+        bad = bad.field("subject", format!("1 to {MAX_SUBJECT} characters in one line"));
+    }
+    if request.text.trim().is_empty() || request.text.chars().count() > MAX_TEXT {
+        bad = bad.field("text", format!("1 to {MAX_TEXT} characters"));
+    }
+    if request.html.len() > MAX_HTML {
+        bad = bad.field("html", format!("at most {MAX_HTML} bytes"));
+    }
+    if bad.violations().is_empty() { Ok(()) } else { Err(bad) }
+}

@@ -1,0 +1,187 @@
+//! `StartAttention`: an agent writes first; what leaves, whom it makes known, and where the answer goes.
+
+use std::sync::Arc;
+
+use hilo_kit::thread_token;
+use hilo_proto::attention::v1::{ListInteractionsRequest, StartAttentionRequest};
+use hilo_proto::event::v1::{Direction, InteractionState};
+use hilo_proto::inbound::v1::EmailAddress;
+use hilo_proto::outbound::v1::outbound_envelope::Content;
+use hilo_proto::outbound::v1::{OutboundEmail, OutboundEnvelope};
+use prost::Message as _;
+use uuid::Uuid;
+
+use super::{House, Mail, THREAD_KEY, fresh};
+use crate::desk::list;
+use crate::directory::testing::{apply, database, directory_of, example};
+
+fn address(address: &str) -> EmailAddress {
+    EmailAddress { address: address.into(), name: String::new() }
+}
+
+fn request(campaign: &str, to: &[&str]) -> StartAttentionRequest {
+    StartAttentionRequest {
+        campaign_key: campaign.into(),
+        request_id: fresh(),
+        to: to.iter().map(|one| address(one)).collect(),
+        subject: "Su pedido 77".into(),
+        text: "Buenos días".into(),
+        ..StartAttentionRequest::default()
+    }
+}
+
+async fn sent(house: &House) -> Vec<(OutboundEnvelope, OutboundEmail)> {
+    let payloads: Vec<Vec<u8>> =
+        sqlx::query_scalar("SELECT payload FROM kit.outbox_log WHERE stream = 'outbound'")
+            .fetch_all(house.db.pool())
+            .await
+            .unwrap();
+    payloads
+        .iter()
+        .map(|payload| {
+            let envelope = OutboundEnvelope::decode(payload.as_slice()).unwrap();
+            let Some(Content::Email(email)) = envelope.content.clone() else { panic!("an email") };
+            (envelope, email)
+        })
+        .collect()
+}
+
+fn addresses(list: &[EmailAddress]) -> Vec<&str> {
+    list.iter().map(|one| one.address.as_str()).collect()
+}
+
+#[tokio::test]
+async fn an_agents_message_begins_an_attention_and_the_answer_joins_it() {
+    let house = House::open().await;
+    let ana = house.access("ana").await;
+    let asked = StartAttentionRequest {
+        to: vec![
+            EmailAddress { address: "Eva@Cliente.example".into(), name: "Eva Quispe".into() },
+            address("otto@cliente.example"),
+        ],
+        cc: vec![address("jefa@cliente.example")],
+        bcc: vec![address("archivo@ejemplo.pe")],
+        html: "<p onclick=x()>Buenos días</p>".into(),
+        ..request("soporte", &[])
+    };
+    let answer = house.actions.start(ana.clone(), asked.clone()).await.unwrap();
+    assert_eq!(house.actions.start(ana.clone(), asked.clone()).await.unwrap(), answer, "same request");
+    let other = StartAttentionRequest { text: "Otra".into(), ..asked };
+    assert_eq!(house.actions.start(ana.clone(), other).await.unwrap_err().reason(), "REQUEST_ID_REUSED");
+    let interaction = answer.interaction.unwrap();
+    assert_eq!((interaction.state(), interaction.direction()), (InteractionState::Open, Direction::Outbound));
+    assert_eq!((interaction.agent_key.as_str(), interaction.message_count), ("ana", 1));
+    let attention: Uuid = answer.attention_id.parse().unwrap();
+    assert_eq!(house.events(attention).await, ["attention_opened", "interaction_started", "message_queued"]);
+    let sent = sent(&house).await;
+    let [(envelope, email)] = sent.as_slice() else { panic!("{sent:?}") };
+    assert_eq!((envelope.conversation_key.as_str(), envelope.sequence), (answer.attention_id.as_str(), 1));
+    assert_eq!(envelope.send_id, answer.message.unwrap().message_id);
+    assert_eq!(addresses(&email.to), ["Eva@Cliente.example", "otto@cliente.example"]);
+    assert_eq!(addresses(&email.cc), ["jefa@cliente.example"]);
+    assert_eq!(addresses(&email.bcc), ["archivo@ejemplo.pe"]);
+    assert_eq!((email.subject.as_str(), email.html.as_str()), ("Su pedido 77", "<p>Buenos días</p>"));
+    assert_eq!((email.in_reply_to.as_str(), email.references.len()), ("", 0));
+    for text in [&email.message_id, &email.reply_to] {
+        assert_eq!(thread_token::find(THREAD_KEY, text), [attention], "{text}");
+    }
+    // He is known from now on, and his answer joins by our Message-ID.
+    house.take(&[Mail::from("eva@cliente.example").answers(&[&email.message_id])]).await;
+    house.take(&[Mail::from("jefa@cliente.example").token(attention).answers(&[&email.message_id])]).await;
+    let attentions = house.attentions().await;
+    assert_eq!((attentions.len(), attentions[0].messages), (1, 3));
+    assert_eq!(house.count("SELECT sum(load)::bigint FROM assignment.agent_load WHERE agent_key = 'ana'").await, 1);
+    let opened = house.open_item("ana", attentions[0].last_interaction).await;
+    assert_eq!(opened.attention.unwrap().contact.unwrap().name, "Eva Quispe");
+    let listing = ListInteractionsRequest { channel: "email".into(), ..Default::default() };
+    let listed = list::page(&house.db, ana, listing).await.unwrap();
+    let item = &listed.items[0];
+    assert_eq!((item.direction(), item.customer_address.as_str()), (Direction::Outbound, "eva@cliente.example"));
+}
+
+#[tokio::test]
+async fn a_known_customer_stays_one_contact_and_the_outbound_form_counts() {
+    let db = database().await;
+    apply(&db, &example()).await;
+    let house = House::at(db);
+    house.take(&[Mail { account: "soporte".into(), ..Mail::from("eva@cliente.example") }]).await;
+    let asked = request("soporte-tecnico", &["EVA@cliente.example"]);
+    let answer = house.actions.start(house.access("ana").await, asked).await.unwrap();
+    assert_eq!(house.count("SELECT count(*) FROM contact.contact").await, 1);
+    assert_eq!(house.attentions().await.len(), 2, "a case of its own");
+    let id: Uuid = answer.interaction.unwrap().interaction_id.parse().unwrap();
+    assert_eq!(house.open_item("ana", id).await.form.unwrap().key, "consulta");
+}
+
+#[tokio::test]
+async fn bad_requests_and_strangers_are_refused_and_nothing_begins() {
+    let db = database().await;
+    let mut yaml = directory_of(&[("soporte", &["ana"]), ("ventas", &["rosa"]), ("vieja", &["ana"])], "");
+    yaml = yaml.replace("key: vieja, name: vieja,", "key: vieja, name: vieja, active: false,");
+    yaml = yaml.replace("accounts: [vieja-mail]", "accounts: []");
+    yaml = yaml.replace("accounts: [soporte-mail]", "accounts: [soporte-mail, vieja-mail]");
+    yaml = yaml.replace("accounts: [ventas-mail]", "accounts: []").replace(
+        "  - {key: ventas-mail, channel: email, address: ventas@ejemplo.pe}\n",
+        "",
+    );
+    yaml = yaml.replace(
+        "users:\n",
+        "  - {key: chat, name: chat, channel: whatsapp, accounts: [], members: [ana], assignment_mode: everyone}\nusers:\n",
+    );
+    yaml += "  - {key: sara, name: Sara, roles: [supervisor], campaigns: [soporte]}\n";
+    apply(&db, &yaml).await;
+    let house = House::at(db);
+    let good = || StartAttentionRequest { account_key: "soporte-mail".into(), ..request("soporte", &["eva@x.pe"]) };
+    let many: Vec<EmailAddress> = (0..101).map(|n| address(&format!("c{n}@x.pe"))).collect();
+    let rows = [
+        ("ana", request("", &["eva@x.pe"]), "INVALID_REQUEST", "campaign_key"),
+        ("ana", request("soporte", &["eva@x.pe"]), "INVALID_REQUEST", "account_key"),
+        ("ana", StartAttentionRequest { account_key: "ventas-mail".into(), ..good() }, "INVALID_REQUEST", "account_key"),
+        ("ana", StartAttentionRequest { to: Vec::new(), ..good() }, "INVALID_REQUEST", "to"),
+        ("ana", StartAttentionRequest { to: many, ..good() }, "INVALID_REQUEST", "to"),
+        ("ana", StartAttentionRequest { to: vec![address("eva")], ..good() }, "INVALID_REQUEST", "to[0]"),
+        ("ana", StartAttentionRequest { cc: vec![address("a@x\r\nBcc: c@d")], ..good() }, "INVALID_REQUEST", "cc[0]"),
+        ("ana", StartAttentionRequest { bcc: vec![address("a@x,b@y")], ..good() }, "INVALID_REQUEST", "bcc[0]"),
+        ("ana", StartAttentionRequest { subject: " ".into(), ..good() }, "INVALID_REQUEST", "subject"),
+        ("ana", StartAttentionRequest { subject: "a\r\nBcc: c@d".into(), ..good() }, "INVALID_REQUEST", "subject"),
+        ("ana", StartAttentionRequest { text: " ".into(), ..good() }, "INVALID_REQUEST", "text"),
+        ("ana", StartAttentionRequest { html: "x".repeat(400_001), ..good() }, "INVALID_REQUEST", "html"),
+        ("ana", StartAttentionRequest { to: vec![address("soporte@ejemplo.pe")], ..good() }, "NO_RECIPIENT", ""),
+        ("ana", StartAttentionRequest { campaign_key: "ventas".into(), ..good() }, "CAMPAIGN_NOT_FOUND", ""),
+        ("ana", StartAttentionRequest { campaign_key: "nada".into(), ..good() }, "CAMPAIGN_NOT_FOUND", ""),
+        ("ana", StartAttentionRequest { campaign_key: "vieja".into(), ..good() }, "CAMPAIGN_INACTIVE", ""),
+        ("ana", StartAttentionRequest { campaign_key: "chat".into(), ..good() }, "OTHER_CHANNEL", ""),
+        ("rosa", StartAttentionRequest { campaign_key: "ventas".into(), account_key: String::new(), ..good() }, "NO_ACCOUNT", ""),
+        ("rosa", good(), "CAMPAIGN_NOT_FOUND", ""),
+        ("sara", good(), "AGENT_REQUIRED", ""),
+    ];
+    for (who, asked, reason, field) in rows {
+        let text = format!("{who}: {reason} {field}");
+        let error = house.actions.start(house.access(who).await, asked).await.unwrap_err();
+        assert_eq!(error.reason(), reason, "{text}");
+        let fields: Vec<&str> = error.violations().iter().map(|one| one.field.as_str()).collect();
+        assert_eq!(fields, if field.is_empty() { vec![] } else { vec![field] }, "{text}");
+    }
+    assert!(house.attentions().await.is_empty() && sent(&house).await.is_empty(), "nothing happened");
+    assert_eq!(house.count("SELECT count(*) FROM contact.contact").await, 0);
+}
+
+/// Guard: `intake::lock_address` in `start::resolve`; without it one of the two meets the primary key of identities.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_who_write_to_a_new_customer_at_once_make_one_contact_and_two_cases() {
+    let house = Arc::new(House::open().await);
+    for round in 0..20 {
+        let to = format!("c{round}@cliente.example");
+        let tries = ["ana", "luis"].map(|who| {
+            let (house, to) = (house.clone(), to.clone());
+            tokio::spawn(async move {
+                house.actions.start(house.access(who).await, request("soporte", &[&to])).await
+            })
+        });
+        for one in tries {
+            one.await.unwrap().unwrap();
+        }
+    }
+    assert_eq!(house.count("SELECT count(*) FROM contact.contact").await, 20);
+    assert_eq!(house.attentions().await.len(), 40);
+}
