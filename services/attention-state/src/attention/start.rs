@@ -57,9 +57,10 @@ pub(crate) async fn start(
 ) -> Result<(Attention, MessageId), Error> {
     let (attention, interaction, id) = (AttentionId::new(), InteractionId::new(), MessageId::new());
     let mail = compose(thread_key, campaign, attention, first);
-    let customer = mail.to.first().cloned().ok_or_else(|| {
-        Error::rejected("NO_RECIPIENT", "nobody but the account itself would receive it")
-    })?;
+    let customer =
+        mail.to.first().cloned().ok_or_else(|| {
+            Error::rejected("NO_RECIPIENT", "nobody but the account itself would receive it")
+        })?;
     let contact = resolve(tx, &customer).await?;
     let number = store::draw_numbers(tx, 1).await?.pop();
     let number = number.ok_or_else(|| Error::internal("NO_NUMBER", "too few numbers were drawn"))?;

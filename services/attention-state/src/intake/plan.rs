@@ -26,8 +26,8 @@ use crate::attention::work::Work;
 use crate::contact;
 use crate::directory;
 
-use write::Written;
 pub(crate) use lookup::lock_address;
+use write::Written;
 pub(crate) use write::preview;
 
 /// What became of a mail.

@@ -82,7 +82,8 @@ async fn an_ended_interaction_of_a_closed_attention_opens_again_and_gets_a_new_v
     house.take(&[Mail::from("eva@cliente.example").answers(&["m1@x"])]).await;
     let all = house.attentions().await;
     assert_eq!((all.len(), all[0].messages, all[0].state.as_str()), (1, 2, "open"));
-    let end = EndInteractionRequest { interaction_id: id.to_string(), close_attention: false, request_id: fresh() };
+    let end =
+        EndInteractionRequest { interaction_id: id.to_string(), close_attention: false, request_id: fresh() };
     house.actions.end(house.access("luis").await, end).await.unwrap();
     let again = unconfirmed(&house).await;
     assert_eq!((again.len(), again[0].0), (1, id));
@@ -137,7 +138,8 @@ async fn the_version_of_the_form_that_was_filled_in_stays_in_force() {
     let opened = house.open_item("luis", id).await;
     assert_eq!(opened.form.unwrap().version, 1);
     assert_eq!(opened.form_state.unwrap().values["motivo"], "Reclamo");
-    let end = EndInteractionRequest { interaction_id: id.to_string(), close_attention: false, request_id: fresh() };
+    let end =
+        EndInteractionRequest { interaction_id: id.to_string(), close_attention: false, request_id: fresh() };
     house.actions.end(house.access("luis").await, end).await.unwrap();
 }
 
@@ -168,7 +170,8 @@ async fn of_two_who_reopen_at_once_one_wins_each_time() {
 async fn a_reopening_and_a_customers_answer_at_once_leave_one_open_attention() {
     let house = Arc::new(House::open().await);
     for round in 0..20 {
-        let (m1, m2, eva) = (format!("a{round}@x"), format!("b{round}@x"), format!("c{round}@cliente.example"));
+        let (m1, m2, eva) =
+            (format!("a{round}@x"), format!("b{round}@x"), format!("c{round}@cliente.example"));
         house.take(&[Mail::from(&eva).id(&m1)]).await;
         let first = house.attentions().await.last().unwrap().clone();
         house.end_item(first.last_interaction, true).await;

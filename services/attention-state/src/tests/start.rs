@@ -90,13 +90,19 @@ async fn an_agents_message_begins_an_attention_and_the_answer_joins_it() {
     house.take(&[Mail::from("jefa@cliente.example").token(attention).answers(&[&email.message_id])]).await;
     let attentions = house.attentions().await;
     assert_eq!((attentions.len(), attentions[0].messages), (1, 3));
-    assert_eq!(house.count("SELECT sum(load)::bigint FROM assignment.agent_load WHERE agent_key = 'ana'").await, 1);
+    assert_eq!(
+        house.count("SELECT sum(load)::bigint FROM assignment.agent_load WHERE agent_key = 'ana'").await,
+        1
+    );
     let opened = house.open_item("ana", attentions[0].last_interaction).await;
     assert_eq!(opened.attention.unwrap().contact.unwrap().name, "Eva Quispe");
     let listing = ListInteractionsRequest { channel: "email".into(), ..Default::default() };
     let listed = list::page(&house.db, ana, listing).await.unwrap();
     let item = &listed.items[0];
-    assert_eq!((item.direction(), item.customer_address.as_str()), (Direction::Outbound, "eva@cliente.example"));
+    assert_eq!(
+        (item.direction(), item.customer_address.as_str()),
+        (Direction::Outbound, "eva@cliente.example")
+    );
 }
 
 #[tokio::test]
@@ -120,10 +126,9 @@ async fn bad_requests_and_strangers_are_refused_and_nothing_begins() {
     yaml = yaml.replace("key: vieja, name: vieja,", "key: vieja, name: vieja, active: false,");
     yaml = yaml.replace("accounts: [vieja-mail]", "accounts: []");
     yaml = yaml.replace("accounts: [soporte-mail]", "accounts: [soporte-mail, vieja-mail]");
-    yaml = yaml.replace("accounts: [ventas-mail]", "accounts: []").replace(
-        "  - {key: ventas-mail, channel: email, address: ventas@ejemplo.pe}\n",
-        "",
-    );
+    yaml = yaml
+        .replace("accounts: [ventas-mail]", "accounts: []")
+        .replace("  - {key: ventas-mail, channel: email, address: ventas@ejemplo.pe}\n", "");
     yaml = yaml.replace(
         "users:\n",
         "  - {key: chat, name: chat, channel: whatsapp, accounts: [], members: [ana], assignment_mode: everyone}\nusers:\n",
@@ -131,27 +136,58 @@ async fn bad_requests_and_strangers_are_refused_and_nothing_begins() {
     yaml += "  - {key: sara, name: Sara, roles: [supervisor], campaigns: [soporte]}\n";
     apply(&db, &yaml).await;
     let house = House::at(db);
-    let good = || StartAttentionRequest { account_key: "soporte-mail".into(), ..request("soporte", &["eva@x.pe"]) };
+    let good =
+        || StartAttentionRequest { account_key: "soporte-mail".into(), ..request("soporte", &["eva@x.pe"]) };
     let many: Vec<EmailAddress> = (0..101).map(|n| address(&format!("c{n}@x.pe"))).collect();
     let rows = [
         ("ana", request("", &["eva@x.pe"]), "INVALID_REQUEST", "campaign_key"),
         ("ana", request("soporte", &["eva@x.pe"]), "INVALID_REQUEST", "account_key"),
-        ("ana", StartAttentionRequest { account_key: "ventas-mail".into(), ..good() }, "INVALID_REQUEST", "account_key"),
+        (
+            "ana",
+            StartAttentionRequest { account_key: "ventas-mail".into(), ..good() },
+            "INVALID_REQUEST",
+            "account_key",
+        ),
         ("ana", StartAttentionRequest { to: Vec::new(), ..good() }, "INVALID_REQUEST", "to"),
         ("ana", StartAttentionRequest { to: many, ..good() }, "INVALID_REQUEST", "to"),
         ("ana", StartAttentionRequest { to: vec![address("eva")], ..good() }, "INVALID_REQUEST", "to[0]"),
-        ("ana", StartAttentionRequest { cc: vec![address("a@x\r\nBcc: c@d")], ..good() }, "INVALID_REQUEST", "cc[0]"),
-        ("ana", StartAttentionRequest { bcc: vec![address("a@x,b@y")], ..good() }, "INVALID_REQUEST", "bcc[0]"),
+        (
+            "ana",
+            StartAttentionRequest { cc: vec![address("a@x\r\nBcc: c@d")], ..good() },
+            "INVALID_REQUEST",
+            "cc[0]",
+        ),
+        (
+            "ana",
+            StartAttentionRequest { bcc: vec![address("a@x,b@y")], ..good() },
+            "INVALID_REQUEST",
+            "bcc[0]",
+        ),
         ("ana", StartAttentionRequest { subject: " ".into(), ..good() }, "INVALID_REQUEST", "subject"),
-        ("ana", StartAttentionRequest { subject: "a\r\nBcc: c@d".into(), ..good() }, "INVALID_REQUEST", "subject"),
+        (
+            "ana",
+            StartAttentionRequest { subject: "a\r\nBcc: c@d".into(), ..good() },
+            "INVALID_REQUEST",
+            "subject",
+        ),
         ("ana", StartAttentionRequest { text: " ".into(), ..good() }, "INVALID_REQUEST", "text"),
         ("ana", StartAttentionRequest { html: "x".repeat(400_001), ..good() }, "INVALID_REQUEST", "html"),
-        ("ana", StartAttentionRequest { to: vec![address("soporte@ejemplo.pe")], ..good() }, "NO_RECIPIENT", ""),
+        (
+            "ana",
+            StartAttentionRequest { to: vec![address("soporte@ejemplo.pe")], ..good() },
+            "NO_RECIPIENT",
+            "",
+        ),
         ("ana", StartAttentionRequest { campaign_key: "ventas".into(), ..good() }, "CAMPAIGN_NOT_FOUND", ""),
         ("ana", StartAttentionRequest { campaign_key: "nada".into(), ..good() }, "CAMPAIGN_NOT_FOUND", ""),
         ("ana", StartAttentionRequest { campaign_key: "vieja".into(), ..good() }, "CAMPAIGN_INACTIVE", ""),
         ("ana", StartAttentionRequest { campaign_key: "chat".into(), ..good() }, "OTHER_CHANNEL", ""),
-        ("rosa", StartAttentionRequest { campaign_key: "ventas".into(), account_key: String::new(), ..good() }, "NO_ACCOUNT", ""),
+        (
+            "rosa",
+            StartAttentionRequest { campaign_key: "ventas".into(), account_key: String::new(), ..good() },
+            "NO_ACCOUNT",
+            "",
+        ),
         ("rosa", good(), "CAMPAIGN_NOT_FOUND", ""),
         ("sara", good(), "AGENT_REQUIRED", ""),
     ];

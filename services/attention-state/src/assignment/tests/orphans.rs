@@ -81,8 +81,12 @@ async fn nothing_else_goes_back() {
     }
     let (db, id) = house(", orphan_timeout_seconds: 60").await;
     let agent = crate::attention::domain::UserKey::new("ana");
-    super::command(&db, id, crate::attention::domain::Command::End { agent, close: false, problems: Vec::new() })
-        .await;
+    super::command(
+        &db,
+        id,
+        crate::attention::domain::Command::End { agent, close: false, problems: Vec::new() },
+    )
+    .await;
     run(&db, GONE).await;
     assert_eq!(orphans::all(&db, &subjects()).await.unwrap(), 0, "ended");
 }
@@ -93,7 +97,10 @@ async fn who_returns_while_the_timer_looks_keeps_his_items() {
     let (db, _) = house(", orphan_timeout_seconds: 60").await;
     run(&db, GONE).await;
     let mut returning = db.pool().begin().await.unwrap();
-    sqlx::query("UPDATE assignment.agent_state SET absent_since = NULL").execute(&mut *returning).await.unwrap();
+    sqlx::query("UPDATE assignment.agent_state SET absent_since = NULL")
+        .execute(&mut *returning)
+        .await
+        .unwrap();
     let timer = {
         let db = db.clone();
         tokio::spawn(async move { orphans::all(&db, &subjects()).await })
