@@ -1,6 +1,6 @@
 //! A private nats-server with JetStream.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -81,6 +81,27 @@ impl Nats {
         }
     }
 
+    /// Kills it, keeps a copy of what it stored, and starts it again.
+    ///
+    /// # Errors
+    /// When the folder cannot be copied or it does not come up.
+    pub async fn back_up(&mut self) -> Result<()> {
+        self.kill_9()?;
+        copy_folder(&self.folder.path().join("store"), &self.folder.path().join("backup"))?;
+        self.restart().await
+    }
+
+    /// Kills it and starts it with what [`Nats::back_up`] kept: everything after that is lost at one instant, as when a disk
+    /// is rolled back.
+    ///
+    /// # Errors
+    /// As [`Nats::back_up`].
+    pub async fn roll_back(&mut self) -> Result<()> {
+        self.wipe()?;
+        copy_folder(&self.folder.path().join("backup"), &self.folder.path().join("store"))?;
+        self.restart().await
+    }
+
     /// Kills it if it runs, and starts it on the same port and data.
     ///
     /// # Errors
@@ -100,6 +121,20 @@ impl Nats {
         self.process = Some(process);
         Ok(())
     }
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }
 
 async fn jetstream_answers(url: &str) -> bool {

@@ -90,10 +90,12 @@ impl Watch {
         if stream != StreamKind::Events {
             return false;
         }
-        if sequence <= self.floor && !duplicate {
+        // Another partition's message may have raised the floor while this acknowledgement was on its way, so it is
+        // remembered in any case: the check that follows looks whether the stream really holds it.
+        let suspicious = sequence <= self.floor && !duplicate;
+        if suspicious {
             self.doubtful = true;
             self.close_gate();
-            return true;
         }
         let sequence = i64::try_from(sequence).unwrap_or(i64::MAX);
         if self.known.as_ref().is_none_or(|known| known.broker_sequence < sequence) {
@@ -103,7 +105,7 @@ impl Watch {
                 message_id: id,
             });
         }
-        false
+        suspicious
     }
 
     /// A publication found no stream.

@@ -24,6 +24,8 @@ pub enum Place {
 #[derive(Debug)]
 struct Known {
     sequence: i64,
+    /// Sequence of the newest state of its interactions that was taken over; 0 for none.
+    stated: i64,
     /// Its live item here.
     live: Option<InteractionId>,
 }
@@ -55,10 +57,23 @@ impl Attentions {
         match self.known.get_mut(&attention) {
             Some(known) => known.sequence = known.sequence.max(sequence),
             None => {
-                self.known.insert(attention, Known { sequence, live: None });
+                self.known.insert(attention, Known { sequence, stated: 0, live: None });
                 self.may_be_forgotten(attention);
             }
         }
+    }
+
+    /// Notes that the state of its interaction as of `sequence` was taken over.
+    pub fn stated(&mut self, attention: Uuid, sequence: i64) {
+        if let Some(known) = self.known.get_mut(&attention) {
+            known.stated = known.stated.max(sequence);
+        }
+    }
+
+    /// True when a state newer than `sequence` was taken over: an answer or a page that was read before an event, and
+    /// comes after it, must not bring back an item that has ended meanwhile.
+    pub fn is_superseded(&self, attention: Uuid, sequence: i64) -> bool {
+        self.known.get(&attention).is_some_and(|known| sequence < known.stated)
     }
 
     /// The attention has this live item here.
@@ -111,6 +126,17 @@ mod tests {
         attentions.ended(id);
         assert_eq!(attentions.live_item(id), None);
         assert_eq!(attentions.arrived(id, 10), Place::Old, "remembered for a while after the end");
+    }
+
+    #[test]
+    fn an_event_without_a_state_supersedes_nothing() {
+        let mut attentions = Attentions::default();
+        let id = Uuid::from_u128(1);
+        attentions.arrived(id, 5);
+        assert!(!attentions.is_superseded(id, 4), "the page of 4 is all that is known of its item");
+        attentions.stated(id, 5);
+        assert!(attentions.is_superseded(id, 4));
+        assert!(!attentions.is_superseded(id, 5));
     }
 
     #[test]

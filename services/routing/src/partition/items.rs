@@ -34,16 +34,21 @@ impl Partition {
         }
         let Some(snapshot) = &event.interaction else { return Ok(()) };
         let item = convert::item(snapshot, &mut self.names)?;
+        self.attentions.stated(attention, event.sequence);
         self.item(attention, item, arrived.traceparent.as_deref(), now);
         Ok(())
     }
 
-    /// Takes over a state that was read from attention-state.
+    /// Takes over a state that was read from attention-state, unless events have overtaken it.
     pub fn live(&mut self, live: &LiveInteraction, now: Instant) -> Result<Option<ItemView>, Error> {
         let attention = attention_id(&live.attention_id)?;
         let Some(snapshot) = &live.interaction else { return Ok(None) };
         let item = convert::item(snapshot, &mut self.names)?;
+        if self.attentions.is_superseded(attention, live.sequence) {
+            return Ok(None);
+        }
         self.attentions.contains(attention, live.sequence);
+        self.attentions.stated(attention, live.sequence);
         let traceparent = Some(live.traceparent.as_str()).filter(|parent| !parent.is_empty());
         self.item(attention, item.clone(), traceparent, now);
         Ok(match item {

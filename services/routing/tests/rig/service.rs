@@ -1,6 +1,7 @@
 //! The stand-in's gRPC side: AssignmentService and the directory feed.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use hilo_kit::auth::{self, Verifier};
@@ -173,6 +174,11 @@ impl AssignmentService for Stand {
             let interaction_id = change.interaction_id.clone();
             results.push(AssignmentResult { interaction_id, outcome: outcome.into(), current });
         }
+        self.0.answers_waiting.fetch_add(1, Ordering::Relaxed);
+        while self.0.answers_held.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.0.answers_waiting.fetch_sub(1, Ordering::Relaxed);
         Ok(Response::new(ApplyOffersResponse { results }))
     }
 

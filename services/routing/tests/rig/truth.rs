@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail their test by panicking")]
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
@@ -76,6 +76,10 @@ pub struct Truth {
     nats: Mutex<Option<Nats>>,
     /// False keeps events back.
     pub publishing: AtomicBool,
+    /// True keeps the answers to offers back, as a slow network would.
+    pub answers_held: AtomicBool,
+    /// How many answers are kept back now.
+    pub answers_waiting: AtomicU32,
 }
 
 impl Truth {
