@@ -21,6 +21,16 @@ pub struct Section {
     /// Scheme and authority under which desks reach the public port, for download links; empty for links without them.
     #[serde(default)]
     pub public_url: String,
+    /// How long bodies of an ended thread stay here after history has confirmed it, in seconds.
+    #[serde(default = "default_purge_after")]
+    pub purge_after_seconds: u64,
+}
+
+/// A day: most reopenings and late statuses come sooner and need not ask history.
+pub const DEFAULT_PURGE_AFTER: u64 = 86_400;
+
+fn default_purge_after() -> u64 {
+    DEFAULT_PURGE_AFTER
 }
 
 impl hilo_kit::config::Section for Section {
@@ -39,6 +49,11 @@ impl hilo_kit::config::Section for Section {
             self.public_url.is_empty() || fits,
             "public_url",
             "must be an http:// or https:// URL",
+        );
+        problems.require(
+            self.purge_after_seconds <= 366 * 86_400,
+            "purge_after_seconds",
+            "must be at most a year",
         );
     }
 }

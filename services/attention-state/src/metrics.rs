@@ -13,6 +13,8 @@ static BATCH: LazyLock<Histogram<u64>> = LazyLock::new(|| meter().u64_histogram(
 static FLOODS: LazyLock<Counter<u64>> = LazyLock::new(|| meter().u64_counter("hilo.intake.floods").build());
 static REPORTS_LEFT_OUT: LazyLock<Counter<u64>> =
     LazyLock::new(|| meter().u64_counter("hilo.intake.reports_left_out").build());
+static PURGED: LazyLock<Counter<u64>> =
+    LazyLock::new(|| meter().u64_counter("hilo.attention.purged").build());
 static RESYNCS: LazyLock<Counter<u64>> = LazyLock::new(|| meter().u64_counter("hilo.desk.resyncs").build());
 
 static AUTOMATIC: LazyLock<Counter<u64>> =
@@ -46,6 +48,11 @@ pub(crate) fn flood() {
 /// A report of a machine was counted and not appended.
 pub(crate) fn report_left_out() {
     REPORTS_LEFT_OUT.add(1, &[]);
+}
+
+/// Ended interactions gave their bodies to the history.
+pub(crate) fn purged(interactions: usize) {
+    PURGED.add(u64::try_from(interactions).unwrap_or(u64::MAX), &[]);
 }
 
 /// A desk lost updates and takes a new snapshot.

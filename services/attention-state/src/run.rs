@@ -120,6 +120,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
     spawn_consumers(&parts, &shutdown);
     let thread_key = config.section.thread_key.expose().as_bytes().to_vec();
     Replies::new(parts.db.clone(), parts.nats.subjects().clone(), thread_key).spawn(&shutdown);
+    let grace = std::time::Duration::from_secs(config.section.purge_after_seconds);
+    crate::attention::purge::spawn(&parts.db, grace, &shutdown);
     crate::assignment::release::spawn(&parts.db, parts.nats.subjects().clone(), &parts.announcer, &shutdown);
     conversation::sweep::spawn(&parts.db, &shutdown);
     let downloads = Downloads::new(parts.objects.clone(), parts.links.clone());

@@ -309,7 +309,19 @@ fn answer_message(message: Message) -> wire::ThreadMessage {
         internet_message_id: message.internet_message_id,
         // Notes of a stored thread have a list of their own.
         internal: false,
+        body_in_history: false,
     }
+}
+
+/// A thread as attention-state gets it back: exactly what it once handed over, so that it may hand it over again.
+pub fn handed_back(mut thread: Thread) -> wire::Thread {
+    let html: Vec<String> =
+        thread.messages.iter_mut().map(|message| std::mem::take(&mut message.html)).collect();
+    let mut back = answer(thread);
+    for (message, html) in back.messages.iter_mut().zip(html) {
+        message.html = html;
+    }
+    back
 }
 
 fn answer_attachment(file: Attachment) -> inbound::Attachment {

@@ -20,6 +20,7 @@ mod rights;
 mod rpc;
 mod serve;
 pub mod store;
+mod stored_rpc;
 
 use std::process::ExitCode;
 

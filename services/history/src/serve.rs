@@ -16,6 +16,7 @@ use hilo_kit::lifecycle::Shutdown;
 use hilo_kit::nats::Nats;
 use hilo_kit::objects::Objects;
 use hilo_proto::history::v1::history_service_server::HistoryServiceServer;
+use hilo_proto::internal::v1::stored_thread_service_server::StoredThreadServiceServer;
 use hilo_proto::report::v1::report_service_server::ReportServiceServer;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
@@ -29,6 +30,7 @@ use crate::report::{self, ReportRpc};
 use crate::rights::Rights;
 use crate::rpc::HistoryRpc;
 use crate::store::Store;
+use crate::stored_rpc::StoredThreadRpc;
 
 /// Time for load balancers to notice that this replica stops.
 const LINGER: Duration = Duration::from_secs(5);
@@ -118,6 +120,7 @@ fn routes(store: Store, rights: Rights, reports: ReportRpc, exporter: Exporter, 
         Arc::new(move |user: &str| coordinators.is_coordinator(user)),
     );
     let mut routes = Routes::builder();
+    routes.add_service(StoredThreadServiceServer::new(StoredThreadRpc::new(store.clone())));
     routes.add_service(HistoryServiceServer::new(HistoryRpc::new(store, rights, exporter, metrics)));
     routes.add_service(ReportServiceServer::new(reports));
     routes.add_service(dead.into_service());

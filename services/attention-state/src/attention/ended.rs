@@ -17,6 +17,25 @@ use crate::{contact, directory};
 
 /// Messages of a thread; the domain allows no more.
 const MAX_MESSAGES: i64 = super::domain::MAX_MESSAGES as i64;
+/// Messages of one page weigh at most as much (but there is at least one, which the outbox bounds at 960 KiB): with the head
+/// well below the 4 MiB that gRPC takes.
+const PAGE_BYTES: i64 = 2 * 1024 * 1024;
+/// Messages of one page.
+const PAGE_MESSAGES: usize = 500;
+
+/// Where a page begins: the version that the first page was of, and how many messages came before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub version: i64,
+    pub offset: usize,
+}
+
+/// A page of an ended thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Page {
+    pub thread: Thread,
+    pub next: Option<Place>,
+}
 
 /// An ended interaction at a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +74,7 @@ pub(crate) async fn confirm(tx: &mut PgConnection, stored: &[(Uuid, i64)]) -> Re
     let versions: Vec<i64> = stored.iter().map(|(_, version)| *version).collect();
     // A version that changed meanwhile stays unconfirmed: history stored something older.
     let confirmed = sqlx::query!(
-        "UPDATE attention.interaction AS i SET confirmed_version = v.version
+        "UPDATE attention.interaction AS i SET confirmed_version = v.version, confirmed_at = now()
          FROM (SELECT * FROM unnest($1::uuid[], $2::bigint[]) AS given(id, version) ORDER BY id) AS v
          WHERE i.interaction_id = v.id AND i.version = v.version AND i.state = 'ended'",
         &ids,
@@ -66,8 +85,16 @@ pub(crate) async fn confirm(tx: &mut PgConnection, stored: &[(Uuid, i64)]) -> Re
     Ok(confirmed.rows_affected())
 }
 
-/// The whole thread of an ended interaction; `None` when there is none, or it is not ended. Call it in a snapshot.
-pub(crate) async fn whole(tx: &mut PgConnection, id: Uuid) -> Result<Option<Thread>, Error> {
+/// A page of the thread of an ended interaction, from `from` on; `None` when there is none, or it is not ended. Call it in
+/// a snapshot.
+///
+/// # Errors
+/// `THREAD_CHANGED` when it is not at the version of the first page any more; database errors.
+pub(crate) async fn page(
+    tx: &mut PgConnection,
+    id: Uuid,
+    from: Option<Place>,
+) -> Result<Option<Page>, Error> {
     let Some(loaded) = store::interactions(tx, &[id]).await?.into_iter().next() else { return Ok(None) };
     let interaction = loaded.interaction;
     let Stage::Ended { agent, opened_at, ended_at, closed_attention } = &interaction.stage else {
@@ -76,8 +103,10 @@ pub(crate) async fn whole(tx: &mut PgConnection, id: Uuid) -> Result<Option<Thre
     let Some(attention) = store::attention(tx, loaded.attention.uuid()).await? else { return Ok(None) };
     let head = &attention.head;
     let customer = contact::contact(tx, head.contact.uuid()).await?;
-    let all = thread::all_of(tx, head.id.uuid(), id, MAX_MESSAGES).await?;
-    let (notes, messages): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| one.internal);
+    let part = part(tx, id, interaction.version, from).await?;
+    // Once the bodies are in the history, its notes are whole and ours are empty.
+    let (notes, messages): (Vec<_>, Vec<_>) = part.entries.into_iter().partition(|one| one.internal);
+    let notes = notes.into_iter().filter(|note| !note.body_in_history).map(note).collect();
     let summary = ThreadSummary {
         interaction_id: id.to_string(),
         attention_id: head.id.to_string(),
@@ -87,16 +116,16 @@ pub(crate) async fn whole(tx: &mut PgConnection, id: Uuid) -> Result<Option<Thre
         agent_key: agent.to_string(),
         channel: head.channel.word().to_owned(),
         direction: published::direction(interaction.direction).into(),
+        vip: customer.as_ref().is_some_and(|contact| contact.vip),
         customer_name: customer.map(|contact| contact.name).unwrap_or_default(),
         customer_address: attention.customer_address.clone(),
         subject: attention.subject.clone(),
         ended_at: Some(to_proto(*ended_at)),
         attention_closed: *closed_attention,
-        message_count: i32::try_from(messages.len()).unwrap_or(i32::MAX),
+        message_count: part.messages,
         tags: head.tags.iter().map(ToString::to_string).collect(),
-        ..ThreadSummary::default()
     };
-    Ok(Some(Thread {
+    let thread = Thread {
         summary: Some(summary),
         version: interaction.version,
         messages,
@@ -106,8 +135,47 @@ pub(crate) async fn whole(tx: &mut PgConnection, id: Uuid) -> Result<Option<Thre
         waiting_since: Some(to_proto(interaction.waiting_since)),
         opened_at: Some(to_proto(*opened_at)),
         contact_id: head.contact.to_string(),
-        notes: notes.into_iter().map(note).collect(),
-    }))
+        notes,
+    };
+    Ok(Some(Page { thread, next: part.next }))
+}
+
+/// The first page of a thread: all of it, in tests.
+#[cfg(test)]
+pub(crate) async fn whole(tx: &mut PgConnection, id: Uuid) -> Result<Option<Thread>, Error> {
+    Ok(page(tx, id, None).await?.map(|page| page.thread))
+}
+
+/// Messages and notes of a page.
+struct Part {
+    entries: Vec<ThreadMessage>,
+    /// Messages of the whole thread, without notes.
+    messages: i32,
+    next: Option<Place>,
+}
+
+async fn part(tx: &mut PgConnection, id: Uuid, version: i64, from: Option<Place>) -> Result<Part, Error> {
+    if from.is_some_and(|from| from.version != version) {
+        return Err(Error::conflict("THREAD_CHANGED", "the thread changed between two pages; begin again"));
+    }
+    let offset = from.map_or(0, |from| from.offset);
+    let order = thread::order_of(tx, id, MAX_MESSAGES).await?;
+    let mut bytes = 0;
+    let fits = |one: &&thread::Weighed| {
+        let first = bytes == 0;
+        bytes += one.bytes;
+        first || bytes <= PAGE_BYTES
+    };
+    let ids: Vec<Uuid> =
+        order.iter().skip(offset).take(PAGE_MESSAGES).take_while(fits).map(|one| one.id).collect();
+    let reached = offset + ids.len();
+    let next = (reached < order.len()).then_some(Place { version, offset: reached });
+    let messages = order.iter().filter(|one| !one.internal).count();
+    Ok(Part {
+        entries: thread::by_ids(tx, &ids).await?,
+        messages: i32::try_from(messages).unwrap_or(i32::MAX),
+        next,
+    })
 }
 
 /// A note has no recipients and no delivery: history keeps what is left of it.

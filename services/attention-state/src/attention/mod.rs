@@ -9,6 +9,8 @@ pub(crate) mod ended;
 pub(crate) mod note;
 pub(crate) mod outbox;
 pub(crate) mod published;
+pub(crate) mod purge;
+pub mod reload;
 mod reply;
 pub(crate) mod send;
 pub(crate) mod start;

@@ -15,7 +15,7 @@ use super::{drafts, items, place};
 use crate::attention::commands::not_found;
 use crate::attention::domain::{Attention, InteractionId};
 use crate::attention::store::thread;
-use crate::attention::{published, store};
+use crate::attention::{published, purge, store};
 use crate::contact;
 use crate::directory::Access;
 
@@ -160,5 +160,6 @@ async fn visible(tx: &mut PgConnection, access: &Access, id: Uuid) -> Result<Pro
         flooded: loaded.flooded,
         tags: head.tags.iter().map(ToString::to_string).collect(),
         places: place::places(tx, &interactions).await?,
+        interaction_ids_in_history: purge::purged_of(tx, id).await?.iter().map(Uuid::to_string).collect(),
     })
 }

@@ -279,7 +279,8 @@ async fn drafts_and_forms_are_saved_against_a_base_version_and_required_fields_b
 }
 
 async fn thread(house: &House, id: Uuid) -> Option<hilo_proto::history::v1::Thread> {
-    house.db.snapshot(move |tx| Box::pin(async move { ended::whole(tx, id).await })).await.unwrap()
+    let page = house.db.snapshot(move |tx| Box::pin(async move { ended::page(tx, id, None).await }));
+    page.await.unwrap().map(|page| page.thread)
 }
 
 #[tokio::test]

@@ -337,10 +337,11 @@ async fn notes_lie_in_the_thread_for_agents_and_supervisors_and_are_never_sent()
     let id = seen.last_interaction;
     let thread = house
         .db
-        .snapshot(move |tx| Box::pin(async move { crate::attention::ended::whole(tx, id).await }))
+        .snapshot(move |tx| Box::pin(async move { crate::attention::ended::page(tx, id, None).await }))
         .await
         .unwrap()
-        .unwrap();
+        .unwrap()
+        .thread;
     let summary = thread.summary.unwrap();
     assert_eq!(
         (thread.messages.len(), summary.message_count),

@@ -15,6 +15,7 @@ mod guards;
 mod hand;
 mod hours;
 mod intake;
+mod purge;
 mod reopen;
 mod sending;
 mod service;

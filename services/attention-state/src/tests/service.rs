@@ -68,6 +68,7 @@ impl Rig {
                 signing_key: keys.signing_key.clone(),
                 thread_key: Secret::new(String::from_utf8(THREAD_KEY.to_vec()).unwrap()),
                 public_url: String::new(),
+                purge_after_seconds: crate::config::DEFAULT_PURGE_AFTER,
             },
         };
         let listeners = Listeners::bind(&config).await.unwrap();

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use crate::attention::ended::{self, Ended};
+use crate::attention::ended::{self, Ended, Place};
 
 /// Page size when none is named.
 const DEFAULT_PAGE: i32 = 100;
@@ -43,6 +43,17 @@ fn decode(token: &str) -> Result<Option<(OffsetDateTime, Uuid)>, Error> {
     let place = token.split_once('.').and_then(|(micros, id)| {
         let nanos = micros.parse::<i128>().ok()?.checked_mul(1_000)?;
         Some((OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()?, Uuid::try_parse(id).ok()?))
+    });
+    let bad = || Error::invalid("INVALID_PAGE_TOKEN", "the page token is not one of ours");
+    place.map(Some).ok_or_else(|| bad().field("page_token", "malformed"))
+}
+
+fn decode_place(token: &str) -> Result<Option<Place>, Error> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let place = token.split_once('.').and_then(|(version, offset)| {
+        Some(Place { version: version.parse().ok()?, offset: offset.parse().ok()? })
     });
     let bad = || Error::invalid("INVALID_PAGE_TOKEN", "the page token is not one of ours");
     place.map(Some).ok_or_else(|| bad().field("page_token", "malformed"))
@@ -78,11 +89,18 @@ impl EndedThreadService for EndedThreadRpc {
         request: Request<GetEndedThreadRequest>,
     ) -> Result<Response<GetEndedThreadResponse>, Status> {
         require_service(&request)?;
-        let id = ids::parse(&request.into_inner().interaction_id, "interaction_id")?;
-        let thread = self.db.snapshot(move |tx| Box::pin(async move { ended::whole(tx, id).await })).await?;
-        let thread =
-            thread.ok_or_else(|| Error::missing("THREAD_NOT_FOUND", "there is no such ended interaction"))?;
-        Ok(Response::new(GetEndedThreadResponse { thread: Some(thread) }))
+        let request = request.into_inner();
+        let id = ids::parse(&request.interaction_id, "interaction_id")?;
+        let from = decode_place(&request.page_token)?;
+        let page =
+            self.db.snapshot(move |tx| Box::pin(async move { ended::page(tx, id, from).await })).await?;
+        let page =
+            page.ok_or_else(|| Error::missing("THREAD_NOT_FOUND", "there is no such ended interaction"))?;
+        let next = page.next.map(|place| format!("{}.{}", place.version, place.offset));
+        Ok(Response::new(GetEndedThreadResponse {
+            thread: Some(page.thread),
+            next_page_token: next.unwrap_or_default(),
+        }))
     }
 
     async fn confirm_stored(

@@ -14,14 +14,17 @@ use hilo_proto::internal::v1::{
 use tracing::Instrument;
 
 use crate::contract;
+use crate::domain::thread::Message;
 use crate::domain::{InteractionId, Thread};
 use crate::metrics::Metrics;
-use crate::store::{Store, Stored};
+use crate::store::{Incoming, Store, Stored};
 
-/// A thread of 5,000 messages with long bodies takes a while.
-const FETCH_DEADLINE: Duration = Duration::from_secs(30);
-/// A larger thread is not kept but alarmed: it must not exhaust the memory of the process.
-const MAX_THREAD_BYTES: usize = 64 * 1024 * 1024;
+/// One page, at most 3 MiB.
+const FETCH_DEADLINE: Duration = Duration::from_secs(10);
+/// A thread has at most 5,000 messages, and every page at least one.
+const MAX_PAGES: usize = 5_001;
+/// How often a thread that changes between two pages is begun again at once.
+const MAX_RESTARTS: usize = 3;
 /// What one confirmation may hold by contract.
 const MAX_CONFIRM: usize = 500;
 
@@ -57,7 +60,7 @@ pub struct Keeper {
 impl Keeper {
     /// Reads from attention-state over `channel`, at most `concurrency` threads at a time, writes to `store`.
     pub fn new(store: Store, channel: InternalChannel, concurrency: usize, metrics: Metrics) -> Self {
-        let source = EndedThreadServiceClient::new(channel).max_decoding_message_size(MAX_THREAD_BYTES);
+        let source = EndedThreadServiceClient::new(channel);
         Self { store, source, concurrency, metrics }
     }
 
@@ -90,13 +93,17 @@ impl Keeper {
     }
 
     async fn fetch_and_store(&self, one: &Ended) -> Result<Kept, Error> {
-        let Some(thread) = self.fetch(one.id).await? else { return Ok(Kept::Gone) };
-        if thread.head.interaction_id != one.id {
-            return Err(Error::corrupt(
-                "THREAD_MALFORMED",
-                "another interaction was answered than asked for",
-            ));
+        for _ in 0..MAX_RESTARTS {
+            match self.try_once(one).await {
+                Err(error) if error.reason() == "THREAD_CHANGED" => {}
+                done => return done,
+            }
         }
+        Err(Error::unavailable("THREAD_CHANGING", "the thread changed again and again while it was fetched"))
+    }
+
+    async fn try_once(&self, one: &Ended) -> Result<Kept, Error> {
+        let Some((thread, next)) = self.fetch(one.id, String::new()).await? else { return Ok(Kept::Gone) };
         if thread.version < one.version {
             return Err(Error::unavailable(
                 "THREAD_OUTDATED",
@@ -104,7 +111,13 @@ impl Keeper {
             ));
         }
         let version = thread.version;
-        let stored = self.store.put(thread).await?;
+        let stored = match next {
+            None => self.store.put(thread).await?,
+            Some(next) => match self.store_pages(thread, next).await? {
+                Some(stored) => stored,
+                None => return Ok(Kept::Gone),
+            },
+        };
         fault::point("history.store.after_commit").await;
         self.metrics.stored(stored);
         match stored {
@@ -116,17 +129,66 @@ impl Keeper {
         Ok(Kept::At(version))
     }
 
-    async fn fetch(&self, id: InteractionId) -> Result<Option<Thread>, Error> {
-        let request = GetEndedThreadRequest { interaction_id: id.to_string() };
+    /// Stores page by page; `None` when the thread was reopened meanwhile.
+    async fn store_pages(&self, mut first: Thread, next: String) -> Result<Option<Stored>, Error> {
+        let messages = std::mem::take(&mut first.messages);
+        let id = first.head.interaction_id;
+        let mut incoming = self.store.incoming(first);
+        match self.add_pages(&mut incoming, id, messages, next).await {
+            Ok(true) => incoming.finish().await.map(Some),
+            Ok(false) => incoming.discard().await.map(|()| None),
+            Err(error) => {
+                if let Err(left) = incoming.discard().await {
+                    left.log("dropping pages of a thread");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn add_pages(
+        &self,
+        incoming: &mut Incoming,
+        id: InteractionId,
+        messages: Vec<Message>,
+        mut next: String,
+    ) -> Result<bool, Error> {
+        incoming.add(messages).await?;
+        for _ in 0..MAX_PAGES {
+            let Some((page, following)) = self.fetch(id, next).await? else { return Ok(false) };
+            if page.version != incoming.version() {
+                return Err(Error::conflict("THREAD_CHANGED", "a page was of another version"));
+            }
+            incoming.add_notes(page.notes);
+            incoming.add(page.messages).await?;
+            match following {
+                Some(following) => next = following,
+                None => return Ok(true),
+            }
+        }
+        Err(Error::corrupt("THREAD_MALFORMED", "a thread has no last page"))
+    }
+
+    /// A page of a thread and the token of the next one; `None` when it is not ended.
+    async fn fetch(
+        &self,
+        id: InteractionId,
+        page_token: String,
+    ) -> Result<Option<(Thread, Option<String>)>, Error> {
+        let request = GetEndedThreadRequest { interaction_id: id.to_string(), page_token };
         let answer = self.source.clone().get_ended_thread(grpc::with_deadline(request, FETCH_DEADLINE)).await;
         let answer = match answer.map_err(Error::from) {
             Ok(answer) => answer.into_inner(),
             Err(error) => return refused(error),
         };
-        match answer.thread {
-            Some(thread) => contract::thread(thread).map(Some),
-            None => Err(Error::corrupt("THREAD_MALFORMED", "an empty thread was answered")),
+        let malformed = |why: &'static str| Error::corrupt("THREAD_MALFORMED", why);
+        let thread = answer.thread.ok_or_else(|| malformed("an empty thread was answered"))?;
+        let thread = contract::thread(thread)?;
+        if thread.head.interaction_id != id {
+            return Err(malformed("another interaction was answered than asked for"));
         }
+        let next = answer.next_page_token;
+        Ok(Some((thread, (!next.is_empty()).then_some(next))))
     }
 
     /// Tells attention-state what is stored; answers how many it took note of now.
@@ -175,6 +237,15 @@ impl Keeper {
         Ok((ended.collect::<Result<_, Error>>()?, answer.next_page_token))
     }
 
+    /// Drops pages of threads that never became whole.
+    pub(super) async fn drop_old_pages(&self) {
+        match self.store.drop_old_pages().await {
+            Ok(0) => {}
+            Ok(dropped) => tracing::info!(dropped, "messages of broken-off fetches dropped"),
+            Err(error) => error.log("dropping pages of broken-off fetches"),
+        }
+    }
+
     /// The counters.
     pub(super) fn metrics(&self) -> &Metrics {
         &self.metrics
@@ -183,7 +254,7 @@ impl Keeper {
 
 /// What a refused fetch means. That attention-state does not let us in is its or our configuration, never the
 /// interaction's fault, so it must not bury the message that told of it.
-fn refused(error: Error) -> Result<Option<Thread>, Error> {
+fn refused(error: Error) -> Result<Option<(Thread, Option<String>)>, Error> {
     match error.class() {
         // Reopened meanwhile.
         Class::Missing | Class::Rejected => Ok(None),

@@ -31,6 +31,7 @@ impl Keeper {
     pub async fn sweep_until(&self, config: HistoryConfig, shutdown: Shutdown) {
         let mut failures = 0;
         while !shutdown.is_cancelled() {
+            self.drop_old_pages().await;
             let pause = match self.sweep(&config).await {
                 Ok(sweep) => {
                     failures = 0;

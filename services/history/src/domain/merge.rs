@@ -1,6 +1,10 @@
 //! How a newer version meets a stored one. The live store purges bodies some time after it knows that history holds
 //! them, so a later version may come without them: what was once said, filled in or noted is never replaced by nothing.
 
+use std::collections::HashSet;
+
+use hilo_kit::ids::Uuid;
+
 use super::thread::{FilledForm, Message, MessageId, Note, Thread};
 
 /// What of a stored thread outlives a newer version that came without it.
@@ -47,6 +51,23 @@ fn restore(message: &mut Message, old: Message) {
     if message.subject.is_empty() {
         message.subject = old.subject;
     }
+}
+
+/// The order of a thread whose messages are known by their ids: the newer version's, and what it lacks behind its old
+/// neighbour. The same rule as in [`keep_contents`].
+pub fn order(newer: Vec<Uuid>, stored: &[Uuid]) -> Vec<Uuid> {
+    let known: HashSet<Uuid> = newer.iter().copied().collect();
+    let mut order = newer;
+    let mut behind: Option<Uuid> = None;
+    for old in stored {
+        if !known.contains(old) {
+            let place =
+                behind.and_then(|id| order.iter().position(|one| *one == id)).map_or(0, |place| place + 1);
+            order.insert(place, *old);
+        }
+        behind = Some(*old);
+    }
+    order
 }
 
 fn insert_behind(messages: &mut Vec<Message>, behind: Option<MessageId>, old: Message) {
@@ -100,6 +121,21 @@ mod tests {
         assert_eq!(texts, ["hola", "adiós"]);
         assert!(merged.messages.iter().all(|message| message.delivery_state == "sent"));
         assert_eq!(merged.version, 2);
+    }
+
+    #[test]
+    fn the_order_of_ids_is_that_of_whole_messages() {
+        let ids: Vec<Uuid> = (0..6).map(Uuid::from_u128).collect();
+        let pick = |places: &[usize]| places.iter().map(|place| ids[*place]).collect::<Vec<Uuid>>();
+        for (newer, stored, expected) in [
+            (&[0, 1][..], &[][..], &[0, 1][..]),
+            (&[0, 2, 5], &[0, 1, 2], &[0, 1, 2, 5]),
+            (&[2, 0], &[0, 1, 2], &[2, 0, 1]),
+            (&[5], &[0, 1], &[0, 1, 5]),
+            (&[], &[3, 4], &[3, 4]),
+        ] {
+            assert_eq!(order(pick(newer), &pick(stored)), pick(expected), "{newer:?} {stored:?}");
+        }
     }
 
     #[test]

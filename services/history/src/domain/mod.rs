@@ -6,6 +6,7 @@ pub mod criteria;
 pub mod export;
 pub mod merge;
 pub mod page;
+pub mod people;
 pub mod report;
 pub mod scope;
 pub mod thread;

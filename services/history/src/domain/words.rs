@@ -26,27 +26,45 @@ pub fn split(text: &str) -> Vec<String> {
 }
 
 /// The different words of several texts, joined by blanks, in parts small enough for one tsvector each.
-pub fn parts<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<String> {
-    let mut seen = HashSet::new();
-    let mut parts: Vec<String> = Vec::new();
-    for text in texts {
+#[derive(Clone, Debug, Default)]
+pub struct Parts {
+    seen: HashSet<String>,
+    parts: Vec<String>,
+}
+
+impl Parts {
+    /// Adds the words of a text; beyond [`MAX_PARTS`] they are left out.
+    pub fn add(&mut self, text: &str) {
+        if self.is_full() {
+            return;
+        }
         for word in split(text) {
-            if seen.contains(&word) {
+            if self.seen.contains(&word) {
                 continue;
             }
-            let full = parts.len() == MAX_PARTS;
-            match parts.last_mut().filter(|part| part.len() + word.len() < MAX_PART) {
+            let full = self.parts.len() == MAX_PARTS;
+            match self.parts.last_mut().filter(|part| part.len() + word.len() < MAX_PART) {
                 Some(part) => {
                     part.push(' ');
                     part.push_str(&word);
                 }
-                None if full => return parts,
-                None => parts.push(word.clone()),
+                None if full => return,
+                None => self.parts.push(word.clone()),
             }
-            seen.insert(word);
+            self.seen.insert(word);
         }
     }
-    parts
+
+    /// True when the last part is nearly full too, so that words may be missing.
+    pub fn is_full(&self) -> bool {
+        let nearly = |part: &String| part.len() + MAX_WORD * 4 >= MAX_PART;
+        self.parts.len() == MAX_PARTS && self.parts.last().is_some_and(nearly)
+    }
+
+    /// The parts.
+    pub fn into_parts(self) -> Vec<String> {
+        self.parts
+    }
 }
 
 /// Lower case without accents and with single blanks, for comparing parts of names, addresses and subjects. The database
@@ -76,7 +94,10 @@ mod tests {
     #[test]
     fn parts_hold_every_word_once_and_stay_small() {
         let text: String = (0..30_000).map(|n| format!("w{n} ")).collect();
-        let parts = parts([text.as_str(), "w1 w2"]);
+        let mut gathered = Parts::default();
+        gathered.add(&text);
+        gathered.add("w1 w2");
+        let parts = gathered.into_parts();
         assert!(parts.len() > 1 && parts.iter().all(|part| part.len() <= MAX_PART));
         assert_eq!(parts.iter().map(|part| part.split(' ').count()).sum::<usize>(), 30_000);
     }

@@ -2,11 +2,16 @@
 //! rows are, so no path to a thread can forget them.
 
 mod around;
+mod gathering;
+mod incoming;
+mod large;
+mod pages;
 mod read;
 mod report;
 mod rows;
 mod scope;
 mod search;
+mod staging;
 mod write;
 
 use hilo_kit::db::Db;
@@ -17,6 +22,8 @@ use std::collections::BTreeSet;
 use crate::domain::thread::Place;
 use crate::domain::{Criteria, InteractionId, Position, Scope, Thread};
 
+pub use incoming::Incoming;
+pub use pages::{Place as PagePlace, StoredPage};
 pub use report::{ReportPage, ReportRequest, ReportRow};
 pub use search::{Page, PageRequest};
 
@@ -63,6 +70,31 @@ impl Store {
             })
         });
         stored.await
+    }
+
+    /// Begins to keep a thread whose messages come in pages.
+    pub fn incoming(&self, thread: Thread) -> Incoming {
+        Incoming::new(self.clone(), thread)
+    }
+
+    /// Drops pages of threads that never became whole; answers how many messages they held.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn drop_old_pages(&self) -> Result<u64, Error> {
+        self.db.transaction(|tx| Box::pin(async move { staging::drop_old(tx).await })).await
+    }
+
+    /// A page of a stored thread for other services, whoever may read it; `None` when it is not stored.
+    ///
+    /// # Errors
+    /// `THREAD_CHANGED` when it is not at the version of the first page any more; database errors.
+    pub async fn stored_page(
+        &self,
+        id: InteractionId,
+        from: Option<PagePlace>,
+    ) -> Result<Option<StoredPage>, Error> {
+        self.db.snapshot(move |tx| Box::pin(async move { pages::page(tx, id, from).await })).await
     }
 
     /// Which of these interactions are stored at the given version or a newer one.

@@ -35,6 +35,15 @@ pub(super) async fn known(
 
 /// A whole thread. Whether the caller may read it, [`super::scope::shows`] has said before.
 pub(super) async fn thread(tx: &mut PgConnection, id: InteractionId) -> Result<Option<Thread>, Error> {
+    let Some(thread) = without_messages(tx, id).await? else { return Ok(None) };
+    Ok(Some(Thread { messages: messages(tx, id).await?, ..thread }))
+}
+
+/// Everything of a thread but its messages.
+pub(super) async fn without_messages(
+    tx: &mut PgConnection,
+    id: InteractionId,
+) -> Result<Option<Thread>, Error> {
     let row = sqlx::query!(
         r#"SELECT interaction_id, version, attention_id, attention_number, ordinal, campaign_key, account_key,
                agent_key, channel, direction, customer_name, customer_address, subject, contact_id,
@@ -76,31 +85,50 @@ pub(super) async fn thread(tx: &mut PgConnection, id: InteractionId) -> Result<O
         opened_at: row.opened_at,
         linked_attention_id: row.linked_attention_id.map(Into::into),
         contact_id: row.contact_id.map(Into::into),
-        messages: messages(tx, id).await?,
+        messages: Vec::new(),
         form,
         notes: notes(tx, id).await?,
     }))
 }
 
-/// What is stored of a thread that a newer version may come without, with its version; its row is locked until the
-/// transaction ends. `None` when the thread is not there.
-pub(super) async fn contents_for_update(
-    tx: &mut PgConnection,
-    id: InteractionId,
-) -> Result<Option<(i64, Contents)>, Error> {
-    let row = sqlx::query!(
-        "SELECT version, form_key, form_version FROM thread WHERE interaction_id = $1 FOR UPDATE",
+/// The stored version, its row locked until the transaction ends; `None` when the thread is not there.
+pub(super) async fn lock(tx: &mut PgConnection, id: InteractionId) -> Result<Option<i64>, Error> {
+    let version =
+        sqlx::query_scalar!("SELECT version FROM thread WHERE interaction_id = $1 FOR UPDATE", id.uuid())
+            .fetch_optional(tx)
+            .await?;
+    Ok(version)
+}
+
+/// Bytes of the stored bodies.
+pub(super) async fn body_bytes(tx: &mut PgConnection, id: InteractionId) -> Result<i64, Error> {
+    let bytes = sqlx::query_scalar!(
+        r#"SELECT coalesce(sum(octet_length(body_text) + octet_length(body_html)), 0)::bigint AS "bytes!"
+           FROM message WHERE interaction_id = $1"#,
         id.uuid()
     )
-    .fetch_optional(&mut *tx)
+    .fetch_one(tx)
     .await?;
-    let Some(row) = row else { return Ok(None) };
-    let form = match (row.form_key, row.form_version) {
-        (Some(key), Some(version)) => Some(FilledForm { key, version, fields: form_fields(tx, id).await? }),
+    Ok(bytes)
+}
+
+/// What is stored of a thread that a newer version may come without.
+pub(super) async fn contents(tx: &mut PgConnection, id: InteractionId) -> Result<Contents, Error> {
+    Ok(Contents { messages: messages(tx, id).await?, ..form_and_notes(tx, id).await? })
+}
+
+/// The same without the messages.
+pub(super) async fn form_and_notes(tx: &mut PgConnection, id: InteractionId) -> Result<Contents, Error> {
+    let row = sqlx::query!("SELECT form_key, form_version FROM thread WHERE interaction_id = $1", id.uuid())
+        .fetch_optional(&mut *tx)
+        .await?;
+    let form = match row.map(|row| (row.form_key, row.form_version)) {
+        Some((Some(key), Some(version))) => {
+            Some(FilledForm { key, version, fields: form_fields(tx, id).await? })
+        }
         _ => None,
     };
-    let contents = Contents { messages: messages(tx, id).await?, form, notes: notes(tx, id).await? };
-    Ok(Some((row.version, contents)))
+    Ok(Contents { messages: Vec::new(), form, notes: notes(tx, id).await? })
 }
 
 async fn notes(tx: &mut PgConnection, id: InteractionId) -> Result<Vec<Note>, Error> {
@@ -135,6 +163,36 @@ async fn form_fields(tx: &mut PgConnection, id: InteractionId) -> Result<BTreeMa
 
 /// The messages of a thread in their order.
 async fn messages(tx: &mut PgConnection, id: InteractionId) -> Result<Vec<Message>, Error> {
+    messages_between(tx, id, 0, i32::MAX).await
+}
+
+/// Positions after one, with about how many bytes their messages take in an answer.
+pub(super) async fn weights(
+    tx: &mut PgConnection,
+    id: InteractionId,
+    after: i32,
+) -> Result<Vec<(i32, i64)>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT position, (octet_length(body_text) + octet_length(body_html) + octet_length(recipients::text)
+               + octet_length(copies::text) + octet_length(subject) + octet_length(delivery_detail) + 1000
+               + (SELECT count(*) * 1000 FROM attachment f
+                  WHERE f.interaction_id = m.interaction_id AND f.message_id = m.message_id))::bigint AS "bytes!"
+           FROM message m WHERE interaction_id = $1 AND position > $2 ORDER BY position"#,
+        id.uuid(),
+        after
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.position, row.bytes)).collect())
+}
+
+/// The messages after one position up to another.
+pub(super) async fn messages_between(
+    tx: &mut PgConnection,
+    id: InteractionId,
+    after: i32,
+    until: i32,
+) -> Result<Vec<Message>, Error> {
     let mut files = attachments(tx, id).await?;
     let rows = sqlx::query_as!(
         MessageRow,
@@ -142,8 +200,10 @@ async fn messages(tx: &mut PgConnection, id: InteractionId) -> Result<Vec<Messag
                recipients AS "recipients: Json<Vec<StoredMailbox>>", copies AS "copies: Json<Vec<StoredMailbox>>",
                subject, body_text, body_html, occurred_at, delivery_state, delivery_detail, agent_key, mail_class,
                sender_verified, internet_message_id
-           FROM message WHERE interaction_id = $1 ORDER BY position"#,
+           FROM message WHERE interaction_id = $1 AND position > $2 AND position <= $3 ORDER BY position"#,
         id.uuid(),
+        after,
+        until,
     )
     .fetch_all(tx)
     .await?;

@@ -4,33 +4,34 @@ use hilo_kit::error::Error;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use super::{Stored, read, rows};
+use super::gathering::Gathering;
+use super::{Stored, large, read, rows, staging};
+use crate::domain::people::{self, People};
 use crate::domain::thread::{FilledForm, InteractionId, Message, Note, Thread};
 use crate::domain::{criteria, merge, words};
 
-/// Characters of a folded customer or subject that a search looks at.
-const MAX_FOLDED: usize = 2_000;
+/// A stored thread with more bytes of bodies than this is merged by the database, never in memory.
+const LARGE: i64 = 16 * 1024 * 1024;
 
 /// Keeps `thread` unless its interaction is there at the same or a newer version.
 pub(super) async fn put(tx: &mut PgConnection, thread: &Thread) -> Result<Stored, Error> {
     let id = thread.head.interaction_id;
-    let Some((version, contents)) = read::contents_for_update(tx, id).await? else {
-        return match upsert_head(tx, thread).await? {
+    let Some(version) = read::lock(tx, id).await? else {
+        return match upsert_head(tx, thread, &people(thread).folded()).await? {
             Some(false) => write_contents(tx, thread).await.map(|()| Stored::New),
             None => Ok(Stored::Known),
-            // Another version came between the two statements, and its contents were not looked at: once more.
-            Some(true) => Err(Error::conflict(
-                "SERIALIZATION_FAILURE",
-                "two first versions of a thread at the same time",
-            )),
+            Some(true) => Err(lost_race()),
         };
     };
     if version >= thread.version {
         return Ok(Stored::Known);
     }
+    if read::body_bytes(tx, id).await? > LARGE {
+        return put_onto_large(tx, thread).await;
+    }
     // The row's lock is ours, so nobody else changes the contents meanwhile.
-    let merged = merge::keep_contents(thread.clone(), contents);
-    if upsert_head(tx, &merged).await?.is_none() {
+    let merged = merge::keep_contents(thread.clone(), read::contents(tx, id).await?);
+    if upsert_head(tx, &merged, &people(&merged).folded()).await?.is_none() {
         return Ok(Stored::Known);
     }
     delete_contents(tx, id).await?;
@@ -38,11 +39,35 @@ pub(super) async fn put(tx: &mut PgConnection, thread: &Thread) -> Result<Stored
     Ok(Stored::Replaced)
 }
 
+/// A version that came whole, of a thread that is stored large.
+async fn put_onto_large(tx: &mut PgConnection, thread: &Thread) -> Result<Stored, Error> {
+    let mut gathering = Gathering::new(thread);
+    staging::add(tx, gathering.fetch, 0, &thread.messages).await?;
+    gathering.add(&thread.messages);
+    let head = Thread { messages: Vec::new(), ..thread.clone() };
+    large::put(tx, &head, &gathering.done()).await
+}
+
+/// Another version came between two statements, and its contents were not looked at: once more.
+pub(super) fn lost_race() -> Error {
+    Error::conflict("SERIALIZATION_FAILURE", "two first versions of a thread at the same time")
+}
+
+fn people(thread: &Thread) -> People {
+    let mut people = People::new(&thread.head.customer);
+    thread.messages.iter().for_each(|message| people.add(message));
+    people
+}
+
 /// `None`: not newer than what is there. `Some(true)`: it replaced an older version.
 ///
 /// The version in the WHERE clause is the guard: of two versions the newer one stays, in whatever order they come and
 /// however often.
-async fn upsert_head(tx: &mut PgConnection, thread: &Thread) -> Result<Option<bool>, Error> {
+pub(super) async fn upsert_head(
+    tx: &mut PgConnection,
+    thread: &Thread,
+    customer_folded: &str,
+) -> Result<Option<bool>, Error> {
     let head = &thread.head;
     let folded = Folded::of(thread);
     let row = sqlx::query!(
@@ -97,7 +122,7 @@ async fn upsert_head(tx: &mut PgConnection, thread: &Thread) -> Result<Option<bo
         &head.tags,
         thread.form.as_ref().map(|form| form.key.as_str()),
         thread.form.as_ref().map(|form| form.version),
-        folded.customer,
+        customer_folded,
         folded.subject,
         &folded.tags,
         &folded.form_entries,
@@ -110,7 +135,6 @@ async fn upsert_head(tx: &mut PgConnection, thread: &Thread) -> Result<Option<bo
 
 /// What searches compare with: lower case, no accents.
 struct Folded {
-    customer: String,
     subject: String,
     tags: Vec<String>,
     form_entries: Vec<String>,
@@ -119,17 +143,6 @@ struct Folded {
 impl Folded {
     fn of(thread: &Thread) -> Self {
         let head = &thread.head;
-        // The customer and everyone who wrote to us in this thread, one per line, so that no part spans two of them.
-        let mut people = vec![&head.customer];
-        for message in thread.messages.iter().filter(|message| {
-            message.direction == crate::domain::thread::Direction::Inbound && !message.from.address.is_empty()
-        }) {
-            if !people.contains(&&message.from) {
-                people.push(&message.from);
-            }
-        }
-        let customer = people.iter().flat_map(|one| [words::fold(&one.name), words::fold(&one.address)]);
-        let customer = customer.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n");
         let entries = thread.form.iter().flat_map(|form| &form.fields).flat_map(|(field, value)| {
             let whole = value.value.iter().flat_map(move |text| criteria::form_entry(field, text));
             let lines = value
@@ -146,32 +159,54 @@ impl Folded {
             .iter()
             .map(|tag| words::fold(tag).chars().take(criteria::MAX_VALUE).collect())
             .collect();
-        Self { customer: cut(customer), subject: cut(words::fold(&head.subject)), tags, form_entries }
+        Self { subject: cut(words::fold(&head.subject)), tags, form_entries }
     }
 }
 
 fn cut(text: String) -> String {
-    text.chars().take(MAX_FOLDED).collect()
+    text.chars().take(people::MAX_FOLDED).collect()
 }
 
 async fn delete_contents(tx: &mut PgConnection, id: InteractionId) -> Result<(), Error> {
     sqlx::query!("DELETE FROM message WHERE interaction_id = $1", id.uuid()).execute(&mut *tx).await?;
+    delete_form_and_notes(tx, id).await?;
+    delete_words(tx, id).await
+}
+
+async fn delete_form_and_notes(tx: &mut PgConnection, id: InteractionId) -> Result<(), Error> {
     sqlx::query!("DELETE FROM form_value WHERE interaction_id = $1", id.uuid()).execute(&mut *tx).await?;
-    sqlx::query!("DELETE FROM note WHERE interaction_id = $1", id.uuid()).execute(&mut *tx).await?;
+    sqlx::query!("DELETE FROM note WHERE interaction_id = $1", id.uuid()).execute(tx).await?;
+    Ok(())
+}
+
+pub(super) async fn delete_words(tx: &mut PgConnection, id: InteractionId) -> Result<(), Error> {
     sqlx::query!("DELETE FROM thread_words WHERE interaction_id = $1", id.uuid()).execute(tx).await?;
     Ok(())
 }
 
 async fn write_contents(tx: &mut PgConnection, thread: &Thread) -> Result<(), Error> {
+    let id = thread.head.interaction_id;
+    insert_messages(tx, id.uuid(), &thread.messages).await?;
+    insert_attachments(tx, id.uuid(), &thread.messages).await?;
+    insert_form_and_notes(tx, thread).await?;
+    let mut gathering = Gathering::new(thread);
+    gathering.add(&thread.messages);
+    append_words(tx, id, &gathering.done().words).await
+}
+
+/// Writes form and notes as they are in `thread`.
+pub(super) async fn replace_form_and_notes(tx: &mut PgConnection, thread: &Thread) -> Result<(), Error> {
+    delete_form_and_notes(tx, thread.head.interaction_id).await?;
+    insert_form_and_notes(tx, thread).await
+}
+
+async fn insert_form_and_notes(tx: &mut PgConnection, thread: &Thread) -> Result<(), Error> {
     let id = thread.head.interaction_id.uuid();
-    insert_messages(tx, id, &thread.messages).await?;
-    insert_attachments(tx, id, &thread.messages).await?;
     if let Some(form) = &thread.form {
         insert_form(tx, id, form).await?;
         note_fields(tx, &thread.head.campaign_key, form).await?;
     }
-    insert_notes(tx, id, &thread.notes).await?;
-    insert_words(tx, id, thread).await
+    insert_notes(tx, id, &thread.notes).await
 }
 
 async fn insert_messages(tx: &mut PgConnection, id: Uuid, messages: &[Message]) -> Result<(), Error> {
@@ -319,26 +354,19 @@ async fn insert_notes(tx: &mut PgConnection, id: Uuid, notes: &[Note]) -> Result
     Ok(())
 }
 
-async fn insert_words(tx: &mut PgConnection, id: Uuid, thread: &Thread) -> Result<(), Error> {
-    let stripped: Vec<String> = thread.messages.iter().map(crate::html::text_for_search).collect();
-    let subjects = thread.messages.iter().map(|message| message.subject.as_str());
-    let values =
-        thread.form.iter().flat_map(|form| form.fields.values()).filter_map(|field| field.value.as_deref());
-    let files = thread.messages.iter().flat_map(|message| &message.attachments);
-    let texts = std::iter::once(thread.head.subject.as_str())
-        .chain(values)
-        .chain(subjects)
-        .chain(files.map(|file| file.file_name.as_str()))
-        .chain(stripped.iter().map(String::as_str));
-    let parts = words::parts(texts);
-    if parts.len() == words::MAX_PARTS {
-        tracing::warn!(interaction = %id, "a thread holds more different words than are searchable");
-    }
+/// Adds words behind those that are there.
+pub(super) async fn append_words(
+    tx: &mut PgConnection,
+    id: InteractionId,
+    parts: &[String],
+) -> Result<(), Error> {
     sqlx::query!(
         "INSERT INTO thread_words (interaction_id, part, words)
-         SELECT $1, p.part, search_vector(p.words) FROM unnest($2::text[]) WITH ORDINALITY AS p(words, part)",
-        id,
-        &parts,
+         SELECT $1, p.part + coalesce((SELECT max(part) FROM thread_words WHERE interaction_id = $1), 0),
+           search_vector(p.words)
+         FROM unnest($2::text[]) WITH ORDINALITY AS p(words, part)",
+        id.uuid(),
+        parts,
     )
     .execute(tx)
     .await?;

@@ -35,7 +35,11 @@ pub struct State {
     pub failing_fetches: u32,
     /// See `failing_lists`.
     pub failing_confirms: u32,
-    /// Threads fetched.
+    /// Pages after the first that fail.
+    pub failing_pages: u32,
+    /// Messages of a page; all when none.
+    pub page_messages: Option<usize>,
+    /// Threads and pages fetched.
     pub fetches: u32,
     /// Confirmations received, accepted or not.
     pub confirms: Vec<(InteractionId, i64)>,
@@ -149,14 +153,28 @@ impl EndedThreadService for Endpoint {
         let mut state = self.0.lock();
         fails(&mut state.failing_fetches)?;
         state.fetches += 1;
-        let id = request.into_inner().interaction_id.parse::<InteractionId>()?;
+        let request = request.into_inner();
+        let (id, token) = (request.interaction_id.parse::<InteractionId>()?, request.page_token);
         let thread = state.threads.get(&id).cloned();
         let thread = thread.ok_or_else(|| Error::missing("INTERACTION_NOT_FOUND", "not ended"))?;
         let mut answer = hilo_history::answer(thread);
         if state.malformed.contains(&id) {
             answer.summary = None;
         }
-        Ok(Response::new(GetEndedThreadResponse { thread: Some(answer) }))
+        // Pages of `page_messages`, the token as attention-state writes it.
+        let (size, all) = (state.page_messages.unwrap_or(usize::MAX), answer.messages.len());
+        let offset = token.split_once('.').map_or(0, |(version, offset)| {
+            assert_eq!(version, answer.version.to_string(), "the fake never changes a thread between pages");
+            offset.parse().unwrap()
+        });
+        answer.messages = answer.messages.into_iter().skip(offset).take(size).collect();
+        let reached = offset + answer.messages.len();
+        let next_page_token =
+            if reached < all { format!("{}.{reached}", answer.version) } else { String::new() };
+        if offset > 0 {
+            fails(&mut state.failing_pages)?;
+        }
+        Ok(Response::new(GetEndedThreadResponse { thread: Some(answer), next_page_token }))
     }
 
     async fn confirm_stored(

@@ -8,6 +8,7 @@ mod exporting;
 mod fake;
 mod keeping;
 mod naive;
+mod pages;
 mod reporting;
 mod reports;
 mod rights;

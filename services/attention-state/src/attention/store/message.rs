@@ -278,7 +278,7 @@ pub(crate) struct KnownSend {
 pub(crate) async fn sends(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<KnownSend>, Error> {
     let rows = sqlx::query!(
         r#"SELECT message_id, interaction_id, delivery_state AS "delivery_state!", occurred_at,
-             jsonb_array_length(attachments) AS "attachments!"
+             greatest(jsonb_array_length(attachments), CASE WHEN purged THEN purged_attachments END) AS "attachments!"
            FROM attention.message WHERE message_id = ANY($1) AND direction = 'outbound'"#,
         ids
     )

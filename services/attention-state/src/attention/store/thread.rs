@@ -58,17 +58,59 @@ pub(crate) async fn last_inbound(
     }))
 }
 
-/// All messages of an interaction, at most `limit`, in thread order, however large.
-pub(crate) async fn all_of(
+/// A message of an ended thread, and about how many bytes it takes in an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weighed {
+    pub id: Uuid,
+    pub bytes: i64,
+    /// A note.
+    pub internal: bool,
+}
+
+/// The messages of an interaction in thread order, at most `limit`, without reading a body.
+pub(crate) async fn order_of(
     tx: &mut PgConnection,
-    attention: Uuid,
     interaction: Uuid,
     limit: i64,
-) -> Result<Vec<ThreadMessage>, Error> {
-    let rows = rows(tx, attention, Some(interaction), i64::MAX, limit).await?;
-    let mut all: Vec<Placed> = rows.into_iter().rev().map(Placed::from).collect();
-    in_ledger_order(&mut all);
-    Ok(all.into_iter().map(|placed| placed.message).collect())
+) -> Result<Vec<Weighed>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT message_id, position, direction, conversation_key, conversation_number,
+             (octet_length(text_body) + octet_length(html_body) + octet_length(to_addresses::text)
+               + octet_length(cc_addresses::text) + octet_length(attachments::text) + octet_length(subject)
+               + octet_length(delivery_detail) + 1000)::bigint AS "bytes!"
+           FROM attention.message WHERE interaction_id = $1 ORDER BY position LIMIT $2"#,
+        interaction,
+        limit
+    )
+    .fetch_all(tx)
+    .await?;
+    let mut order: Vec<Placed<Weighed>> = rows
+        .into_iter()
+        .map(|row| Placed {
+            position: row.position,
+            ledger: row.conversation_key.zip(row.conversation_number),
+            message: Weighed { id: row.message_id, bytes: row.bytes, internal: row.direction == NOTE },
+        })
+        .collect();
+    in_ledger_order(&mut order);
+    Ok(order.into_iter().map(|placed| placed.message).collect())
+}
+
+/// Messages by their ids, in the order of these.
+pub(crate) async fn by_ids(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<ThreadMessage>, Error> {
+    let rows = sqlx::query_as!(
+        MessageRow,
+        r#"SELECT message_id, position, direction, from_address, from_name,
+             to_addresses AS "to: Json<Vec<StoredAddress>>", cc_addresses AS "cc: Json<Vec<StoredAddress>>", subject,
+             text_body, html_body, attachments AS "attachments: Json<Vec<StoredAttachment>>", occurred_at,
+             delivery_state, delivery_detail, agent_key, mail_class, sender_verified, internet_message_id,
+             conversation_key, conversation_number, purged
+           FROM attention.message WHERE message_id = ANY($1) ORDER BY array_position($1, message_id)"#,
+        ids
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| Placed::from(row).message).collect())
 }
 
 /// One message as stored.
@@ -101,7 +143,7 @@ pub(crate) async fn page(
         bytes += row.text_body.len() + row.html_body.len() + 1;
         first || bytes <= PAGE_BYTES
     };
-    let mut page: Vec<Placed> = rows.into_iter().take_while(fits).map(Placed::from).collect();
+    let mut page: Vec<Placed<ThreadMessage>> = rows.into_iter().take_while(fits).map(Placed::from).collect();
     page.reverse();
     in_ledger_order(&mut page);
     Ok(page.into_iter().map(|placed| (placed.position, placed.message)).collect())
@@ -121,7 +163,7 @@ async fn rows(
              to_addresses AS "to: Json<Vec<StoredAddress>>", cc_addresses AS "cc: Json<Vec<StoredAddress>>", subject,
              text_body, html_body, attachments AS "attachments: Json<Vec<StoredAttachment>>", occurred_at,
              delivery_state, delivery_detail, agent_key, mail_class, sender_verified, internet_message_id,
-             conversation_key, conversation_number
+             conversation_key, conversation_number, purged
            FROM attention.message
            WHERE attention_id = $1 AND ($2::uuid IS NULL OR interaction_id = $2) AND position < $3
            ORDER BY position DESC LIMIT $4"#,
@@ -156,9 +198,10 @@ struct MessageRow {
     internet_message_id: String,
     conversation_key: Option<Uuid>,
     conversation_number: Option<i64>,
+    purged: bool,
 }
 
-impl From<MessageRow> for Placed {
+impl From<MessageRow> for Placed<ThreadMessage> {
     fn from(row: MessageRow) -> Self {
         let internal = row.direction == NOTE;
         let written = if internal { Some(Direction::Outbound) } else { Direction::of(&row.direction) };
@@ -181,21 +224,22 @@ impl From<MessageRow> for Placed {
             sender_verified: row.sender_verified,
             internet_message_id: row.internet_message_id,
             internal,
+            body_in_history: row.purged,
         };
         let ledger = row.conversation_key.zip(row.conversation_number);
         Placed { position: row.position, ledger, message }
     }
 }
 
-struct Placed {
+struct Placed<M> {
     position: i64,
     ledger: Option<(Uuid, i64)>,
-    message: ThreadMessage,
+    message: M,
 }
 
 /// Positions follow commits; the ledger's numbers follow the customer. Messages of one conversation change places among
 /// themselves until their numbers rise, everything else stays where it is.
-fn in_ledger_order(page: &mut [Placed]) {
+fn in_ledger_order<M>(page: &mut [Placed<M>]) {
     let mut conversations: Vec<Uuid> = page.iter().filter_map(|p| p.ledger.map(|(key, _)| key)).collect();
     conversations.sort_unstable();
     conversations.dedup();
@@ -204,7 +248,7 @@ fn in_ledger_order(page: &mut [Placed]) {
             .filter(|at| page.get(*at).and_then(|p| p.ledger).is_some_and(|(key, _)| key == conversation))
             .collect();
         let number =
-            |page: &[Placed], at: usize| page.get(at).and_then(|p| p.ledger).map(|(_, number)| number);
+            |page: &[Placed<M>], at: usize| page.get(at).and_then(|p| p.ledger).map(|(_, number)| number);
         // Almost always sorted already; an insertion sort over the few places costs nothing then.
         for next in 1..places.len() {
             let mut at = next;
