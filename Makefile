@@ -27,12 +27,12 @@ test: ## Every test, on real PostgreSQL, nats-server, Dovecot and SMTP
 	@$(scripts)/phase tests -- cargo test --workspace --locked --no-fail-fast
 	@$(scripts)/phase demo -- $(target)/debug/hilo demo --private
 
-load: ## Measure the steady scenario with release binaries (SCENARIO=steady)
+load: ## Measure a scenario with release binaries (SCENARIO=steady, or desks)
 	@$(scripts)/install run
 	@$(scripts)/phase build -- cargo build --release --locked -p hilo -p hilo-load
 	@$(target)/release/hilo-load $(SCENARIO)
 
-acceptance: ## Check every promised line with release binaries on a private stack (AREA=path)
+acceptance: ## Check every promised line with release binaries on a private stack (AREA=path, or main)
 	@$(scripts)/install test
 	@$(scripts)/phase build -- cargo build --release --locked -p hilo -p hilo-acceptance
 	@$(target)/release/hilo-acceptance $(AREA)

@@ -1,4 +1,4 @@
-//! `hilo-acceptance path`: one row per promised line - PASS, FAIL or NOT MEASURED with a reason. Anything but PASS everywhere
+//! `hilo-acceptance AREA [ROW…]`: one row per promised line - PASS, FAIL or NOT MEASURED with a reason. Anything but PASS everywhere
 //! ends with exit code 1. Runs release binaries on private stacks, never the user's `.hilo/`.
 
 mod recorded;
@@ -9,7 +9,7 @@ mod targets;
 use std::process::ExitCode;
 
 use report::{Report, Verdict};
-use targets::Targets;
+use targets::{Main, Targets};
 
 fn main() -> ExitCode {
     hilo_kit::install_crypto();
@@ -20,8 +20,9 @@ fn main() -> ExitCode {
         runtime.block_on(async {
             match area.as_str() {
                 "path" => path(&targets, &only).await,
+                "main" => main_area(&targets.main, &only).await,
                 "fresh" => rows::fresh::record(),
-                other => anyhow::bail!("unknown area {other:?}; known: path (and fresh, which records)"),
+                other => anyhow::bail!("unknown area {other:?}; known: path, main (and fresh, which records)"),
             }
         })
     });
@@ -35,29 +36,38 @@ fn main() -> ExitCode {
     }
 }
 
+/// Runs the named rows of an area (all when none is named), each to its verdict.
+macro_rules! rows {
+    ($targets:ident, $only:ident, $($name:ident: $measure:expr),+ $(,)?) => {{
+        let mut report = Report::default();
+        $(if $only.is_empty() || $only.iter().any(|row| row == stringify!($name)) {
+            let verdict = match $measure {
+                Ok(verdict) => verdict,
+                Err(error) => Verdict::Fail(format!("{error:#}")),
+            };
+            report.add(stringify!($name), &$targets.$name.text, verdict);
+        })+
+        report.print();
+        Ok(report)
+    }};
+}
+
+async fn main_area(targets: &Main, only: &[String]) -> anyhow::Result<Report> {
+    rows!(targets, only, desks: rows::desks::run(&targets.desks).await)
+}
+
 async fn path(targets: &Targets, only: &[String]) -> anyhow::Result<Report> {
-    let mut report = Report::default();
-    let wanted = |name: &str| only.is_empty() || only.iter().any(|row| row == name);
-    macro_rules! row {
-        ($name:ident, $measure:expr) => {
-            if wanted(stringify!($name)) {
-                let verdict = match $measure {
-                    Ok(verdict) => verdict,
-                    Err(error) => Verdict::Fail(format!("{error:#}")),
-                };
-                report.add(stringify!($name), &targets.$name.text, verdict);
-            }
-        };
-    }
-    row!(fresh_run, rows::fresh::within("fresh_run", targets.fresh_run.at_most_seconds));
-    row!(second_run, rows::fresh::within("second_run", targets.second_run.at_most_seconds));
-    row!(fresh_test, rows::fresh::within("fresh_test", targets.fresh_test.at_most_seconds));
-    row!(demo, rows::demo::run(&targets.demo).await);
-    row!(race, rows::race::run(&targets.race).await);
-    row!(chaos, rows::chaos::run(&targets.chaos).await);
-    row!(wipe, rows::wipe::run(&targets.wipe).await);
-    row!(latency, rows::latency::run(&targets.latency).await);
-    row!(memory, rows::memory::run(&targets.memory).await);
-    report.print();
-    Ok(report)
+    rows!(
+        targets,
+        only,
+        fresh_run: rows::fresh::within("fresh_run", targets.fresh_run.at_most_seconds),
+        second_run: rows::fresh::within("second_run", targets.second_run.at_most_seconds),
+        fresh_test: rows::fresh::within("fresh_test", targets.fresh_test.at_most_seconds),
+        demo: rows::demo::run(&targets.demo).await,
+        race: rows::race::run(&targets.race).await,
+        chaos: rows::chaos::run(&targets.chaos).await,
+        wipe: rows::wipe::run(&targets.wipe).await,
+        latency: rows::latency::run(&targets.latency).await,
+        memory: rows::memory::run(&targets.memory).await,
+    )
 }

@@ -21,9 +21,16 @@ target!(Race { rounds: u32 });
 target!(Chaos { mails: usize, kills: u32 });
 target!(Wipe { mails: usize });
 target!(Latency { rate: f64, mails: usize, p99_at_most_milliseconds: u64 });
+target!(Desks {
+    streams: usize,
+    cuts_per_second: usize,
+    events_per_second: f64,
+    seconds: u64,
+    kibibytes_per_stream_at_most: f64
+});
 target!(Memory { at_most_mebibytes: u64, idle_seconds: u64 });
 
-/// All rows of the area "path".
+/// All rows of the area "path", and the other areas.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Targets {
@@ -36,6 +43,14 @@ pub struct Targets {
     pub wipe: Wipe,
     pub latency: Latency,
     pub memory: Memory,
+    pub main: Main,
+}
+
+/// All rows of the area "main".
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Main {
+    pub desks: Desks,
 }
 
 impl Targets {

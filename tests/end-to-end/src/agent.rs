@@ -117,10 +117,18 @@ impl Agent {
             async move { client.login(login).await }
         })
         .await?;
+        Self::with_token(endpoints, user, &answer.token)
+    }
+
+    /// Signed in by a token.
+    ///
+    /// # Errors
+    /// When an address is invalid.
+    pub fn with_token(endpoints: &Endpoints, user: &str, token: &str) -> Result<Self> {
         Ok(Self {
             key: user.to_owned(),
-            bearer: Bearer(format!("Bearer {}", answer.token).parse()?),
-            attention,
+            bearer: Bearer(format!("Bearer {token}").parse()?),
+            attention: channel(&endpoints.attention_state)?,
             routing: channel(&endpoints.routing)?,
             history: channel(&endpoints.history)?,
             endpoints: endpoints.clone(),

@@ -1,4 +1,5 @@
-//! `hilo-load steady`: starts a private installation, loads it, prints what it found; exit 1 when a mail was lost or doubled.
+//! `hilo-load steady` or `desks`: starts a private installation, loads it, prints what it found; exit 1 when a mail was lost or doubled,
+//! or a desk ended with another list than the server's.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -6,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use hilo_end_to_end::{Installation, Options};
-use hilo_load::{Steady, steady};
+use hilo_load::{Desks, Steady, desks, steady};
 
 #[derive(Parser)]
 #[command(about = "Load on a private installation of Hilo, started for it and stopped after it")]
@@ -19,6 +20,12 @@ struct Arguments {
     /// Mails in all, at most 100,000.
     #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     mails: u32,
+    /// Desks: streams.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=5_000))]
+    streams: u32,
+    /// Desks: streams cut every second.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=5_000))]
+    cuts: u32,
     /// Agents of the campaign.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     agents: u32,
@@ -28,6 +35,8 @@ struct Arguments {
 enum Scenario {
     /// A fixed rate of mails, agents with spare capacity.
     Steady,
+    /// Hundreds of desks, many cut every second, under a fixed rate of events.
+    Desks,
 }
 
 fn main() -> ExitCode {
@@ -45,7 +54,28 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: &Arguments) -> Result<bool> {
-    let Scenario::Steady = arguments.scenario;
+    match arguments.scenario {
+        Scenario::Steady => run_steady(arguments).await,
+        Scenario::Desks => run_desks(arguments).await,
+    }
+}
+
+async fn run_desks(arguments: &Arguments) -> Result<bool> {
+    let size = Desks {
+        streams: usize::try_from(arguments.streams)?,
+        cuts_per_second: usize::try_from(arguments.cuts)?,
+        events_per_second: 50.0,
+        lasting: Duration::from_secs(60),
+        settle: Duration::from_secs(30),
+    };
+    let installation = Installation::start(Options { agents: size.streams, ..Options::default() }).await?;
+    let report = desks(&installation, size).await?;
+    println!("desks: {} streams, {} cut every second for 60 s, five processes", size.streams, size.cuts_per_second);
+    println!("{report}");
+    Ok(report.is_exact())
+}
+
+async fn run_steady(arguments: &Arguments) -> Result<bool> {
     let agents = usize::try_from(arguments.agents)?;
     let installation = Installation::start(Options { agents, ..Options::default() }).await?;
     let size = Steady {

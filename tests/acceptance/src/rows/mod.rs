@@ -2,6 +2,7 @@
 
 pub mod chaos;
 pub mod demo;
+pub mod desks;
 pub mod fresh;
 pub mod latency;
 pub mod memory;
