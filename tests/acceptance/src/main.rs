@@ -22,7 +22,9 @@ fn main() -> ExitCode {
                 "path" => path(&targets, &only).await,
                 "main" => main_area(&targets.main, &only).await,
                 "fresh" => rows::fresh::record(),
-                other => anyhow::bail!("unknown area {other:?}; known: path, main (and fresh, which records)"),
+                other => {
+                    anyhow::bail!("unknown area {other:?}; known: path, main (and fresh, which records)")
+                }
             }
         })
     });

@@ -110,7 +110,8 @@ pub async fn desks(installation: &Installation, size: Desks) -> Result<DesksRepo
     tokio::time::sleep(Duration::from_secs(2)).await;
     let before = memory(installation)?;
     let mut desks: Vec<Watched> = agents.iter().map(Watched::start).collect();
-    let seen = |log: &hilo_end_to_end::subscriber::Log| log.attentions.values().map(BTreeMap::len).sum::<usize>();
+    let seen =
+        |log: &hilo_end_to_end::subscriber::Log| log.attentions.values().map(BTreeMap::len).sum::<usize>();
     let events_before = events.with(seen);
     let begun = Instant::now();
     let mails = (size.events_per_second / EVENTS_PER_MAIL * size.lasting.as_secs_f64()).ceil() as usize;
@@ -274,7 +275,8 @@ impl State {
         match update {
             Update::Snapshot(snapshot) => {
                 self.counters = snapshot.counters.unwrap_or_default();
-                self.items = snapshot.items.into_iter().map(|item| (item.interaction_id.clone(), item)).collect();
+                self.items =
+                    snapshot.items.into_iter().map(|item| (item.interaction_id.clone(), item)).collect();
             }
             Update::Item(item) => {
                 let known = self.items.get(&item.interaction_id).map(|known| known.version);
@@ -301,7 +303,8 @@ impl State {
         if let Some(id) = item {
             return Some(format!("{id}: shown {:?}, listed {:?}", self.items.get(id), items.get(id)));
         }
-        (self.counters != counters).then(|| format!("counters: shown {:?}, listed {counters:?}", self.counters))
+        (self.counters != counters)
+            .then(|| format!("counters: shown {:?}, listed {counters:?}", self.counters))
     }
 }
 

@@ -70,7 +70,10 @@ async fn run_desks(arguments: &Arguments) -> Result<bool> {
     };
     let installation = Installation::start(Options { agents: size.streams, ..Options::default() }).await?;
     let report = desks(&installation, size).await?;
-    println!("desks: {} streams, {} cut every second for 60 s, five processes", size.streams, size.cuts_per_second);
+    println!(
+        "desks: {} streams, {} cut every second for 60 s, five processes",
+        size.streams, size.cuts_per_second
+    );
     println!("{report}");
     Ok(report.is_exact())
 }
