@@ -198,7 +198,8 @@ fn routes(config: &Config, parts: &Parts, issuer: Issuer, shutdown: &Shutdown) -
     let is_coordinator = Arc::new(move |user: &str| cache.current().has_role(user, Role::Coordinator));
     let hasher = Hasher::default();
     let admin = Admin::new(db.clone(), hasher.clone(), parts.announcer.clone());
-    let identity = Identity::new(db.clone(), Arc::new(issuer), hasher, parts.announcer.clone());
+    let identity = Identity::new(db.clone(), Arc::new(issuer), hasher, parts.announcer.clone())
+        .by_provider(config.auth.oidc.is_some());
     let key = config.section.thread_key.expose().as_bytes().to_vec();
     let actions = Actions::new(db.clone(), subjects.clone(), key);
     let watching = Watching {

@@ -11,6 +11,7 @@
 
 mod dovecot;
 mod nats;
+mod oidc;
 mod ports;
 mod postgres;
 mod process;
@@ -22,6 +23,7 @@ use anyhow::Result;
 
 pub use dovecot::Dovecot;
 pub use nats::Nats;
+pub use oidc::OidcIssuer;
 pub use ports::free_port;
 pub use postgres::Postgres;
 pub use process::{Launch, Process};

@@ -39,6 +39,8 @@ pub struct Identity {
     issuer: Arc<Issuer>,
     hasher: Hasher,
     announcer: Announcer,
+    /// False when an OpenID Connect provider signs people in.
+    local: bool,
 }
 
 impl std::fmt::Debug for Identity {
@@ -50,15 +52,30 @@ impl std::fmt::Debug for Identity {
 impl Identity {
     /// Signs with the issuer's key.
     pub fn new(db: Db, issuer: Arc<Issuer>, hasher: Hasher, announcer: Announcer) -> Self {
-        Self { db, issuer, hasher, announcer }
+        Self { db, issuer, hasher, announcer, local: true }
+    }
+
+    /// Refuses to sign anybody in: an OpenID Connect provider does.
+    #[must_use]
+    pub fn by_provider(self, provider: bool) -> Self {
+        Self { local: !provider, ..self }
+    }
+
+    fn require_local(&self) -> Result<(), Error> {
+        if self.local {
+            return Ok(());
+        }
+        let text = "people sign in with the identity provider of this installation, not here";
+        Err(Error::rejected("SIGN_IN_ELSEWHERE", text))
     }
 
     /// Checks a password and issues a token. Unknown and inactive users, users without a password and wrong passwords
     /// are answered alike, in the same time, and counted alike.
     ///
     /// # Errors
-    /// `UNAUTHENTICATED`, `LOGIN_THROTTLED`, `LOGIN_BUSY`.
+    /// `UNAUTHENTICATED`, `LOGIN_THROTTLED`, `LOGIN_BUSY`, `SIGN_IN_ELSEWHERE`.
     pub async fn login(&self, user: &str, password: SecretString) -> Result<Issued, Error> {
+        self.require_local()?;
         let name = if is_key(user) { user } else { JUNK_NAME }.to_owned();
         let refuse = || Error::unauthenticated("user or password is wrong");
         let hash = self.knows(&name, password).await?.ok_or_else(refuse)?;
@@ -108,13 +125,14 @@ impl Identity {
     ///
     /// # Errors
     /// `INVALID_REQUEST` for a password that is too short, too long or the same, `WRONG_PASSWORD`, `LOGIN_THROTTLED`,
-    /// `LOGIN_BUSY`.
+    /// `LOGIN_BUSY`, `SIGN_IN_ELSEWHERE`.
     pub async fn change_password(
         &self,
         user: &str,
         current: SecretString,
         new: SecretString,
     ) -> Result<Issued, Error> {
+        self.require_local()?;
         let chars = new.expose_secret().chars().count();
         let refuse = |why: String| {
             Err(Error::invalid("INVALID_REQUEST", "the new password does not fit").field("new_password", why))

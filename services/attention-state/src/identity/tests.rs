@@ -1,5 +1,6 @@
 //! Signing in and out, the throttle, and every wrong token and wrong kind of caller.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hilo_kit::auth::{Issuer, ServiceTokens, generate_keys};
@@ -17,9 +18,12 @@ use hilo_proto::internal::v1::{
     ListDecisionsRequest, ListLiveInteractionsRequest, ReadQueuesRequest, ReportPresenceRequest,
     SetAgentStatusRequest,
 };
+use secrecy::SecretString;
 use tonic::{Code, Status};
 
 use crate::directory::testing::{Client, Served, apply, example};
+use crate::identity::Identity;
+use crate::identity::password::Hasher;
 
 const PASSWORD: &str = "una-frase-larga";
 
@@ -202,6 +206,20 @@ async fn a_new_password_ends_every_token_of_before() {
             row("service:test", "password_set")
         ]
     );
+}
+
+#[tokio::test]
+async fn nobody_signs_in_here_when_a_provider_does_it() {
+    let served = served().await;
+    let issuer = Issuer::new(served.keys.signing_key.expose(), "hilo").unwrap();
+    let identity =
+        Identity::new(served.db.clone(), Arc::new(issuer), Hasher::default(), served.announcer.clone());
+    let identity = identity.by_provider(true);
+    let error = identity.login("ana", SecretString::from(PASSWORD)).await.unwrap_err();
+    assert_eq!(error.reason(), "SIGN_IN_ELSEWHERE");
+    let new = SecretString::from("otra-frase-larga");
+    let error = identity.change_password("ana", SecretString::from(PASSWORD), new).await.unwrap_err();
+    assert_eq!(error.reason(), "SIGN_IN_ELSEWHERE");
 }
 
 #[tokio::test]

@@ -40,6 +40,7 @@ pub async fn load_if_empty(folder: &DataFolder, ports: &Ports, secrets: &Secrets
         issuer: "hilo".to_owned(),
         verify_key: secrets.verify_key.clone(),
         service_secret: Secret::new(secrets.service_secret.clone()),
+        oidc: None,
     };
     let url = format!("http://127.0.0.1:{}", ports.attention_state());
     let channel = grpc::internal(&url, &ServiceTokens::new(&auth, "hilo"))?;

@@ -148,6 +148,7 @@ impl Keys {
             issuer: issuer.to_owned(),
             verify_key: self.verify_key.clone(),
             service_secret: self.service_secret.clone(),
+            oidc: None,
         }
     }
 }

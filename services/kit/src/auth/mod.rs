@@ -1,9 +1,11 @@
-//! Who is calling: users by an EdDSA token that attention-state issues, services by an HS256 token they mint.
+//! Who is calling: users by an EdDSA token that attention-state issues, or by one of an OpenID Connect provider when that is
+//! configured (never by both), services by an HS256 token they mint.
 //!
 //! A token names a subject and nothing else; roles and campaigns come from the directory. One algorithm per audience,
 //! `exp`, `nbf`, `iss` and `aud` required, so that a user's token can never pass for a service's or the other way.
 
 mod issue;
+mod oidc;
 #[cfg(test)]
 mod tests;
 
@@ -16,11 +18,13 @@ use time::OffsetDateTime;
 use tonic::{Request, Status};
 use uuid::Uuid;
 
+pub(crate) use oidc::may_fetch;
 pub use issue::{Issued, Issuer, Keys, ServiceTokens, generate_keys};
 
 use crate::config::AuthConfig;
 use crate::directory::DirectoryCache;
 use crate::error::Error;
+use crate::lifecycle::Shutdown;
 
 /// `aud` of users' tokens.
 pub const USER_AUDIENCE: &str = "hilo";
@@ -65,6 +69,8 @@ struct Claims {
 #[derive(Clone)]
 pub struct Verifier {
     shared: Arc<VerifierKeys>,
+    /// The provider whose tokens users have instead of ours.
+    oidc: Option<Arc<oidc::Oidc>>,
     directory: Option<DirectoryCache>,
 }
 
@@ -109,7 +115,15 @@ impl Verifier {
             service_key: DecodingKey::from_secret(config.service_secret.expose().as_bytes()),
             service_rules: rules(Algorithm::HS256, &config.issuer, SERVICE_AUDIENCE),
         };
-        Ok(Self { shared: Arc::new(keys), directory: None })
+        let oidc = config.oidc.as_ref().map(oidc::Oidc::new).transpose()?;
+        Ok(Self { shared: Arc::new(keys), oidc, directory: None })
+    }
+
+    /// Keeps reading the keys of the OpenID Connect provider until the shutdown; nothing without one.
+    pub fn follow(&self, shutdown: &Shutdown) {
+        if let Some(oidc) = &self.oidc {
+            oidc.follow(shutdown);
+        }
     }
 
     /// Refuses revoked tokens and those of deactivated users as well, once a directory was read.
@@ -127,12 +141,14 @@ impl Verifier {
         let refuse = |error| Error::unauthenticated("the token is not valid").with_source(error);
         let keys = &self.shared;
         // The header only chooses which of the two strict rule sets must hold; it cannot weaken either.
-        match jsonwebtoken::decode_header(token).map_err(refuse)?.alg {
-            Algorithm::HS256 => {
+        let header = jsonwebtoken::decode_header(token).map_err(refuse)?;
+        match (header.alg, &self.oidc) {
+            (Algorithm::HS256, _) => {
                 let claims = jsonwebtoken::decode::<Claims>(token, &keys.service_key, &keys.service_rules);
                 Ok(Principal::Service { name: claims.map_err(refuse)?.claims.sub })
             }
-            _ => {
+            (_, Some(oidc)) => oidc.verify(token, &header),
+            (_, None) => {
                 let claims = jsonwebtoken::decode::<Claims>(token, &keys.user_key, &keys.user_rules);
                 let claims = claims.map_err(refuse)?.claims;
                 let expires_at = OffsetDateTime::from_unix_timestamp(claims.exp)

@@ -8,7 +8,7 @@ mod parts;
 
 pub use load::{load, load_from};
 pub use parts::{
-    AuthConfig, DatabaseConfig, Endpoints, GrpcConfig, NatsConfig, ObjectsConfig, Profile, Secret,
+    AuthConfig, DatabaseConfig, Endpoints, GrpcConfig, NatsConfig, ObjectsConfig, OidcConfig, Profile, Secret,
     TelemetryConfig,
 };
 

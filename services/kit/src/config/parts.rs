@@ -100,11 +100,61 @@ pub struct AuthConfig {
     pub verify_key: String,
     /// Shared secret, at least 32 bytes, that services sign their own tokens with (HS256).
     pub service_secret: Secret,
+    /// The OpenID Connect provider that users sign in with; without it attention-state signs them in by password.
+    pub oidc: Option<OidcConfig>,
+}
+
+/// An OpenID Connect provider. Its tokens say who somebody is, the directory what he may do.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OidcConfig {
+    /// `iss` of its tokens, exactly.
+    pub issuer: String,
+    /// `aud` of its tokens for us.
+    pub audience: String,
+    /// Where its keys are; empty asks `<issuer>/.well-known/openid-configuration`.
+    pub jwks_url: String,
+    /// Algorithms allowed: `RS256`, `ES256`, `EdDSA`.
+    pub algorithms: Vec<String>,
+    /// The claim whose value is the user's key in the directory, for instance `preferred_username`.
+    pub subject_claim: String,
+    /// Seconds its clock may differ from ours.
+    pub leeway_seconds: u64,
+    /// Certificates (PEM) of a private authority that it is reached by; without it the public ones.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Default for OidcConfig {
+    fn default() -> Self {
+        Self {
+            issuer: String::new(),
+            audience: String::new(),
+            jwks_url: String::new(),
+            algorithms: vec!["RS256".into()],
+            subject_claim: "sub".into(),
+            leeway_seconds: 10,
+            ca_file: None,
+        }
+    }
+}
+
+impl OidcConfig {
+    fn validate(&self, problems: &mut Problems) {
+        let https = "must be an https:// URL (http:// only on this machine)";
+        problems.require(crate::auth::may_fetch(&self.issuer), "oidc.issuer", https);
+        problems.require(self.jwks_url.is_empty() || crate::auth::may_fetch(&self.jwks_url), "oidc.jwks_url", https);
+        problems.require(!self.audience.is_empty(), "oidc.audience", "must not be empty");
+        problems.require(!self.subject_claim.is_empty(), "oidc.subject_claim", "must not be empty");
+        let known = |word: &String| ["RS256", "ES256", "EdDSA"].contains(&word.as_str());
+        let algorithms = !self.algorithms.is_empty() && self.algorithms.iter().all(known);
+        problems.require(algorithms, "oidc.algorithms", "must be some of RS256, ES256, EdDSA");
+        problems.require(self.leeway_seconds <= 120, "oidc.leeway_seconds", "must be at most 120");
+    }
 }
 
 impl Default for AuthConfig {
     fn default() -> Self {
-        Self { issuer: "hilo".into(), verify_key: String::new(), service_secret: Secret::default() }
+        Self { issuer: "hilo".into(), verify_key: String::new(), service_secret: Secret::default(), oidc: None }
     }
 }
 
@@ -118,6 +168,9 @@ impl AuthConfig {
         );
         if let Err(error) = crate::auth::check_verify_key(&self.verify_key) {
             problems.add("verify_key", error.message());
+        }
+        if let Some(oidc) = &self.oidc {
+            oidc.validate(problems);
         }
     }
 }

@@ -130,6 +130,9 @@ impl Server {
             .map_err(failed("reflection could not be built"))?;
         let routes = self.routes.add_service(health).add_service(reflection);
         report_health(reporter, self.readiness.clone(), shutdown.clone()).await;
+        if let Some(verifier) = &self.verifier {
+            verifier.follow(&shutdown);
+        }
 
         let (readiness, linger, stop) = (self.readiness.clone(), self.linger, shutdown.clone());
         let graceful = async move {

@@ -6,6 +6,7 @@ mod consuming;
 mod database;
 mod healing;
 mod leases;
+mod oidc;
 mod parts;
 mod publishing;
 mod serving;
