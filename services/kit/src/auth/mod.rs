@@ -18,8 +18,8 @@ use time::OffsetDateTime;
 use tonic::{Request, Status};
 use uuid::Uuid;
 
-pub(crate) use oidc::may_fetch;
 pub use issue::{Issued, Issuer, Keys, ServiceTokens, generate_keys};
+pub(crate) use oidc::may_fetch;
 
 use crate::config::AuthConfig;
 use crate::directory::DirectoryCache;

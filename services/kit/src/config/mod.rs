@@ -8,8 +8,8 @@ mod parts;
 
 pub use load::{load, load_from};
 pub use parts::{
-    AuthConfig, DatabaseConfig, Endpoints, GrpcConfig, NatsConfig, ObjectsConfig, OidcConfig, Profile, Secret,
-    TelemetryConfig,
+    AuthConfig, DatabaseConfig, Endpoints, GrpcConfig, NatsConfig, ObjectsConfig, OidcConfig, Profile,
+    Secret, TelemetryConfig,
 };
 
 /// Names of the sections (`front` is the embedded stack's public port); a file may hold all of them, each reads its own.

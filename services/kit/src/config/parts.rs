@@ -142,7 +142,11 @@ impl OidcConfig {
     fn validate(&self, problems: &mut Problems) {
         let https = "must be an https:// URL (http:// only on this machine)";
         problems.require(crate::auth::may_fetch(&self.issuer), "oidc.issuer", https);
-        problems.require(self.jwks_url.is_empty() || crate::auth::may_fetch(&self.jwks_url), "oidc.jwks_url", https);
+        problems.require(
+            self.jwks_url.is_empty() || crate::auth::may_fetch(&self.jwks_url),
+            "oidc.jwks_url",
+            https,
+        );
         problems.require(!self.audience.is_empty(), "oidc.audience", "must not be empty");
         problems.require(!self.subject_claim.is_empty(), "oidc.subject_claim", "must not be empty");
         let known = |word: &String| ["RS256", "ES256", "EdDSA"].contains(&word.as_str());
@@ -154,7 +158,12 @@ impl OidcConfig {
 
 impl Default for AuthConfig {
     fn default() -> Self {
-        Self { issuer: "hilo".into(), verify_key: String::new(), service_secret: Secret::default(), oidc: None }
+        Self {
+            issuer: "hilo".into(),
+            verify_key: String::new(),
+            service_secret: Secret::default(),
+            oidc: None,
+        }
     }
 }
 

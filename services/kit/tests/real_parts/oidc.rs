@@ -87,8 +87,14 @@ async fn tokens_of_every_allowed_algorithm_name_their_user() {
     let verifier = rig.verifier(&rig.config()).await;
     for (kid, alg) in [("rsa-1", "RS256"), ("ec-1", "ES256"), ("ed-1", "EdDSA")] {
         let token = rig.token(kid, alg, &rig.claims()).await;
-        let Principal::User { key, expires_at, .. } = verifier.verify(&token).unwrap() else { panic!("a user") };
-        assert_eq!((key.as_str(), expires_at.unix_timestamp()), ("ana", rig.claims()["exp"].as_i64().unwrap()), "{alg}");
+        let Principal::User { key, expires_at, .. } = verifier.verify(&token).unwrap() else {
+            panic!("a user")
+        };
+        assert_eq!(
+            (key.as_str(), expires_at.unix_timestamp()),
+            ("ana", rig.claims()["exp"].as_i64().unwrap()),
+            "{alg}"
+        );
     }
     // A token has one identity by its `jti`, however often it is signed, and another without it.
     let id = |token: &str| match verifier.verify(token).unwrap() {
@@ -96,12 +102,17 @@ async fn tokens_of_every_allowed_algorithm_name_their_user() {
         Principal::Service { .. } => panic!("a user"),
     };
     let named = rig.with("jti", json!("one"));
-    let (first, second) = (rig.token("ec-1", "ES256", &named).await, rig.token("ec-1", "ES256", &named).await);
+    let (first, second) =
+        (rig.token("ec-1", "ES256", &named).await, rig.token("ec-1", "ES256", &named).await);
     assert_ne!(first, second, "ECDSA signs differently each time");
     assert_eq!(id(&first), id(&second));
     assert_ne!(id(&first), id(&rig.token("ec-1", "ES256", &rig.with("jti", json!("two"))).await));
     // Several audiences, and another claim for the user's key.
-    assert!(verifier.verify(&rig.token("rsa-1", "RS256", &rig.with("aud", json!(["otro", "hilo"]))).await).is_ok());
+    assert!(
+        verifier
+            .verify(&rig.token("rsa-1", "RS256", &rig.with("aud", json!(["otro", "hilo"]))).await)
+            .is_ok()
+    );
     let mut config = rig.config();
     config.oidc.as_mut().unwrap().subject_claim = "preferred_username".into();
     let by_name = rig.verifier(&config).await;
@@ -153,7 +164,14 @@ async fn whatever_is_not_exactly_right_is_unauthenticated() {
         ("unsigned", format!("{none}.{body}.")),
         ("unsigned with a signature", format!("{none}.{body}.{signature}")),
         ("without its signature", format!("{signed}.")),
-        ("with another body", format!("{}.{}.{signature}", signed.split_once('.').unwrap().0, part(&rig.with("sub", json!("luis"))))),
+        (
+            "with another body",
+            format!(
+                "{}.{}.{signature}",
+                signed.split_once('.').unwrap().0,
+                part(&rig.with("sub", json!("luis")))
+            ),
+        ),
         ("junk", "x.y.z".to_owned()),
         ("nothing", String::new()),
     ] {
@@ -163,7 +181,11 @@ async fn whatever_is_not_exactly_right_is_unauthenticated() {
     let pem = rig.issuer.public_pem().await.unwrap();
     let mut confused = rig.keys.auth_config(&rig.issuer.issuer());
     confused.service_secret = hilo_kit::config::Secret::new(pem);
-    refused(&verifier, "HS256 with the public key", &ServiceTokens::new(&confused, "routing").token().unwrap());
+    refused(
+        &verifier,
+        "HS256 with the public key",
+        &ServiceTokens::new(&confused, "routing").token().unwrap(),
+    );
     // With a provider, our own tokens for users are none; services keep theirs.
     let own = Issuer::new(rig.keys.signing_key.expose(), "hilo").unwrap();
     let own = own.issue("ana", OffsetDateTime::now_utc(), std::time::Duration::from_secs(60)).unwrap().token;
@@ -182,8 +204,16 @@ async fn leeway_is_kept_to_and_an_algorithm_that_is_not_configured_is_refused() 
     let now = OffsetDateTime::now_utc().unix_timestamp();
     let late = rig.with("exp", json!(now - 20));
     assert!(verifier.verify(&rig.token("ec-1", "ES256", &late).await).is_ok());
-    refused(&verifier, "beyond the leeway", &rig.token("ec-1", "ES256", &rig.with("exp", json!(now - 90))).await);
-    refused(&verifier, "RS256 where only ES256 is allowed", &rig.token("rsa-1", "RS256", &rig.claims()).await);
+    refused(
+        &verifier,
+        "beyond the leeway",
+        &rig.token("ec-1", "ES256", &rig.with("exp", json!(now - 90))).await,
+    );
+    refused(
+        &verifier,
+        "RS256 where only ES256 is allowed",
+        &rig.token("rsa-1", "RS256", &rig.claims()).await,
+    );
 }
 
 #[tokio::test]
@@ -193,7 +223,9 @@ async fn a_new_key_is_found_soon_after_a_token_names_it() {
     rig.issuer.rotate().await.unwrap();
     let token = rig.token("rsa-2", "RS256", &rig.claims()).await;
     refused(&verifier, "a key that was not read yet", &token);
-    eventually("the new key is read", std::time::Duration::from_secs(30), async || verifier.verify(&token).is_ok())
+    eventually("the new key is read", std::time::Duration::from_secs(30), async || {
+        verifier.verify(&token).is_ok()
+    })
     .await
     .unwrap();
 }

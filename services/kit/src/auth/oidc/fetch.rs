@@ -51,7 +51,9 @@ impl Fetcher {
         match ca_file {
             None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
             Some(path) => {
-                let bad = || Error::invalid("INVALID_CA_FILE", "auth.oidc.ca_file must hold certificates in PEM form");
+                let bad = || {
+                    Error::invalid("INVALID_CA_FILE", "auth.oidc.ca_file must hold certificates in PEM form")
+                };
                 let found = CertificateDer::pem_file_iter(path).map_err(|error| bad().with_source(error))?;
                 for certificate in found {
                     let certificate = certificate.map_err(|error| bad().with_source(error))?;
@@ -110,7 +112,8 @@ where
         return Err(failed("the identity provider answers with an error"));
     }
     let body = Limited::new(answer.into_body(), MAX_BYTES).collect().await.map_err(|error| {
-        failed("the identity provider's answer is too large or broke off").with_source(std::io::Error::other(error))
+        failed("the identity provider's answer is too large or broke off")
+            .with_source(std::io::Error::other(error))
     })?;
     driver.abort();
     Ok(body.to_bytes())

@@ -82,7 +82,11 @@ impl Keys {
             match self.read().await {
                 Ok(keys) => {
                     if failing || self.known.read().is_none() {
-                        tracing::info!(keys = keys.len(), issuer = self.issuer, "the identity provider's keys were read");
+                        tracing::info!(
+                            keys = keys.len(),
+                            issuer = self.issuer,
+                            "the identity provider's keys were read"
+                        );
                     }
                     failing = false;
                     *self.known.write() = Some(keys);
@@ -110,7 +114,8 @@ impl Keys {
         let url = if self.jwks_url.is_empty() { self.discover().await? } else { self.jwks_url.clone() };
         let set = self.fetcher.get(&url).await?;
         let set: JwkSet = serde_json::from_slice(&set).map_err(|error| {
-            Error::unavailable("OIDC_BAD_KEYS", "the identity provider's keys cannot be understood").with_source(error)
+            Error::unavailable("OIDC_BAD_KEYS", "the identity provider's keys cannot be understood")
+                .with_source(error)
         })?;
         Ok(usable(&set, &self.allowed))
     }
@@ -120,8 +125,11 @@ impl Keys {
         let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
         let text = self.fetcher.get(&url).await?;
         let found: Discovery = serde_json::from_slice(&text).map_err(|error| {
-            Error::unavailable("OIDC_BAD_DISCOVERY", "the identity provider's description cannot be understood")
-                .with_source(error)
+            Error::unavailable(
+                "OIDC_BAD_DISCOVERY",
+                "the identity provider's description cannot be understood",
+            )
+            .with_source(error)
         })?;
         if found.issuer != self.issuer {
             let text = "the identity provider describes another issuer than the configured one";
