@@ -32,6 +32,7 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use crate::attention::automatic::Replies;
+use crate::attention::reload::Archive;
 use crate::config::{Config, Section};
 use crate::conversation::{self, Files, files::Downloads};
 use crate::desk::act::Actions;
@@ -97,6 +98,7 @@ pub async fn migrate(database_url: &str) -> Result<(), Error> {
 
 /// Everything the services share.
 struct Parts {
+    archive: Archive,
     db: Db,
     nats: Nats,
     announcer: Announcer,
@@ -150,7 +152,9 @@ async fn assemble(config: &Config, shutdown: &Shutdown) -> Result<Parts, Error> 
     let hub = Hub::new(db.clone());
     let objects = Objects::open(&config.objects).await?;
     let links = Links::new(&conversation::link_key(config.section.thread_key.expose().as_bytes()));
-    Ok(Parts { db, nats, announcer, directory, hub, readiness, objects, links })
+    let tokens = ServiceTokens::new(&config.auth, SERVICE);
+    let archive = Archive::new(grpc::internal(&config.endpoints.history, &tokens)?);
+    Ok(Parts { archive, db, nats, announcer, directory, hub, readiness, objects, links })
 }
 
 fn spawn_outbox(config: &Config, parts: &Parts, shutdown: &Shutdown) -> Result<(), Error> {
@@ -201,7 +205,7 @@ fn routes(config: &Config, parts: &Parts, issuer: Issuer, shutdown: &Shutdown) -
     let identity = Identity::new(db.clone(), Arc::new(issuer), hasher, parts.announcer.clone())
         .by_provider(config.auth.oidc.is_some());
     let key = config.section.thread_key.expose().as_bytes().to_vec();
-    let actions = Actions::new(db.clone(), subjects.clone(), key);
+    let actions = Actions::new(db.clone(), subjects.clone(), key).with_archive(parts.archive.clone());
     let watching = Watching {
         db: db.clone(),
         hub: parts.hub.clone(),

@@ -113,13 +113,15 @@ pub async fn load_bodies_from_history(
     .await
 }
 
-/// True when no message of the interaction lacks its body.
+/// True when no message of the interaction lacks its body and the purge has no hand on it.
 ///
 /// # Errors
 /// Database errors.
 pub async fn is_whole(tx: &mut PgConnection, interaction: InteractionId) -> Result<bool, Error> {
     let whole = sqlx::query_scalar!(
-        r#"SELECT NOT EXISTS (SELECT 1 FROM attention.message WHERE interaction_id = $1 AND purged) AS "whole!""#,
+        r#"SELECT NOT EXISTS (SELECT 1 FROM attention.message WHERE interaction_id = $1 AND purged)
+             AND NOT EXISTS (SELECT 1 FROM attention.interaction WHERE interaction_id = $1 AND purged_at IS NOT NULL)
+             AS "whole!""#,
         interaction.uuid()
     )
     .fetch_one(tx)

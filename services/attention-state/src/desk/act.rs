@@ -19,6 +19,7 @@ use super::{drafts, hand, read};
 use crate::attention::commands::{locked, not_found};
 use crate::attention::domain::{Attention, Command, InteractionId, OfferId, UserKey};
 use crate::attention::published;
+use crate::attention::reload::Archive;
 use crate::attention::send::{self, Letter};
 use crate::attention::store::message::StoredAddress;
 use crate::attention::store::thread;
@@ -39,12 +40,19 @@ pub(crate) struct Actions {
     pub(super) subjects: Arc<Subjects>,
     /// Key of the token in Message-IDs.
     pub(super) thread_key: Arc<Vec<u8>>,
+    /// Where bodies are that were purged; `None` where nobody can be asked.
+    pub(super) archive: Option<Archive>,
 }
 
 impl Actions {
     /// Writes to `db`, announces under `subjects`, signs Message-IDs with `thread_key`.
     pub(crate) fn new(db: Db, subjects: Subjects, thread_key: Vec<u8>) -> Self {
-        Self { db, subjects: Arc::new(subjects), thread_key: Arc::new(thread_key) }
+        Self { db, subjects: Arc::new(subjects), thread_key: Arc::new(thread_key), archive: None }
+    }
+
+    /// Fetches purged bodies from `archive`.
+    pub(crate) fn with_archive(self, archive: Archive) -> Self {
+        Self { archive: Some(archive), ..self }
     }
 
     /// The one atomic claim; an item the caller has open already is only loaded.

@@ -84,6 +84,8 @@ async fn rows_cannot_break_the_invariants() {
         ("UPDATE attention.attention SET state = 'closed'", "closed_at_iff_closed"),
         ("UPDATE attention.attention SET linked_attention_id = attention_id", "not_linked_to_itself"),
         ("UPDATE attention.message SET delivery_state = 'sent'", "delivery_state_iff_outbound"),
+        ("UPDATE attention.interaction SET purged_at = now()", "purged_only_when_ended"),
+        ("UPDATE attention.message SET purged = true", "purged_has_no_content"),
         ("UPDATE attention.message SET position = 1, attention_id = (SELECT min(attention_id::text)::uuid FROM attention.attention)",
             "position_is_unique_in_attention"),
     ];

@@ -204,12 +204,3 @@ async fn a_reopening_and_a_customers_answer_at_once_leave_one_open_attention() {
         assert_eq!(lineage.iter().map(|one| one.messages).sum::<i64>(), 3, "round {round}");
     }
 }
-
-#[tokio::test]
-async fn a_thread_whose_messages_are_in_the_history_only_is_refused() {
-    let house = House::open().await;
-    let seen = arrived(&house).await;
-    house.end_item(seen.last_interaction, false).await;
-    sqlx::query("DELETE FROM attention.message").execute(house.db.pool()).await.unwrap();
-    assert_eq!(refused(&house, "ana", seen.last_interaction).await, "THREAD_PURGED");
-}

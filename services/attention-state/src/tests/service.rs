@@ -314,13 +314,10 @@ async fn a_slow_desk_gets_a_new_snapshot_and_holds_up_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_this_release_lacks_says_so_and_strangers_are_refused() {
+async fn unknown_ids_and_strangers_are_refused() {
     let rig = Rig::start().await;
     let reopen = ReopenInteractionRequest { interaction_id: fresh(), request_id: fresh() };
-    assert_eq!(
-        rig.desk("ana").reopen_interaction(reopen.clone()).await.unwrap_err().code(),
-        Code::Unimplemented
-    );
+    assert_eq!(rig.desk("ana").reopen_interaction(reopen.clone()).await.unwrap_err().code(), Code::NotFound);
     let mut anonymous = AttentionServiceClient::new(grpc::channel(&rig.url).unwrap());
     assert_eq!(anonymous.reopen_interaction(reopen.clone()).await.unwrap_err().code(), Code::Unauthenticated);
     let tokens = ServiceTokens::new(&rig.keys.auth_config("hilo"), "routing");

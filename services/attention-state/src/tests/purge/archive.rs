@@ -6,6 +6,7 @@ use hilo_kit::auth::{ServiceTokens, Verifier, generate_keys, require_service};
 use hilo_kit::grpc;
 use hilo_kit::health::Readiness;
 use hilo_kit::lifecycle::Shutdown;
+use hilo_proto::attention::v1::ReopenInteractionRequest;
 use hilo_proto::internal::v1::stored_thread_service_server::{
     StoredThreadService, StoredThreadServiceServer,
 };
@@ -108,4 +109,47 @@ async fn a_history_that_lacks_something_is_told_of() {
     assert_eq!(scene.load(&archive).await.unwrap_err().reason(), "BODIES_INCOMPLETE");
     let unknown = load_bodies_from_history(&scene.house.db, &archive, InteractionId(Uuid::now_v7())).await;
     assert_eq!(unknown.unwrap_err().reason(), "INTERACTION_NOT_FOUND");
+}
+
+/// Without `is_whole` in `reopened` the purged item is opened blank, or violates `purged_only_when_ended`.
+#[tokio::test]
+async fn a_purged_thread_is_opened_again_with_everything() {
+    let scene = scene().await;
+    let house = &scene.house;
+    let history = History::default();
+    let (archive, _shutdown) = archive(&history).await;
+    let before = house.open_messages(&scene).await;
+    *history.thread.lock() = Some(scene.thread().await);
+    scene.purge().await;
+    let request = |id: Uuid| ReopenInteractionRequest { interaction_id: id.to_string(), request_id: fresh() };
+    // Where nobody can be asked it is refused; a stranger makes nobody ask.
+    let ana = house.access("ana").await;
+    let refused = house.actions.reopen(ana.clone(), request(scene.interaction)).await.unwrap_err();
+    assert_eq!(refused.reason(), "THREAD_PURGED");
+    let actions = house.actions.clone().with_archive(archive);
+    let stranger = actions.reopen(house.access("rosa").await, request(scene.interaction)).await.unwrap_err();
+    assert_eq!((stranger.reason(), scene.is_whole().await), ("INTERACTION_NOT_FOUND", false));
+    *history.fails_after.lock() = Some(1);
+    let away = actions.reopen(ana.clone(), request(scene.interaction)).await.unwrap_err();
+    assert_eq!(away.reason(), "BODIES_UNAVAILABLE");
+    *history.fails_after.lock() = None;
+    let again = request(scene.interaction);
+    let answer = actions.reopen(ana.clone(), again.clone()).await.unwrap();
+    assert_eq!(actions.reopen(ana, again).await.unwrap(), answer, "the same request once");
+    let opened = house.open_item("ana", scene.interaction).await;
+    assert_eq!(opened.messages, before);
+    assert_eq!(opened.form_state.unwrap().values["motivo"], "Envío");
+    // It ends again as a whole thread, and may leave again.
+    house.end_item(scene.interaction, true).await;
+    assert_eq!(scene.thread().await.messages.len(), 2);
+    scene.confirm().await;
+    assert_eq!(scene.purge().await, 1);
+}
+
+impl House {
+    /// The conversation as a desk reads it.
+    async fn open_messages(&self, scene: &Scene) -> Vec<hilo_proto::history::v1::ThreadMessage> {
+        let request = ListMessagesRequest { attention_id: scene.attention.to_string(), ..Default::default() };
+        read::messages(&self.db, self.access("ana").await, request).await.unwrap().messages
+    }
 }
