@@ -55,7 +55,12 @@ macro_rules! rows {
 }
 
 async fn main_area(targets: &Main, only: &[String]) -> anyhow::Result<Report> {
-    rows!(targets, only, desks: rows::desks::run(&targets.desks).await)
+    rows!(
+        targets,
+        only,
+        desks: rows::desks::run(&targets.desks).await,
+        change: rows::change::run(&targets.change).await,
+    )
 }
 
 async fn path(targets: &Targets, only: &[String]) -> anyhow::Result<Report> {

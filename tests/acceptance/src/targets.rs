@@ -28,6 +28,7 @@ target!(Desks {
     seconds: u64,
     kibibytes_per_stream_at_most: f64
 });
+target!(Change { agents: usize, offers_per_second: f64, mails: usize, effective_within_milliseconds: u64 });
 target!(Memory { at_most_mebibytes: u64, idle_seconds: u64 });
 
 /// All rows of the area "path", and the other areas.
@@ -51,6 +52,7 @@ pub struct Targets {
 #[serde(deny_unknown_fields)]
 pub struct Main {
     pub desks: Desks,
+    pub change: Change,
 }
 
 impl Targets {

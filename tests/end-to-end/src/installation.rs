@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use hilo_kit::auth::{Issuer, Keys, ServiceTokens, generate_keys};
-use hilo_proto::directory::v1::ApplyDirectoryRequest;
-use hilo_proto::directory::v1::directory_service_client::DirectoryServiceClient;
+use hilo_kit::auth::{Issuer, Keys, generate_keys};
 use hilo_test_support::{Launch, Nats, Postgres, Process, eventually, free_port};
 use parking_lot::Mutex;
 use tempfile::TempDir;
@@ -21,6 +19,7 @@ use crate::faults::FaultFolder;
 use crate::sink::Sink;
 use crate::{binary, directory};
 
+mod administer;
 mod settings;
 mod tonic_health_check;
 
@@ -199,18 +198,6 @@ impl Installation {
     /// The end of a service's log.
     pub fn log_tail(&self, service: Service) -> String {
         self.processes.lock().get(&service).map_or_else(String::new, Process::log_tail)
-    }
-
-    async fn apply_directory(&self) -> Result<()> {
-        let imap_port = self.dovecot.as_ref().map(hilo_test_support::Dovecot::imap_port);
-        let yaml = directory::yaml(&self.options, self.sink.port, imap_port);
-        let tokens = ServiceTokens::new(&self.keys.auth_config("hilo"), "operator");
-        let channel = hilo_kit::grpc::internal(&self.endpoint(Service::AttentionState), &tokens)
-            .map_err(|error| anyhow::anyhow!("{error}"))?;
-        let request = ApplyDirectoryRequest { yaml, dry_run: false, prune: false };
-        let answer = DirectoryServiceClient::new(channel).apply_directory(request).await?.into_inner();
-        anyhow::ensure!(answer.errors.is_empty(), "the test directory is refused: {:?}", answer.errors);
-        Ok(())
     }
 
     /// `kill -9`.

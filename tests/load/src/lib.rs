@@ -3,10 +3,12 @@
 //! The schedule is open: a mail's clock starts when it was due, not when the sender got round to it, so a stall is charged
 //! to every mail that waited behind it (no coordinated omission).
 
+pub mod change;
 pub mod desks;
 pub mod report;
 pub mod steady;
 
+pub use change::{Change, ChangeReport, change};
 pub use desks::{Desks, DesksReport, desks};
 pub use report::Report;
 pub use steady::{Steady, steady};

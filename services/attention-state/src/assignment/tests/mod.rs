@@ -4,6 +4,7 @@ mod leases;
 mod offers;
 mod orphans;
 mod overflow;
+mod presence;
 mod queues;
 mod rate;
 mod release;

@@ -1,0 +1,40 @@
+//! The installation's directory, and the view of it that only services have.
+
+use anyhow::Result;
+use hilo_kit::auth::ServiceTokens;
+use hilo_kit::grpc::InternalChannel;
+use hilo_proto::directory::v1::ApplyDirectoryRequest;
+use hilo_proto::directory::v1::directory_service_client::DirectoryServiceClient;
+
+use super::{Installation, Service};
+use crate::directory;
+
+impl Installation {
+    pub(super) async fn apply_directory(&self) -> Result<()> {
+        self.change_directory(str::to_owned).await
+    }
+
+    /// Applies the test directory as `edit` makes it.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn change_directory(&self, edit: impl FnOnce(&str) -> String) -> Result<()> {
+        let imap_port = self.dovecot.as_ref().map(hilo_test_support::Dovecot::imap_port);
+        let yaml = edit(&directory::yaml(&self.options, self.sink.port, imap_port));
+        let request = ApplyDirectoryRequest { yaml, dry_run: false, prune: false };
+        let mut client = DirectoryServiceClient::new(self.internal()?);
+        let answer = client.apply_directory(request).await?.into_inner();
+        anyhow::ensure!(answer.errors.is_empty(), "the test directory is refused: {:?}", answer.errors);
+        Ok(())
+    }
+
+    /// A channel to attention-state with a service's identity, to look at what only services may see.
+    ///
+    /// # Errors
+    /// When the address is invalid.
+    pub fn internal(&self) -> Result<InternalChannel> {
+        let tokens = ServiceTokens::new(&self.keys.auth_config("hilo"), "operator");
+        hilo_kit::grpc::internal(&self.endpoint(Service::AttentionState), &tokens)
+            .map_err(|error| anyhow::anyhow!("{error}"))
+    }
+}
