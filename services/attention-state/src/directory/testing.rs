@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hilo_kit::auth::{Issuer, Keys, ServiceTokens, Verifier, generate_keys};
-use hilo_kit::config::DatabaseConfig;
+use hilo_kit::config::{AuthConfig, DatabaseConfig};
 use hilo_kit::db::Db;
 use hilo_kit::grpc::{self, Bearer, Server};
 use hilo_kit::health::Readiness;
@@ -103,6 +103,11 @@ pub(crate) type Client = InterceptedService<Channel, Bearer>;
 
 impl Served {
     pub(crate) async fn start() -> Self {
+        Self::configured(|auth| auth).await
+    }
+
+    /// With another verification of tokens than that by the keys alone.
+    pub(crate) async fn configured(change: impl FnOnce(AuthConfig) -> AuthConfig) -> Self {
         hilo_kit::install_crypto();
         let db = database().await;
         let keys = generate_keys().unwrap();
@@ -122,7 +127,7 @@ impl Served {
         let shutdown = Shutdown::new();
         let server = Server::new(listener, Readiness::new())
             .add_routes(routes.routes())
-            .authenticate(Verifier::new(&keys.auth_config("hilo")).unwrap());
+            .authenticate(Verifier::new(&change(keys.auth_config("hilo"))).unwrap());
         let stop = shutdown.clone();
         tokio::spawn(async move { server.serve(stop).await });
         Self { db, keys, url, announcer, shutdown }

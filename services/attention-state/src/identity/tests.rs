@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hilo_kit::auth::{Issuer, ServiceTokens, generate_keys};
 use hilo_kit::clock::wall;
+use hilo_kit::config::{AuthConfig, OidcConfig};
 use hilo_kit::error::reason_of;
 use hilo_proto::directory::v1::directory_service_client::DirectoryServiceClient;
 use hilo_proto::directory::v1::{ApplyDirectoryRequest, GetDirectoryRequest, ListAuditRequest};
@@ -18,7 +19,9 @@ use hilo_proto::internal::v1::{
     ListDecisionsRequest, ListLiveInteractionsRequest, ReadQueuesRequest, ReportPresenceRequest,
     SetAgentStatusRequest,
 };
+use hilo_test_support::{OidcIssuer, eventually};
 use secrecy::SecretString;
+use serde_json::json;
 use tonic::{Code, Status};
 
 use crate::directory::testing::{Client, Served, apply, example};
@@ -206,6 +209,45 @@ async fn a_new_password_ends_every_token_of_before() {
             row("service:test", "password_set")
         ]
     );
+}
+
+#[tokio::test]
+async fn a_providers_token_names_a_user_of_the_directory_and_lives_no_longer_than_he() {
+    let provider = OidcIssuer::start().await.unwrap();
+    let issuer = provider.issuer();
+    let oidc = OidcConfig { issuer: issuer.clone(), audience: "hilo".into(), ..OidcConfig::default() };
+    let served = Served::configured(|auth| AuthConfig { oidc: Some(oidc), ..auth }).await;
+    apply(&served.db, &example()).await;
+    let token = async |user: &str| {
+        let now = wall().unix_timestamp();
+        let claims = json!({"iss": issuer, "aud": "hilo", "sub": user, "exp": now + 600});
+        provider.token("rsa-1", "RS256", &claims, &json!({})).await.unwrap()
+    };
+    let ana = token("ana").await;
+    eventually("the provider's keys are read", Duration::from_secs(30), async || {
+        who(served.with_token(&ana)).await.is_ok()
+    })
+    .await
+    .unwrap();
+    assert_eq!(who(served.with_token(&ana)).await.unwrap(), "ana");
+    let refused = async |what: &str, token: &str| {
+        let status = who(served.with_token(token)).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated, "{what}");
+    };
+    refused("of somebody who is not in the directory", &token("nadie").await).await;
+    let own = Issuer::new(served.keys.signing_key.expose(), "hilo").unwrap();
+    refused("of our own issuer", &own.issue("ana", wall(), Duration::from_secs(600)).unwrap().token).await;
+    IdentityServiceClient::new(served.with_token(&ana)).logout(LogoutRequest {}).await.unwrap();
+    refused("signed out", &ana).await;
+    let luis = token("luis").await;
+    assert_eq!(who(served.with_token(&luis)).await.unwrap(), "luis");
+    let off = example().replacen(
+        "    roles: [agent, supervisor]",
+        "    roles: [agent, supervisor]\n    active: false",
+        1,
+    );
+    apply(&served.db, &off).await;
+    refused("of somebody who was switched off", &luis).await;
 }
 
 #[tokio::test]

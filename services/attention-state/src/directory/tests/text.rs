@@ -17,6 +17,21 @@ fn the_documented_example_is_right() {
     assert_eq!(errors(str::to_owned), Vec::<String>::new());
 }
 
+/// The directory that an empty installation begins with.
+#[test]
+fn the_demo_directory_is_right() {
+    let demo = include_str!("../../../../hilo/demo/directory.yaml");
+    let text = demo.replace("MAILBOX_PORT", "2525").replace("PASSWORD_OF_", "una-frase-larga-");
+    let found: Vec<String> = match parse(&text) {
+        Ok((given, _)) => {
+            assert!(!given.directory.tags.is_empty() && !given.directory.quick_replies.is_empty());
+            Vec::new()
+        }
+        Err(problems) => problems.iter().map(shown).collect(),
+    };
+    assert_eq!(found, Vec::<String>::new());
+}
+
 #[test]
 fn every_error_has_its_line_path_and_reason() {
     // What to replace, by what, and the expected path and reason on the line where it stands.
