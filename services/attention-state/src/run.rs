@@ -151,7 +151,7 @@ async fn assemble(config: &Config, shutdown: &Shutdown) -> Result<Parts, Error> 
     let directory = feed::cache(&db, &announcer, shutdown).await?;
     let hub = Hub::new(db.clone());
     let objects = Objects::open(&config.objects).await?;
-    let links = Links::new(&conversation::link_key(config.section.thread_key.expose().as_bytes()));
+    let links = Links::of_installation(&config.auth);
     let tokens = ServiceTokens::new(&config.auth, SERVICE);
     let archive = Archive::new(grpc::internal(&config.endpoints.history, &tokens)?);
     Ok(Parts { archive, db, nats, announcer, directory, hub, readiness, objects, links })

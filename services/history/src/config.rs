@@ -16,6 +16,9 @@ pub struct HistoryConfig {
     pub grpc: GrpcConfig,
     /// Its own database.
     pub database: DatabaseConfig,
+    /// Scheme and authority under which desks reach the public port, for download links; empty for links without them.
+    #[serde(default)]
+    pub public_url: String,
     /// Seconds between two looks for ended threads that nobody confirmed; 1 to 3,600.
     #[serde(default = "default_sweep_seconds")]
     pub sweep_seconds: u64,
@@ -45,6 +48,7 @@ impl HistoryConfig {
         Self {
             grpc,
             database,
+            public_url: String::new(),
             sweep_seconds: default_sweep_seconds(),
             page: default_page(),
             concurrency: default_concurrency(),
@@ -60,6 +64,9 @@ impl HistoryConfig {
 impl Section for HistoryConfig {
     fn validate(&self, problems: &mut Problems) {
         self.database.validate(problems, "database");
+        let plain = self.public_url.is_empty()
+            || ["http://", "https://"].iter().any(|scheme| self.public_url.starts_with(scheme));
+        problems.require(plain, "public_url", "must be an http:// or https:// URL");
         problems.require(
             (1..=3_600).contains(&self.sweep_seconds),
             "sweep_seconds",
@@ -79,13 +86,14 @@ mod tests {
         let listen = "127.0.0.1:0".parse().unwrap();
         let database = DatabaseConfig::new("mysql://x");
         let mut config = HistoryConfig::new(GrpcConfig { listen }, database);
+        config.public_url = "ftp://x".into();
         config.sweep_seconds = 0;
         config.page = 501;
         config.concurrency = 0;
         let mut problems = Problems::default();
         config.validate(&mut problems);
         let text = format!("{problems:?}");
-        for field in ["database.url", "sweep_seconds", "page", "concurrency"] {
+        for field in ["database.url", "public_url", "sweep_seconds", "page", "concurrency"] {
             assert!(text.contains(field), "{field} in {text}");
         }
     }

@@ -12,6 +12,7 @@ pub mod config;
 pub mod consumer;
 mod contract;
 pub mod domain;
+mod download;
 mod export;
 mod html;
 mod metrics;

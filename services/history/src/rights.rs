@@ -9,7 +9,7 @@ use hilo_kit::directory::{Directory, DirectoryCache, Role};
 use hilo_kit::error::Error;
 use tonic::Request;
 
-use crate::domain::Scope;
+use crate::domain::{Scope, words};
 
 /// Days begin and end in this zone until the directory names another.
 const DEFAULT_TIME_ZONE: &str = "UTC";
@@ -103,13 +103,20 @@ impl Rights {
         self.directory.current().has_role(user, Role::Coordinator)
     }
 
-    /// IANA name of the installation's time zone.
-    pub fn time_zone(&self) -> String {
+    /// IANA name of the time zone in which days are meant: the one of the named campaign's hours, when it has them, or else
+    /// the installation's.
+    pub fn time_zone(&self, campaign: Option<&str>) -> String {
         let directory = self.directory.current();
-        match directory.time_zone() {
-            "" => DEFAULT_TIME_ZONE.to_owned(),
-            zone => zone.to_owned(),
-        }
+        let hours = campaign.and_then(|key| directory.campaign(key)).and_then(|campaign| campaign.hours.as_ref());
+        let zones = [hours.map_or("", |hours| &hours.time_zone), directory.time_zone(), DEFAULT_TIME_ZONE];
+        zones.into_iter().find(|zone| !zone.is_empty()).unwrap_or(DEFAULT_TIME_ZONE).to_owned()
+    }
+
+    /// Keys of the tags that are called so, whatever the accents.
+    pub fn tags_named(&self, folded: &str) -> Vec<String> {
+        let directory = self.directory.current();
+        let named = directory.tags().filter(|tag| words::fold(&tag.name) == folded);
+        named.map(|tag| tag.key.clone()).collect()
     }
 
     /// Fields of the forms that the scope's campaigns have now.

@@ -5,13 +5,14 @@ use std::time::Instant;
 use hilo_kit::error::Error;
 use hilo_proto::history::v1::history_service_server::HistoryService;
 use hilo_proto::history::v1::{
-    ExportFormat, ExportThreadsRequest, ExportThreadsResponse, GetThreadRequest, GetThreadResponse,
-    SearchThreadsRequest, SearchThreadsResponse,
+    ExportFormat, ExportThreadsRequest, ExportThreadsResponse, GetDownloadUrlRequest, GetDownloadUrlResponse,
+    GetThreadRequest, GetThreadResponse, SearchThreadsRequest, SearchThreadsResponse,
 };
 use tonic::{Request, Response, Status};
 
 use crate::contract;
 use crate::domain::{Criteria, PageToken, Scope, criteria};
+use crate::download::Downloads;
 use crate::export::Exporter;
 use crate::export::pipe::Receiving;
 use crate::metrics::Metrics;
@@ -23,13 +24,20 @@ pub struct HistoryRpc {
     store: Store,
     rights: Rights,
     exporter: Exporter,
+    downloads: Downloads,
     metrics: Metrics,
 }
 
 impl HistoryRpc {
     /// Answers from `store` what `rights` allow.
-    pub fn new(store: Store, rights: Rights, exporter: Exporter, metrics: Metrics) -> Self {
-        Self { store, rights, exporter, metrics }
+    pub fn new(
+        store: Store,
+        rights: Rights,
+        exporter: Exporter,
+        downloads: Downloads,
+        metrics: Metrics,
+    ) -> Self {
+        Self { store, rights, exporter, downloads, metrics }
     }
 
     async fn search(&self, request: Request<SearchThreadsRequest>) -> Result<SearchThreadsResponse, Error> {
@@ -59,7 +67,9 @@ impl HistoryRpc {
     ) -> Result<(PageRequest, Criteria), Error> {
         let criteria = Criteria::parse(&contract::asked(asked)?)?;
         self.check_fields(&scope, asked).await?;
-        Ok((PageRequest::first(scope, criteria.clone(), self.rights.time_zone(), size), criteria))
+        let zone = self.rights.time_zone(criteria.campaign_key.as_deref());
+        let tags = criteria.tag.iter().flat_map(|tag| self.rights.tags_named(tag)).collect();
+        Ok((PageRequest::first(scope, criteria.clone(), zone, size).or_tags(tags), criteria))
     }
 
     /// A field that no form of the caller's campaigns has or ever had is a mistake, not a search without result.
@@ -120,6 +130,14 @@ impl HistoryService for HistoryRpc {
         request: Request<GetThreadRequest>,
     ) -> Result<Response<GetThreadResponse>, Status> {
         Ok(Response::new(self.thread(request).await?))
+    }
+
+    async fn get_download_url(
+        &self,
+        request: Request<GetDownloadUrlRequest>,
+    ) -> Result<Response<GetDownloadUrlResponse>, Status> {
+        let scope = self.rights.scope(&request, Right::Threads)?;
+        Ok(Response::new(self.downloads.link(&scope, request.into_inner()).await?))
     }
 
     type ExportThreadsStream = Receiving<ExportThreadsResponse>;

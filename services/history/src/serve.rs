@@ -9,6 +9,7 @@ use hilo_kit::consumer::Consumer;
 use hilo_kit::db::Db;
 use hilo_kit::dead::{DeadLetterEndpoint, DeadLetters};
 use hilo_kit::directory::DirectoryCache;
+use hilo_kit::download::Links;
 use hilo_kit::error::Error;
 use hilo_kit::grpc;
 use hilo_kit::health::{Condition, Readiness};
@@ -24,6 +25,7 @@ use tonic::service::Routes;
 use crate::app::Keeper;
 use crate::config::Config;
 use crate::consumer::{self, WakeUp};
+use crate::download::Downloads;
 use crate::export::Exporter;
 use crate::metrics::Metrics;
 use crate::report::{self, ReportRpc};
@@ -79,6 +81,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
 
     let channel = grpc::internal(&config.endpoints.attention_state, &tokens)?;
     let objects = Objects::open(&config.objects).await?;
+    let links = Links::of_installation(&config.auth);
+    let downloads = Downloads::new(store.clone(), links, &config.section.public_url);
     let exporter = Exporter::new(store.clone(), rights.clone(), objects, shutdown.clone());
     let keeper = Keeper::new(store.clone(), channel, config.section.concurrency, metrics.clone());
     let sweeper = (keeper.clone(), config.section.clone(), shutdown.clone());
@@ -95,9 +99,10 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
     Consumer::spawn(nats.clone(), report::consumer::spec(), recorder, sink, &shutdown);
     let reports = ReportRpc::new(store.clone(), rights.clone(), shutdown.clone());
 
+    let history = HistoryRpc::new(store.clone(), rights.clone(), exporter, downloads, metrics);
     let linger = if config.profile == Profile::Production { LINGER } else { Duration::ZERO };
     let served = grpc::Server::new(listeners.grpc, readiness)
-        .add_routes(routes(store, rights, reports, exporter, metrics))
+        .add_routes(routes(&store, &rights, history, reports))
         .authenticate(Verifier::new(&config.auth)?)
         .linger(linger)
         .serve(shutdown.clone())
@@ -112,7 +117,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
     Ok(())
 }
 
-fn routes(store: Store, rights: Rights, reports: ReportRpc, exporter: Exporter, metrics: Metrics) -> Routes {
+fn routes(store: &Store, rights: &Rights, history: HistoryRpc, reports: ReportRpc) -> Routes {
     let (db, coordinators) = (store.db().clone(), rights.clone());
     let dead = DeadLetterEndpoint::new(
         db,
@@ -121,7 +126,7 @@ fn routes(store: Store, rights: Rights, reports: ReportRpc, exporter: Exporter, 
     );
     let mut routes = Routes::builder();
     routes.add_service(StoredThreadServiceServer::new(StoredThreadRpc::new(store.clone())));
-    routes.add_service(HistoryServiceServer::new(HistoryRpc::new(store, rights, exporter, metrics)));
+    routes.add_service(HistoryServiceServer::new(history));
     routes.add_service(ReportServiceServer::new(reports));
     routes.add_service(dead.into_service());
     routes.routes()

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use crate::config::AuthConfig;
 use crate::objects::Digest256;
 
 /// Path under which links live. No service sets a cookie there.
@@ -51,7 +52,21 @@ impl std::fmt::Debug for Links {
     }
 }
 
+/// Images that browsers decode without running anything; only they may be shown in a page. SVG is not among them.
+pub fn is_image(media_type: &str) -> bool {
+    matches!(media_type, "image/png" | "image/jpeg" | "image/gif" | "image/webp")
+}
+
 impl Links {
+    /// With the key that all services of an installation share: whichever signs a link, any may serve it. A purpose of its
+    /// own under their common secret, so that an installation has one key fewer to keep.
+    pub fn of_installation(auth: &AuthConfig) -> Self {
+        let mut mac = Hmac::<Sha256>::new_from_slice(auth.service_secret.expose().as_bytes())
+            .expect("HMAC takes keys of any length");
+        mac.update(b"hilo download key v1");
+        Self::new(&mac.finalize().into_bytes())
+    }
+
     /// Signs with `key`; replicas that serve each other's links have the same one.
     pub fn new(key: &[u8]) -> Self {
         Self { key: key.to_vec() }

@@ -60,6 +60,7 @@ async fn main_area(targets: &Main, only: &[String]) -> anyhow::Result<Report> {
         only,
         desks: rows::desks::run(&targets.desks).await,
         change: rows::change::run(&targets.change).await,
+        search: rows::search::run(&targets.search).await,
     )
 }
 

@@ -29,6 +29,13 @@ target!(Desks {
     kibibytes_per_stream_at_most: f64
 });
 target!(Change { agents: usize, offers_per_second: f64, mails: usize, effective_within_milliseconds: u64 });
+target!(Search {
+    threads: u64,
+    arrivals: u32,
+    selective_p99_at_most_milliseconds: u64,
+    common_p99_at_most_milliseconds: u64,
+    searchable_at_most_milliseconds: u64
+});
 target!(Memory { at_most_mebibytes: u64, idle_seconds: u64 });
 
 /// All rows of the area "path", and the other areas.
@@ -53,6 +60,7 @@ pub struct Targets {
 pub struct Main {
     pub desks: Desks,
     pub change: Change,
+    pub search: Search,
 }
 
 impl Targets {

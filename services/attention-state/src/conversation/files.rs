@@ -26,11 +26,6 @@ const PIECE: usize = 256 * 1024;
 /// Enough to recognise an image.
 const HEAD: usize = 16;
 
-/// Images that browsers decode without running anything. SVG is not among them.
-pub(crate) fn is_image(media_type: &str) -> bool {
-    matches!(media_type, "image/png" | "image/jpeg" | "image/gif" | "image/webp")
-}
-
 /// Answers links.
 #[derive(Clone, Debug)]
 pub(crate) struct Downloads {

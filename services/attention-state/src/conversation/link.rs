@@ -7,7 +7,7 @@ use hilo_proto::attention::v1::{GetDownloadUrlRequest, GetDownloadUrlResponse};
 use time::Duration;
 
 use super::attach::{self, Source};
-use super::{Files, files};
+use super::Files;
 use crate::attention::store::message::StoredAttachment;
 use crate::desk::read;
 use crate::directory::Access;
@@ -27,7 +27,7 @@ impl Files {
     ) -> Result<GetDownloadUrlResponse, Error> {
         let wanted = attach::source(&request.attachment.unwrap_or_default(), "attachment")?;
         let found = self.db.snapshot(move |tx| Box::pin(visible(tx, access, wanted))).await?;
-        let inline = request.inline && files::is_image(&found.media_type);
+        let inline = request.inline && download::is_image(&found.media_type);
         let expires_at = wall() + LIFE;
         let link = Link {
             sha256: found.sha256.parse()?,

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use hilo_kit::db::Db;
 use hilo_kit::download::Links;
 use hilo_kit::objects::Objects;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
 /// Files that are being put together at once; each is in memory whole.
@@ -38,14 +37,4 @@ impl Files {
         let public_url = public_url.trim_end_matches('/').into();
         Self { db, objects, links, public_url, finishing: Arc::new(Semaphore::new(MAX_FINISHING)) }
     }
-}
-
-/// The key of links, apart from that of thread tokens: a purpose of its own under the same secret, so that an installation has
-/// one key fewer to keep.
-pub(crate) fn link_key(thread_key: &[u8]) -> Vec<u8> {
-    let mut hash = Sha256::new();
-    hash.update(b"hilo download key v1");
-    hash.update((thread_key.len() as u64).to_be_bytes());
-    hash.update(thread_key);
-    hash.finalize().to_vec()
 }

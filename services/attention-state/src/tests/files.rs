@@ -17,7 +17,7 @@ use http_body_util::BodyExt as _;
 
 use super::{House, Mail, THREAD_KEY, fresh};
 use crate::conversation::files::Downloads;
-use crate::conversation::{Files, link_key, sweep};
+use crate::conversation::{Files, sweep};
 
 /// A house with an object store.
 pub(super) struct Store {
@@ -94,7 +94,7 @@ impl Store {
 }
 
 fn links() -> Links {
-    Links::new(&link_key(THREAD_KEY))
+    Links::new(b"una clave de enlaces")
 }
 
 fn reason<T: std::fmt::Debug>(outcome: Result<T, Error>) -> String {

@@ -13,6 +13,7 @@ pub mod history;
 pub mod installation;
 pub mod mail;
 pub mod queues;
+pub mod report;
 pub mod session;
 pub mod terminal;
 
@@ -30,10 +31,12 @@ pub enum Command {
     Desk(desk::DeskArgs),
     /// Watch what happens as CloudEvents
     Events(events::EventsArgs),
-    /// Search and read ended threads
+    /// Search, read and export ended threads
     History(history::HistoryArgs),
     /// Queues and agents now, or as they change
     Queues(queues::QueuesArgs),
+    /// Volumes, states, waits and the other reports
+    Report(Box<report::ReportArgs>),
     /// List, show, replay and drop messages that could not be processed
     Dead(dead::DeadArgs),
     /// Bring the directory (campaigns, users, accounts, forms) to what a file says
@@ -54,6 +57,7 @@ impl Command {
             Self::Events(args) => events::execute(args).await,
             Self::History(args) => history::execute(args).await,
             Self::Queues(args) => queues::execute(args).await,
+            Self::Report(args) => report::execute(*args).await,
             Self::Dead(args) => dead::execute(args).await,
             Self::Apply(args) => apply::execute(args).await,
             Self::Audit(args) => audit::execute(args).await,
@@ -97,6 +101,8 @@ mod tests {
             "hilo queues list --as supervisora",
             "hilo queues list --campaign soporte --campaign ventas --json --as supervisora",
             "hilo queues watch --count 3 --as supervisora",
+            "hilo history export --format forms --value Reclamo --out formularios.csv --as ana",
+            "hilo report messages --from 2026-01-01 --to 2026-01-31 --by day --by agent --as rita",
             "hilo dead list",
             "hilo dead replay 0198a0a0-0000-7000-8000-000000000000",
             "hilo apply -f directory.yaml --dry-run --as coordinadora",

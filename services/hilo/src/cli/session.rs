@@ -132,6 +132,8 @@ clients! {
     routing: routing::routing_service_client::RoutingServiceClient,
     /// Ended threads.
     history: history::history_service_client::HistoryServiceClient,
+    /// Reports.
+    reports: report::report_service_client::ReportServiceClient,
     /// Administration.
     directory: directory::directory_service_client::DirectoryServiceClient,
     /// Who am I.

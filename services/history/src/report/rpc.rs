@@ -58,7 +58,7 @@ impl ReportRpc {
         after: Option<crate::domain::report::Group>,
     ) -> Result<ReportPage, Error> {
         let scope = self.rights.scope_of(caller)?;
-        let time_zone = self.rights.time_zone();
+        let time_zone = self.rights.time_zone(None);
         self.store.report(ReportRequest { scope, kind, query: query.clone(), time_zone, after }).await
     }
 

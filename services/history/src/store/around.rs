@@ -8,7 +8,7 @@ use sqlx::{QueryBuilder, Row};
 use uuid::Uuid;
 
 use super::scope::restrict;
-use crate::domain::thread::{InteractionId, Place};
+use crate::domain::thread::{Attachment, InteractionId, MessageId, Place};
 use crate::domain::{AttentionId, Scope};
 
 /// Fields of one installation's forms that are answered at most.
@@ -38,6 +38,32 @@ pub(super) async fn place(
         total: number("total")?,
         previous: row.try_get::<Option<Uuid>, _>("before")?.map(Into::into),
         next: row.try_get::<Option<Uuid>, _>("after")?.map(Into::into),
+    }))
+}
+
+/// An attachment of a thread that the scope covers, by its place in its message, from 0.
+pub(super) async fn attachment(
+    conn: &mut PgConnection,
+    scope: &Scope,
+    thread: InteractionId,
+    message: MessageId,
+    index: i32,
+) -> Result<Option<Attachment>, Error> {
+    let mut sql = QueryBuilder::new(
+        "SELECT a.sha256, a.file_name, a.media_type, a.size_bytes, a.content_id, a.inline
+         FROM attachment a JOIN thread t USING (interaction_id) WHERE a.interaction_id = ",
+    );
+    sql.push_bind(thread.uuid()).push(" AND a.message_id = ").push_bind(message.uuid());
+    sql.push(" AND a.position::bigint = ").push_bind(i64::from(index) + 1);
+    restrict(&mut sql, scope, "t.campaign_key");
+    let Some(row) = sql.build().fetch_optional(conn).await? else { return Ok(None) };
+    Ok(Some(Attachment {
+        sha256: row.try_get("sha256")?,
+        file_name: row.try_get("file_name")?,
+        media_type: row.try_get("media_type")?,
+        size_bytes: row.try_get("size_bytes")?,
+        content_id: row.try_get("content_id")?,
+        inline: row.try_get("inline")?,
     }))
 }
 

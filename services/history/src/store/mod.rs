@@ -19,7 +19,7 @@ use hilo_kit::error::Error;
 
 use std::collections::BTreeSet;
 
-use crate::domain::thread::Place;
+use crate::domain::thread::{Attachment, MessageId, Place};
 use crate::domain::{Criteria, InteractionId, Position, Scope, Thread};
 
 pub use incoming::Incoming;
@@ -136,6 +136,24 @@ impl Store {
             .await
     }
 
+    /// An attachment of a thread that the scope covers, by its place in its message, from 0.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn attachment(
+        &self,
+        scope: &Scope,
+        thread: InteractionId,
+        message: MessageId,
+        index: i32,
+    ) -> Result<Option<Attachment>, Error> {
+        let scope = scope.clone();
+        let found = self.db.read(move |conn| {
+            Box::pin(async move { around::attachment(conn, &scope, thread, message, index).await })
+        });
+        found.await
+    }
+
     /// Keys of the fields that forms of the scope's campaigns (or of one of them) were ever filled in with.
     ///
     /// # Errors
@@ -157,7 +175,7 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub async fn search(&self, request: PageRequest) -> Result<Page, Error> {
-        self.db.read(move |conn| Box::pin(async move { search::page(conn, &request).await })).await
+        self.db.snapshot(move |tx| Box::pin(async move { search::page(tx, &request).await })).await
     }
 
     /// How PostgreSQL would read that page, for operators and for the test that no combination reads everything.
@@ -165,14 +183,21 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub async fn plan(&self, request: PageRequest) -> Result<Vec<String>, Error> {
-        self.db.read(move |conn| Box::pin(async move { search::plan(conn, &request).await })).await
+        self.db.snapshot(move |tx| Box::pin(async move { search::plan(tx, &request).await })).await
     }
 }
 
 impl PageRequest {
     /// The first page.
     pub fn first(scope: Scope, criteria: Criteria, time_zone: String, size: i32) -> Self {
-        Self { scope, criteria, time_zone, size, after: None }
+        Self { scope, criteria, tag_keys: Vec::new(), time_zone, size, after: None }
+    }
+
+    /// Keys of tags whose name the criteria's tag is; a thread may have either.
+    #[must_use]
+    pub fn or_tags(mut self, keys: Vec<String>) -> Self {
+        self.tag_keys = keys;
+        self
     }
 
     /// The page after a position.

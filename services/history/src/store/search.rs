@@ -1,9 +1,16 @@
 //! The search: criteria in any combination, newest first, keyset pages. Built with a query builder because every
 //! combination is another statement; a test runs each criterion and every pair and looks at its plan.
+//!
+//! Words are looked up first, on their own: PostgreSQL knows next to nothing of a word outside of the thousand most
+//! frequent ones, so it would now and then walk all threads from the newest looking for 51 of one. A word that fits few
+//! threads is replaced by their ids; only for a frequent one are the threads walked, and there a page is found soon.
+
+use std::collections::HashSet;
 
 use hilo_kit::error::Error;
 use sqlx::postgres::{PgConnection, Postgres};
 use sqlx::{QueryBuilder, Row};
+use uuid::Uuid;
 
 use super::{rows, scope};
 use crate::domain::thread::Head;
@@ -16,6 +23,8 @@ pub struct PageRequest {
     pub scope: Scope,
     /// What is looked for.
     pub criteria: Criteria,
+    /// Keys of tags whose name the criteria's tag is.
+    pub tag_keys: Vec<String>,
     /// IANA name of the time zone in which days begin and end.
     pub time_zone: String,
     /// Most threads of the page.
@@ -23,6 +32,10 @@ pub struct PageRequest {
     /// Where the page before ended.
     pub after: Option<Position>,
 }
+
+/// A word that fits at most so many threads is replaced by their ids; of a more frequent one a page is found by walking a few
+/// hundred threads while there are less than some millions.
+const MAX_CANDIDATES: i64 = 20_000;
 
 /// A page of heads.
 #[derive(Clone, Debug)]
@@ -37,6 +50,9 @@ pub struct Page {
 /// statement, so that the planner sees constants and no row pays for it.
 #[derive(Debug)]
 struct Texts {
+    /// Threads that hold all the words which few hold; `None` when there is no such word.
+    candidates: Option<Vec<Uuid>>,
+    /// The other words.
     words: Vec<String>,
     customer: Option<String>,
     subject: Option<String>,
@@ -55,7 +71,9 @@ impl Texts {
                 public.unaccent($3) AS subject,
                 public.unaccent($4) AS tag,
                 ARRAY(SELECT public.unaccent(entry) FROM unnest($5::text[]) AS entry) AS "form_entries!",
-                public.unaccent($6) AS form_value"#,
+                public.unaccent($6) AS form_value,
+                -- Until the end of the transaction: reading every row is never right here, whatever is estimated.
+                set_config('enable_seqscan', 'off', true) AS "off!""#,
             &criteria.words,
             criteria.customer.as_deref().map(pattern),
             criteria.subject.as_deref().map(pattern),
@@ -63,10 +81,12 @@ impl Texts {
             &criteria.form_entries,
             criteria.form_value,
         )
-        .fetch_one(conn)
+        .fetch_one(&mut *conn)
         .await?;
+        let (candidates, words) = candidates(conn, row.words).await?;
         Ok(Self {
-            words: row.words,
+            candidates,
+            words,
             customer: row.customer,
             subject: row.subject,
             tag: row.tag,
@@ -74,6 +94,34 @@ impl Texts {
             form_value: row.form_value,
         })
     }
+}
+
+/// Looks the words up; the threads that hold all the rare ones, and the frequent ones.
+async fn candidates(
+    conn: &mut PgConnection,
+    words: Vec<String>,
+) -> Result<(Option<Vec<Uuid>>, Vec<String>), Error> {
+    let mut known: Option<HashSet<Uuid>> = None;
+    let mut frequent = Vec::new();
+    for word in words {
+        let few = sqlx::query_scalar!(
+            "SELECT CASE WHEN count(*) <= $2::bigint THEN coalesce(array_agg(few.interaction_id), '{}') END FROM (
+                 SELECT w.interaction_id FROM thread_words w WHERE w.words @@ $1::text::tsquery LIMIT $2::bigint + 1
+             ) AS few",
+            word,
+            MAX_CANDIDATES,
+        )
+        .fetch_one(&mut *conn)
+        .await?;
+        match few {
+            Some(ids) => {
+                let ids: HashSet<Uuid> = ids.into_iter().collect();
+                known = Some(known.map_or(ids.clone(), |known| known.intersection(&ids).copied().collect()));
+            }
+            None => frequent.push(word),
+        }
+    }
+    Ok((known.map(|known| known.into_iter().collect()), frequent))
 }
 
 /// Reads one page; one row more than asked tells whether there is a next one.
@@ -107,6 +155,7 @@ fn statement(sql: &mut QueryBuilder<Postgres>, request: &PageRequest, texts: &Te
     heads(sql, &request.criteria);
     days(sql, &request.criteria, &request.time_zone);
     contents(sql, texts);
+    tags(sql, request, texts);
     if let Some(after) = request.after {
         sql.push(" AND (t.ended_at, t.interaction_id) < (").push_bind(after.ended_at);
         sql.push(", ").push_bind(after.interaction_id.uuid()).push(")");
@@ -143,6 +192,9 @@ fn days(sql: &mut QueryBuilder<Postgres>, criteria: &Criteria, time_zone: &str) 
 }
 
 fn contents(sql: &mut QueryBuilder<Postgres>, texts: &Texts) {
+    if let Some(candidates) = &texts.candidates {
+        sql.push(" AND t.interaction_id = ANY(").push_bind(candidates.clone()).push(")");
+    }
     for word in &texts.words {
         // Word by word: a long thread has its words in several parts, and two words may stand in different ones.
         sql.push(" AND t.interaction_id IN (SELECT w.interaction_id FROM thread_words w WHERE w.words @@ ");
@@ -154,14 +206,19 @@ fn contents(sql: &mut QueryBuilder<Postgres>, texts: &Texts) {
     if let Some(part) = &texts.subject {
         sql.push(" AND t.subject_folded LIKE ").push_bind(part.clone());
     }
-    if let Some(tag) = &texts.tag {
-        sql.push(" AND t.tags_folded @> ").push_bind(vec![tag.clone()]);
-    }
     if !texts.form_entries.is_empty() {
         sql.push(" AND t.form_entries @> ").push_bind(texts.form_entries.clone());
     }
     if let Some(value) = &texts.form_value {
         sql.push(" AND form_values_of(t.form_entries) @> ").push_bind(vec![value.clone()]);
+    }
+}
+
+fn tags(sql: &mut QueryBuilder<Postgres>, request: &PageRequest, texts: &Texts) {
+    if let Some(tag) = &texts.tag {
+        let mut any = request.tag_keys.clone();
+        any.push(tag.clone());
+        sql.push(" AND t.tags_folded && ").push_bind(any);
     }
 }
 

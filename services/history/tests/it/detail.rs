@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use hilo_history::domain::thread::{FilledForm, FormField, Note};
+use hilo_history::domain::thread::{Attachment, FilledForm, FormField, Note};
+use hilo_kit::download::Links;
+use hilo_kit::error::reason_of;
 use hilo_history::domain::{AttentionId, NoteId, Thread};
-use hilo_proto::history::v1::{GetThreadRequest, GetThreadResponse, ThreadPlace};
+use hilo_proto::history::v1::{GetDownloadUrlRequest, GetThreadRequest, GetThreadResponse, SearchThreadsRequest, ThreadPlace};
 
 use crate::rights::{Running, running};
 use crate::sample;
@@ -79,4 +81,68 @@ async fn notes_vip_and_the_form_as_filled_in_are_there() {
         (form.form_version, form.values.len(), form.labels["motivo"].as_str()),
         (3, 1, "Motivo (viejo)")
     );
+}
+
+/// Guards the scope in the statement that finds the attachment: without it luis gets a link.
+#[tokio::test]
+async fn a_link_to_a_file_needs_the_rights_to_its_thread() {
+    let running = running().await;
+    let mut thread = sample::thread("hola");
+    let file = |name: &str, media_type: &str| Attachment {
+        sha256: "ab".repeat(32),
+        file_name: name.into(),
+        media_type: media_type.into(),
+        size_bytes: 1,
+        content_id: String::new(),
+        inline: false,
+    };
+    thread.messages[0].attachments = vec![file("../a.html", "text/html"), file("foto.png", "image/png")];
+    running.keep(std::slice::from_ref(&thread)).await;
+    running.ready().await;
+    let request = |index| GetDownloadUrlRequest {
+        interaction_id: thread.head.interaction_id.to_string(),
+        message_id: thread.messages[0].id.to_string(),
+        index,
+        inline: true,
+    };
+    let links = Links::of_installation(&running.fake.auth());
+    for (index, inline) in [(0, false), (1, true)] {
+        let answer = running.client("ana").get_download_url(request(index)).await.unwrap().into_inner();
+        let (path, query) = answer.url.split_once('?').unwrap();
+        let until = answer.expires_at.unwrap().seconds;
+        let link = links.check(path, query, until - 1).unwrap();
+        assert_eq!((link.inline, answer.inline, link.sha256.to_string()), (inline, inline, "ab".repeat(32)));
+        assert!(!link.file_name.contains('/') && links.check(path, query, until).is_err());
+    }
+    let foreign = request(0);
+    for (user, request) in [("luis", foreign), ("ana", request(2)), ("ana", request(-1)), ("ana", request(i32::MAX))] {
+        let refused = running.client(user).get_download_url(request).await.unwrap_err();
+        assert_eq!(reason_of(&refused).as_deref(), Some("ATTACHMENT_NOT_FOUND"), "{user}");
+    }
+    assert!(running.client("mona").get_download_url(request(0)).await.is_err());
+}
+
+#[tokio::test]
+async fn a_tag_is_found_by_key_and_by_name_and_days_are_those_of_the_campaign() {
+    let running = running().await;
+    let mut thread = sample::thread("hola");
+    thread.head.tags = vec!["devolucion-parcial".into()];
+    // 2026-01-01T02:00Z: still the year before in Lima, the new year in Madrid, where campaign `ventas` is.
+    thread.head.ended_at = sample::at(2 * 3_600);
+    running.keep(std::slice::from_ref(&thread)).await;
+    running.ready().await;
+    let found = |request: SearchThreadsRequest| {
+        let mut client = running.client("coco");
+        async move { client.search_threads(request).await.unwrap().into_inner().threads.len() }
+    };
+    for (tag, count) in [("devolucion-parcial", 1), ("DEVOLUCIÓN (parcial)", 1), ("parcial", 0)] {
+        let request = SearchThreadsRequest { tag: tag.into(), ..Default::default() };
+        assert_eq!(found(request).await, count, "{tag}");
+    }
+    let from = |campaign: &str| SearchThreadsRequest {
+        ended_from: "2026-01-01".into(),
+        campaign_key: campaign.into(),
+        ..Default::default()
+    };
+    assert_eq!((found(from("ventas")).await, found(from("")).await), (1, 0));
 }

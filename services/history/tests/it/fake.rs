@@ -12,7 +12,7 @@ use hilo_kit::error::Error;
 use hilo_kit::grpc::{self, InternalChannel};
 use hilo_kit::health::Readiness;
 use hilo_kit::lifecycle::Shutdown;
-use hilo_proto::directory::v1::{Campaign, Directory, Role, User};
+use hilo_proto::directory::v1::{Campaign, Directory, OpeningHours, Role, Tag, User};
 use hilo_proto::internal::v1::directory_feed_service_server::{
     DirectoryFeedService, DirectoryFeedServiceServer,
 };
@@ -235,7 +235,18 @@ pub fn directory() -> Directory {
             user("coco", Role::Coordinator, &[]),
             user("gone", Role::Coordinator, &[]),
         ],
-        campaigns: vec![campaign("ventas", &["ana", "gone"]), campaign("soporte", &["luis"])],
+        campaigns: vec![
+            Campaign {
+                hours: Some(OpeningHours { time_zone: "Europe/Madrid".into(), ..OpeningHours::default() }),
+                ..campaign("ventas", &["ana", "gone"])
+            },
+            campaign("soporte", &["luis"]),
+        ],
+        tags: vec![Tag {
+            key: "devolucion-parcial".into(),
+            name: "Devolución (Parcial)".into(),
+            ..Tag::default()
+        }],
         time_zone: "America/Lima".into(),
         ..Directory::default()
     }

@@ -232,6 +232,22 @@ async fn no_pair_of_criteria_reads_every_thread() {
     }
 }
 
+/// A rare word is looked up and never searched for thread by thread, however the planner estimates it.
+#[tokio::test]
+async fn a_rare_word_never_makes_it_walk_all_threads() {
+    let store = sample::store().await;
+    fill(&store, 20_000).await;
+    for words in ["w699", "w699 camion", "camion w5 hola"] {
+        for campaign_key in ["", "ventas"] {
+            let asked = Asked { words: words.into(), campaign_key: campaign_key.into(), ..Asked::default() };
+            let page = PageRequest::first(Scope::All, Criteria::parse(&asked).unwrap(), ZONE.into(), 50);
+            let plan = store.plan(page).await.unwrap().join("\n");
+            let walks = plan.contains("thread_ended") || plan.contains("thread_campaign_ended");
+            assert!(!walks && plan.contains("thread_pkey"), "{words}:\n{plan}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn words_are_found_with_and_without_accents_in_both_languages() {
     let store = sample::store().await;

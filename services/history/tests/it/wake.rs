@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
 use hilo_history::domain::Thread;
-use hilo_proto::event::v1::{AttentionEvent, EventType, InteractionSnapshot};
+use hilo_proto::event::v1::{AttentionEvent, Direction, EventType, InteractionSnapshot, InteractionState};
 use hilo_proto::internal::v1::dead_letter_service_client::DeadLetterServiceClient;
 use hilo_proto::internal::v1::{ListDeadLettersRequest, ReplayDeadLetterRequest};
 use hilo_test_support::eventually;
@@ -17,11 +17,16 @@ pub fn event(thread: &Thread) -> Vec<u8> {
     let interaction = InteractionSnapshot {
         interaction_id: thread.head.interaction_id.to_string(),
         version: thread.version,
+        state: InteractionState::Ended.into(),
+        direction: Direction::Inbound.into(),
+        campaign_key: "ventas".into(),
         ..Default::default()
     };
     let event = AttentionEvent {
         r#type: EventType::InteractionEnded.into(),
         attention_id: thread.head.attention_id.to_string(),
+        sequence: thread.version,
+        occurred_at: Some(hilo_kit::clock::to_proto(sample::at(0))),
         interaction: Some(interaction),
         ..Default::default()
     };
@@ -85,9 +90,14 @@ async fn a_failing_source_is_asked_again_and_a_poison_event_is_buried() {
     eventually("the thread is confirmed", Duration::from_secs(60), confirmed).await.unwrap();
     let pool = sqlx::PgPool::connect(&running.database).await.unwrap();
     let buried = || async {
-        let reasons: Vec<String> =
-            sqlx::query_scalar("SELECT reason FROM kit.dead_letter").fetch_all(&pool).await.unwrap();
-        reasons == ["EVENT_MALFORMED"]
+        let letters: Vec<(String, String)> =
+            sqlx::query_as("SELECT consumer, reason FROM kit.dead_letter ORDER BY consumer")
+                .fetch_all(&pool)
+                .await
+                .unwrap();
+        // Once for each of the two that read events.
+        let expected = ["history", "history-reports"].map(|name| (name.to_owned(), "EVENT_MALFORMED".to_owned()));
+        letters == expected
     };
     eventually("the poison event is a dead letter", Duration::from_secs(60), buried).await.unwrap();
 }

@@ -8,4 +8,6 @@ pub mod fresh;
 pub mod latency;
 pub mod memory;
 pub mod race;
+pub mod search;
+pub mod threads;
 pub mod wipe;

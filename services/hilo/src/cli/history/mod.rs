@@ -1,15 +1,18 @@
-//! `hilo history`: finds and shows ended threads over the public endpoint, with the rights of the user who signs in.
+//! `hilo history`: finds, shows and exports ended threads over the public endpoint, with the rights of the user who signs in.
 
-use hilo_proto::event::v1::Direction;
+mod criteria;
+mod export;
+
 use hilo_proto::history::v1::{
-    GetThreadRequest, SearchThreadsRequest, SearchThreadsResponse, Thread, ThreadSummary,
+    GetThreadRequest, GetThreadResponse, SearchThreadsRequest, SearchThreadsResponse, Thread, ThreadSummary,
 };
 
 use super::desk::render;
 use super::installation::SignIn;
 use super::session::Session;
-use super::terminal::{Output, clean, instant, shorten};
+use super::terminal::{Output, clean, clean_lines, instant, shorten};
 use super::{Exit, Failure, Installation};
+use criteria::Criteria;
 
 /// Arguments of `hilo history`.
 #[derive(Debug, clap::Args)]
@@ -26,48 +29,16 @@ enum HistoryCommand {
     Search(Box<SearchArgs>),
     /// Show one thread with its messages
     Show(ShowArgs),
+    /// Write threads into files: JSON lines, forms as CSV, mails
+    Export(Box<export::ExportArgs>),
 }
 
 #[derive(Debug, clap::Args)]
 struct SearchArgs {
     #[command(flatten)]
     sign_in: SignIn,
-    /// Words of any message, the name of a file, the subject or the form; case and accents are ignored
-    #[arg(long)]
-    words: Option<String>,
-    /// Part of the customer's name, address or number
-    #[arg(long)]
-    customer: Option<String>,
-    /// Campaign key
-    #[arg(long)]
-    campaign: Option<String>,
-    /// User key of the agent who ended it
-    #[arg(long)]
-    agent: Option<String>,
-    /// First end date, YYYY-MM-DD
-    #[arg(long, value_name = "DATE")]
-    from: Option<String>,
-    /// Last end date, YYYY-MM-DD, inclusive
-    #[arg(long, value_name = "DATE")]
-    to: Option<String>,
-    /// Attention number
-    #[arg(long)]
-    number: Option<i64>,
-    /// Part of the subject
-    #[arg(long)]
-    subject: Option<String>,
-    /// inbound or outbound
-    #[arg(long, value_parser = ["inbound", "outbound"])]
-    direction: Option<String>,
-    /// Tag
-    #[arg(long)]
-    tag: Option<String>,
-    /// Form value, field=value; may be repeated
-    #[arg(long, value_name = "FIELD=VALUE")]
-    form: Vec<String>,
-    /// Value of any form field
-    #[arg(long)]
-    value: Option<String>,
+    #[command(flatten)]
+    criteria: Criteria,
     /// How many at most, 1 to 200
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i32).range(1..=200))]
     limit: i32,
@@ -106,48 +77,23 @@ pub async fn execute(args: HistoryArgs) -> Result<(), Failure> {
         HistoryCommand::Show(show) => {
             let session = Session::open(&args.installation, &show.sign_in).await?;
             let request = session.request(GetThreadRequest { interaction_id: show.id });
-            let thread = session.history().get_thread(request).await?.into_inner().thread;
-            let thread = thread.ok_or_else(|| {
+            let answer = session.history().get_thread(request).await?.into_inner();
+            let thread = answer.thread.as_ref().ok_or_else(|| {
                 Failure::new(Exit::Failed, "INCOMPLETE_ANSWER", "the answer holds no thread")
             })?;
             if show.json {
-                return output.line(json("hilo.history.v1.Thread", &thread)?);
+                return output.line(json("hilo.history.v1.Thread", thread)?);
             }
-            lines(&thread).iter().try_for_each(|line| output.line(line))
+            place(&answer).iter().chain(&lines(thread)).try_for_each(|line| output.line(line))
         }
+        HistoryCommand::Export(export) => export.execute(&args.installation).await,
     }
 }
 
 impl SearchArgs {
     fn request(&self) -> Result<SearchThreadsRequest, Failure> {
-        let text = |value: &Option<String>| value.clone().unwrap_or_default();
-        let pairs = self.form.iter().map(|pair| {
-            let split = pair.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
-            split.ok_or_else(|| {
-                Failure::invalid("BAD_CRITERION", format!("--form {pair}: FIELD=VALUE is needed"))
-            })
-        });
-        let direction = match self.direction.as_deref() {
-            Some("inbound") => Direction::Inbound,
-            Some(_) => Direction::Outbound,
-            None => Direction::Unspecified,
-        };
-        Ok(SearchThreadsRequest {
-            words: text(&self.words),
-            customer: text(&self.customer),
-            campaign_key: text(&self.campaign),
-            agent_key: text(&self.agent),
-            ended_from: text(&self.from),
-            ended_to: text(&self.to),
-            attention_number: self.number.unwrap_or_default(),
-            direction: direction as i32,
-            subject: text(&self.subject),
-            tag: text(&self.tag),
-            form_values: pairs.collect::<Result<_, _>>()?,
-            form_value: text(&self.value),
-            page_size: self.limit,
-            page_token: text(&self.page),
-        })
+        let page_token = self.page.clone().unwrap_or_default();
+        Ok(SearchThreadsRequest { page_size: self.limit, page_token, ..self.criteria.request()? })
     }
 }
 
@@ -176,17 +122,30 @@ pub(super) fn json<M: prost::Message>(name: &str, message: &M) -> Result<String,
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// Its place in the attention, and how to go on from it.
+fn place(answer: &GetThreadResponse) -> Option<String> {
+    let place = answer.place.as_ref()?;
+    let mut line = format!("{} of {}", place.position, place.total);
+    for (word, id) in [("previous", &place.previous_interaction_id), ("next", &place.next_interaction_id)] {
+        if !id.is_empty() {
+            line.push_str(&format!("  {word} {}", clean(id)));
+        }
+    }
+    Some(line)
+}
+
 /// One line of the result.
 fn summary(thread: &ThreadSummary) -> String {
     let who = if thread.customer_name.is_empty() { &thread.customer_address } else { &thread.customer_name };
     format!(
-        "{}  #{}/{}{}  {}  {}  {}  {}  {} messages  {}",
+        "{}  #{}/{}{}  {}  {}  {}{}  {}  {} messages  {}",
         instant(thread.ended_at.as_ref()),
         thread.attention_number,
         thread.ordinal,
         if thread.attention_closed { " closed" } else { "" },
         clean(&thread.campaign_key),
         clean(&thread.agent_key),
+        if thread.vip { "* " } else { "" },
         shorten(who, 28),
         shorten(&thread.subject, 48),
         thread.message_count,
@@ -200,6 +159,10 @@ fn lines(thread: &Thread) -> Vec<String> {
         lines.push(format!("follows attention {}", clean(&thread.linked_attention_id)));
     }
     lines.extend(render::thread(&thread.messages));
+    for note in &thread.notes {
+        lines.push(format!("note {}  {}", instant(note.created_at.as_ref()), clean(&note.author_key)));
+        lines.extend(clean_lines(&note.text).iter().map(|line| format!("    {line}")));
+    }
     if let Some(form) = &thread.form {
         lines.push(format!("form {} (version {})", clean(&form.form_key), form.form_version));
         let values: std::collections::BTreeMap<&String, &String> = form.values.iter().collect();
