@@ -107,7 +107,8 @@ impl Rights {
     /// the installation's.
     pub fn time_zone(&self, campaign: Option<&str>) -> String {
         let directory = self.directory.current();
-        let hours = campaign.and_then(|key| directory.campaign(key)).and_then(|campaign| campaign.hours.as_ref());
+        let hours =
+            campaign.and_then(|key| directory.campaign(key)).and_then(|campaign| campaign.hours.as_ref());
         let zones = [hours.map_or("", |hours| &hours.time_zone), directory.time_zone(), DEFAULT_TIME_ZONE];
         zones.into_iter().find(|zone| !zone.is_empty()).unwrap_or(DEFAULT_TIME_ZONE).to_owned()
     }

@@ -6,8 +6,8 @@ use hilo_kit::error::Error;
 use hilo_proto::attention::v1::{GetDownloadUrlRequest, GetDownloadUrlResponse};
 use time::Duration;
 
-use super::attach::{self, Source};
 use super::Files;
+use super::attach::{self, Source};
 use crate::attention::store::message::StoredAttachment;
 use crate::desk::read;
 use crate::directory::Access;

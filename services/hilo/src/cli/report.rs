@@ -92,7 +92,8 @@ impl ReportArgs {
             |word: &String| ReportCondition::from_str_name(&number("REPORT_CONDITION", word)).map(i32::from);
         let grouping =
             |word: &String| ReportGrouping::from_str_name(&number("REPORT_GROUPING", word)).map(i32::from);
-        let direction = self.direction.as_deref().and_then(|word| Direction::from_str_name(&number("DIRECTION", word)));
+        let direction =
+            self.direction.as_deref().and_then(|word| Direction::from_str_name(&number("DIRECTION", word)));
         let filter = ReportFilter {
             from_date: self.from.clone(),
             to_date: self.to.clone(),
@@ -151,9 +152,14 @@ mod tests {
         assert_eq!(request.kind(), ReportKind::OutOfHours);
         let query = request.query.expect("a query");
         let filter = query.filter.clone().expect("a filter");
-        assert_eq!((query.group_by, filter.states, filter.conditions), (vec![1, 2, 3], vec![1, 2, 3, 4], vec![1, 2, 3]));
+        assert_eq!(
+            (query.group_by, filter.states, filter.conditions),
+            (vec![1, 2, 3], vec![1, 2, 3, 4], vec![1, 2, 3])
+        );
         assert_eq!(filter.direction, i32::from(Direction::Outbound));
-        for report in ["volumes", "states", "reassigned", "orphaned", "messages", "first-response", "time-to-assign"] {
+        for report in
+            ["volumes", "states", "reassigned", "orphaned", "messages", "first-response", "time-to-assign"]
+        {
             let line = ["x", report, "--from", "a", "--to", "b", "--as", "c"];
             let request = Line::try_parse_from(line).expect("parsed").report.request();
             assert_ne!(request.kind(), ReportKind::Unspecified, "{report}");
@@ -163,7 +169,8 @@ mod tests {
     #[test]
     fn a_table_leaves_out_what_is_empty() {
         let csv = "date,campaign_key,agent_key,sent\r\n2026-01-01,,ana,7\r\n2026-01-02,,luis,12\r\n";
-        let expected = ["date        agent_key  sent", "2026-01-01  ana        7", "2026-01-02  luis       12"];
+        let expected =
+            ["date        agent_key  sent", "2026-01-01  ana        7", "2026-01-02  luis       12"];
         assert_eq!(table(csv), expected);
         assert_eq!(table("").len(), 0);
     }

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use hilo_history::domain::thread::{Attachment, FilledForm, FormField, Note};
+use hilo_history::domain::{AttentionId, NoteId, Thread};
 use hilo_kit::download::Links;
 use hilo_kit::error::reason_of;
-use hilo_history::domain::{AttentionId, NoteId, Thread};
-use hilo_proto::history::v1::{GetDownloadUrlRequest, GetThreadRequest, GetThreadResponse, SearchThreadsRequest, ThreadPlace};
+use hilo_proto::history::v1::{
+    GetDownloadUrlRequest, GetThreadRequest, GetThreadResponse, SearchThreadsRequest, ThreadPlace,
+};
 
 use crate::rights::{Running, running};
 use crate::sample;
@@ -115,7 +117,9 @@ async fn a_link_to_a_file_needs_the_rights_to_its_thread() {
         assert!(!link.file_name.contains('/') && links.check(path, query, until).is_err());
     }
     let foreign = request(0);
-    for (user, request) in [("luis", foreign), ("ana", request(2)), ("ana", request(-1)), ("ana", request(i32::MAX))] {
+    for (user, request) in
+        [("luis", foreign), ("ana", request(2)), ("ana", request(-1)), ("ana", request(i32::MAX))]
+    {
         let refused = running.client(user).get_download_url(request).await.unwrap_err();
         assert_eq!(reason_of(&refused).as_deref(), Some("ATTACHMENT_NOT_FOUND"), "{user}");
     }

@@ -96,7 +96,8 @@ async fn a_failing_source_is_asked_again_and_a_poison_event_is_buried() {
                 .await
                 .unwrap();
         // Once for each of the two that read events.
-        let expected = ["history", "history-reports"].map(|name| (name.to_owned(), "EVENT_MALFORMED".to_owned()));
+        let expected =
+            ["history", "history-reports"].map(|name| (name.to_owned(), "EVENT_MALFORMED".to_owned()));
         letters == expected
     };
     eventually("the poison event is a dead letter", Duration::from_secs(60), buried).await.unwrap();

@@ -47,7 +47,8 @@ pub async fn run(target: &Search) -> Result<Verdict> {
         quantile(&common, 1.0),
         target.arrivals,
     );
-    let within = quantile(&selective, 0.99) <= Duration::from_millis(target.selective_p99_at_most_milliseconds)
+    let within = quantile(&selective, 0.99)
+        <= Duration::from_millis(target.selective_p99_at_most_milliseconds)
         && quantile(&common, 0.99) <= Duration::from_millis(target.common_p99_at_most_milliseconds)
         && arrival <= Duration::from_millis(target.searchable_at_most_milliseconds);
     if threads < target.threads {
@@ -131,15 +132,26 @@ fn common_searches(round: u64) -> Vec<SearchThreadsRequest> {
     let from = Generator::day(round % 80);
     let to = Generator::day(round % 80 + 7);
     let words = ["pedido", "factura", "entrega", "gracias", "cliente"];
-    let word = words.iter().cycle().nth(usize::try_from(round % 5).unwrap_or_default()).copied().unwrap_or("pedido");
+    let word =
+        words.iter().cycle().nth(usize::try_from(round % 5).unwrap_or_default()).copied().unwrap_or("pedido");
     vec![
         SearchThreadsRequest { words: word.into(), campaign_key: "soporte".into(), ..none() },
         SearchThreadsRequest { words: word.into(), ended_from: from.clone(), ended_to: to.clone(), ..none() },
         SearchThreadsRequest { words: format!("{word} demora"), agent_key: "agente-0".into(), ..none() },
-        SearchThreadsRequest { words: word.into(), tag: "urgente".into(), campaign_key: "soporte".into(), ..none() },
+        SearchThreadsRequest {
+            words: word.into(),
+            tag: "urgente".into(),
+            campaign_key: "soporte".into(),
+            ..none()
+        },
         SearchThreadsRequest { customer: "gonzalez".into(), ended_from: from.clone(), ..none() },
         SearchThreadsRequest { subject: "consulta".into(), ended_to: to, ..none() },
-        SearchThreadsRequest { form_value: "reclamo".into(), campaign_key: "soporte".into(), ended_from: from, ..none() },
+        SearchThreadsRequest {
+            form_value: "reclamo".into(),
+            campaign_key: "soporte".into(),
+            ended_from: from,
+            ..none()
+        },
     ]
 }
 
@@ -159,7 +171,8 @@ async fn arrivals(installation: &Installation, count: u32) -> Result<Duration> {
     for number in 0..count {
         let from = format!("llegada-{number}@cliente.example");
         let word = format!("llegada{number}zeta");
-        let mail = Mail::new(&from, installation.support_address(), "Llegada", &format!("Una palabra: {word}"));
+        let mail =
+            Mail::new(&from, installation.support_address(), "Llegada", &format!("Una palabra: {word}"));
         customer::send(installation.smtp(), &mail).await?;
         let item = desk.wait_for("the mail", MAX_WAIT, |item| item.customer_address == from).await?;
         agent.open(&item.interaction_id).await?;

@@ -14,8 +14,8 @@ const FREQUENT: &str = "de la que el en y a los se del las un por con no una su 
     compra tienda mañana semana señor señora atención consulta respuesta solución espera camión colchón cotización reparación avería módem";
 /// Words of a language that has more of them than we list.
 const SYLLABLES: [&str; 24] = [
-    "ca", "lo", "mi", "ra", "te", "nu", "pe", "sa", "do", "ri", "ga", "fu", "ble", "ción", "tro", "pan", "ñe", "que", "vi", "xo", "zar",
-    "mén", "bió", "lú",
+    "ca", "lo", "mi", "ra", "te", "nu", "pe", "sa", "do", "ri", "ga", "fu", "ble", "ción", "tro", "pan",
+    "ñe", "que", "vi", "xo", "zar", "mén", "bió", "lú",
 ];
 const VOCABULARY: usize = 30_000;
 /// 2026-01-01T00:00:00Z.
@@ -81,7 +81,8 @@ impl Generator {
         // Median four: a few threads are long.
         let count = *[1, 2, 2, 3, 3, 4, 4, 4, 5, 5, 6, 8, 15].get(random.random_range(0..13)).unwrap_or(&4);
         let subject = format!("Consulta {} {code}", self.sentence(&mut random, 24));
-        let messages = (0..count).map(|place| self.message(&mut random, place, &customer, &subject, &code)).collect();
+        let messages =
+            (0..count).map(|place| self.message(&mut random, place, &customer, &subject, &code)).collect();
         let tags = if random.random_range(0..5) == 0 { vec!["Urgente".to_owned()] } else { Vec::new() };
         let head = Head {
             interaction_id: InteractionId::new(),

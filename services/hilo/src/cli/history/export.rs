@@ -39,7 +39,10 @@ impl ExportArgs {
             _ => ExportFormat::JsonLines,
         };
         if format == ExportFormat::Eml && self.out.is_none() {
-            return Err(Failure::invalid("FOLDER_REQUIRED", "--format eml writes a file per mail: name a folder by --out"));
+            return Err(Failure::invalid(
+                "FOLDER_REQUIRED",
+                "--format eml writes a file per mail: name a folder by --out",
+            ));
         }
         let search = Some(self.criteria.request()?);
         let session = Session::open(installation, &self.sign_in).await?;
