@@ -15,7 +15,7 @@ use hilo_proto::inbound::v1::Attachment;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 
-use super::{House, Mail, THREAD_KEY, fresh};
+use super::{House, Mail, fresh};
 use crate::conversation::files::Downloads;
 use crate::conversation::{Files, sweep};
 
