@@ -81,6 +81,8 @@ pub struct Options {
     pub imap: bool,
     /// OTLP endpoint to export to.
     pub otlp_endpoint: Option<String>,
+    /// Seconds after which bodies leave for the history.
+    pub purge_after_seconds: u64,
 }
 
 impl Default for Options {
@@ -92,6 +94,7 @@ impl Default for Options {
             accept_timeout_seconds: 0,
             imap: false,
             otlp_endpoint: None,
+            purge_after_seconds: 86_400,
         }
     }
 }

@@ -71,6 +71,34 @@ async fn a_mail_for_two_accounts_is_two_and_large_files_go_by_content() {
     assert!(rig.nothing_inbound().await);
 }
 
+/// Hardening, case 14: a body of 5 MB goes by reference, fits the broker, and holds nothing up behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_of_five_megabytes_is_handed_over_by_reference() {
+    let mut rig = Rig::start(Setup::default()).await;
+    let line = format!("{}\r\n", "ñandú ".repeat(10));
+    let body = line.repeat(5 * 1024 * 1024 / line.len() + 1);
+    let head = format!(
+        "From: Ana <Ana@cliente.example>\r\nTo: {VENTAS}\r\nSubject: largo\r\nMessage-ID: <largo@cliente.example>\r\n\
+         Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+    );
+    let reply = rig.mail(&[VENTAS], &format!("{head}{body}")).await;
+    assert!(reply.starts_with("250"), "{reply}");
+    assert!(rig.mail(&[VENTAS], &mail("m2", "corto")).await.starts_with("250"));
+    let (envelope, email) = rig.inbound().await;
+    let bytes = prost::Message::encoded_len(&envelope);
+    assert!(bytes <= hilo_kit::outbox::MAX_PAYLOAD, "{bytes} bytes");
+    assert!(email.anomalies.contains(&"text-truncated".to_owned()), "{:?}", email.anomalies);
+    assert!(email.text.starts_with("ñandú ñandú") && email.text.chars().count() <= 200_000);
+    let file = email.attachments.first().unwrap();
+    let whole = rig.object(&file.sha256).await.unwrap();
+    let whole = std::str::from_utf8(&whole).unwrap();
+    assert_eq!(i64::try_from(whole.len()).unwrap(), file.size_bytes);
+    assert_eq!(whole.matches("ñandú").count(), body.matches("ñandú").count());
+    let (_, next) = rig.inbound().await;
+    assert_eq!(next.subject, "corto");
+    rig.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn poison_is_quarantined_visible_and_holds_nobody_up() {
     let mut rig = Rig::start(Setup::default()).await;

@@ -124,7 +124,7 @@ pub struct Rig {
     pub tokens: ServiceTokens,
     config: Config,
     secrets: tempfile::TempDir,
-    _objects: tempfile::TempDir,
+    objects: tempfile::TempDir,
     around: Shutdown,
     accounts: Feed,
     feed: Shutdown,
@@ -173,7 +173,7 @@ impl Rig {
             grpc: String::new(),
             config,
             secrets,
-            _objects: objects,
+            objects,
             around,
             accounts,
             feed: feeding,
@@ -228,6 +228,12 @@ impl Rig {
 
     pub fn secrets(&self) -> &std::path::Path {
         self.secrets.path()
+    }
+
+    /// An object by its digest.
+    pub async fn object(&self, sha256: &str) -> Option<bytes::Bytes> {
+        let config = ObjectsConfig { path: self.objects.path().to_owned(), max_bytes: u64::MAX };
+        hilo_kit::objects::Objects::open(&config).await.unwrap().get(sha256.parse().unwrap()).await.unwrap()
     }
 
     /// The next mail handed over.

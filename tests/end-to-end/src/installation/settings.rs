@@ -48,6 +48,7 @@ attention-state:
   grpc: {{listen: \"127.0.0.1:{attention}\"}}
   database: {{url: \"{attention_database}\"}}
   thread_key: {THREAD_KEY}
+  purge_after_seconds: {purge_after}
   signing_key: |
 {signing_key}routing:
   grpc: {{listen: \"127.0.0.1:{routing}\"}}
@@ -75,6 +76,7 @@ whatsapp-ingest:
         email = port(Service::EmailIngest),
         whatsapp = port(Service::WhatsappIngest),
         smtp = installation.smtp_port,
+        purge_after = installation.options.purge_after_seconds,
         attention_database = database("hilo_attention"),
         history_database = database("hilo_history"),
         email_database = database("hilo_email"),
