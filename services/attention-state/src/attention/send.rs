@@ -4,7 +4,7 @@
 use hilo_kit::clock::to_proto;
 use hilo_kit::error::Error;
 use hilo_kit::nats::{StreamKind, Subjects};
-use hilo_kit::outbox::{OutboxRow, append};
+use hilo_kit::outbox::{MAX_PAYLOAD, OutboxRow, append};
 use hilo_kit::{telemetry, thread_token};
 use hilo_proto::inbound::v1::EmailAddress;
 use hilo_proto::outbound::v1::outbound_envelope::Content;
@@ -184,6 +184,15 @@ fn outbound(
             automatic: false,
         })),
     };
+    let payload = envelope.encode_to_vec();
+    if payload.len() > MAX_PAYLOAD {
+        // Each is within its own limit, and still they do not fit the broker together.
+        let text =
+            format!("text, HTML and signature together have {} bytes, at most {MAX_PAYLOAD}", payload.len());
+        return Err(
+            Error::invalid("MESSAGE_TOO_LARGE", "the mail is too large to be sent").field("html", text)
+        );
+    }
     let headers = outbox::trace(&traceparent).map(|trace| ("traceparent".to_owned(), trace));
     Ok(OutboxRow {
         id: Uuid::now_v7(),
@@ -192,6 +201,6 @@ fn outbound(
         key: after.id.uuid(),
         sequence: after.sends,
         headers: headers.into_iter().collect(),
-        payload: envelope.encode_to_vec(),
+        payload,
     })
 }

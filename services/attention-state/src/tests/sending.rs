@@ -169,3 +169,21 @@ async fn reports_of_mail_servers_are_never_answered() {
     let error = house.actions.send(house.access("ana").await, request(interaction, "x")).await.unwrap_err();
     assert_eq!(error.reason(), "NO_RECIPIENT");
 }
+
+/// Hardening, case 14, on the way out: what does not fit the broker is refused whole, with the field that is too large.
+#[tokio::test]
+async fn a_mail_that_does_not_fit_the_broker_is_refused_and_leaves_nothing() {
+    let house = House::open().await;
+    house.take(&[Mail::from("eva@cliente.example")]).await;
+    let interaction = house.attentions().await[0].last_interaction;
+    house.open_item("ana", interaction).await;
+    let large = |html: usize| SendMessageRequest {
+        html: format!("<p>{}</p>", "x".repeat(html)),
+        ..request(interaction, &"🦙".repeat(200_000))
+    };
+    let error = house.actions.send(house.access("ana").await, large(390_000)).await.unwrap_err();
+    assert_eq!((error.reason(), error.violations()[0].field.as_str()), ("MESSAGE_TOO_LARGE", "html"));
+    assert_eq!(house.count("SELECT count(*) FROM attention.message").await, 1);
+    house.actions.send(house.access("ana").await, large(100_000)).await.unwrap();
+    assert_eq!(sent(&house).await.len(), 1);
+}
