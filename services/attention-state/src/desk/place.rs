@@ -30,8 +30,7 @@ pub(super) async fn places(
 /// Of ended interactions those whose messages have left the live store.
 async fn left(tx: &mut PgConnection, ended: &[Uuid]) -> Result<HashSet<Uuid>, Error> {
     let left = sqlx::query_scalar!(
-        r#"SELECT id AS "id!" FROM unnest($1::uuid[]) AS id
-           WHERE NOT EXISTS (SELECT 1 FROM attention.message m WHERE m.interaction_id = id)"#,
+        "SELECT interaction_id FROM attention.interaction WHERE interaction_id = ANY($1) AND purged_at IS NOT NULL",
         ended
     )
     .fetch_all(tx)

@@ -19,7 +19,7 @@ use crate::directory::testing::{apply, database, example};
 use hilo_kit::nats::Subjects;
 
 /// Rings at an agent (or everyone), as the router's batch would make it.
-async fn ring(house: &House, interaction: Uuid, agent: Option<&'static str>) -> Uuid {
+pub(super) async fn ring(house: &House, interaction: Uuid, agent: Option<&'static str>) -> Uuid {
     let offer = OfferId::new();
     house
         .db

@@ -22,6 +22,7 @@ mod service;
 mod start;
 mod tags;
 mod threading;
+mod watching;
 
 use hilo_kit::consumer::{BatchHandler, Delivery, Outcome};
 use hilo_kit::db::Db;

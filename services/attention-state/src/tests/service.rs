@@ -30,22 +30,22 @@ use crate::config::{Config, Section};
 use crate::directory::testing::{apply, directory_of};
 use crate::{Listeners, run};
 
-type Client = InterceptedService<Channel, Bearer>;
+pub(super) type Client = InterceptedService<Channel, Bearer>;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The service, its broker and database.
-struct Rig {
+pub(super) struct Rig {
     nats: Nats,
     broker: hilo_kit::nats::Nats,
     keys: Keys,
     url: String,
     shutdown: Shutdown,
     running: tokio::task::JoinHandle<Result<(), hilo_kit::Error>>,
-    db: Db,
+    pub(super) db: Db,
 }
 
 impl Rig {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         hilo_kit::install_crypto();
         let database = Postgres::shared().await.unwrap().fresh_database().await.unwrap();
         crate::migrate(&database).await.unwrap();
@@ -103,11 +103,11 @@ impl Rig {
         InterceptedService::new(grpc::channel(&self.url).unwrap(), Bearer(token))
     }
 
-    fn desk(&self, user: &str) -> AttentionServiceClient<Client> {
+    pub(super) fn desk(&self, user: &str) -> AttentionServiceClient<Client> {
         AttentionServiceClient::new(self.channel(self.token(user, Duration::from_secs(600))))
     }
 
-    async fn watch(&self, user: &str) -> (Streaming<WatchDeskResponse>, DeskSnapshot) {
+    pub(super) async fn watch(&self, user: &str) -> (Streaming<WatchDeskResponse>, DeskSnapshot) {
         let request = WatchDeskRequest { channel: "email".into() };
         let mut stream = self.desk(user).watch_desk(request).await.unwrap().into_inner();
         let Some(Update::Snapshot(snapshot)) = next(&mut stream).await.unwrap().update else {
@@ -116,7 +116,7 @@ impl Rig {
         (stream, snapshot)
     }
 
-    async fn publish(&self, mail: &Mail) {
+    pub(super) async fn publish(&self, mail: &Mail) {
         let mut headers = async_nats::HeaderMap::new();
         headers.insert(HEADER_ID, mail.delivery_id.to_string());
         headers.insert(HEADER_KEY, mail.conversation.to_string());
@@ -125,19 +125,21 @@ impl Rig {
         self.broker.publish("hilo.inbound.email.soporte-mail".into(), headers, payload.into()).await.unwrap();
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.shutdown.begin();
         tokio::time::timeout(PATIENCE, self.running).await.expect("stops in time").unwrap().unwrap();
     }
 }
 
-async fn next(stream: &mut Streaming<WatchDeskResponse>) -> Result<WatchDeskResponse, tonic::Status> {
+pub(super) async fn next(
+    stream: &mut Streaming<WatchDeskResponse>,
+) -> Result<WatchDeskResponse, tonic::Status> {
     let message = tokio::time::timeout(PATIENCE, stream.message()).await.expect("an update comes in time")?;
     message.ok_or_else(|| tonic::Status::ok("the stream ended"))
 }
 
 /// Waits for an update that fits, leaving out counters and signs of life.
-async fn until<T>(
+pub(super) async fn until<T>(
     stream: &mut Streaming<WatchDeskResponse>,
     mut fits: impl FnMut(&Update) -> Option<T>,
 ) -> T {
@@ -148,14 +150,14 @@ async fn until<T>(
     }
 }
 
-fn item(update: &Update) -> Option<hilo_proto::attention::v1::DeskItem> {
+pub(super) fn item(update: &Update) -> Option<hilo_proto::attention::v1::DeskItem> {
     match update {
         Update::Item(item) => Some(item.clone()),
         Update::Snapshot(_) | Update::Removal(_) | Update::Counters(_) | Update::Alive(_) => None,
     }
 }
 
-fn removal(update: &Update) -> Option<String> {
+pub(super) fn removal(update: &Update) -> Option<String> {
     match update {
         Update::Removal(removal) => Some(removal.interaction_id.clone()),
         Update::Snapshot(_) | Update::Item(_) | Update::Counters(_) | Update::Alive(_) => None,
