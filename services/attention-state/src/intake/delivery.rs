@@ -36,6 +36,8 @@ struct Report {
     delivery: Uuid,
     send: Uuid,
     state: DeliveryState,
+    /// The mail came back after the next server had taken it.
+    returned: bool,
     detail: String,
 }
 
@@ -133,6 +135,7 @@ fn read(delivery: &Delivery) -> Result<Report, Error> {
         delivery: delivery.id(),
         send: ids::parse(&envelope.send_id, "send_id")?,
         state,
+        returned: envelope.state() == SendState::Bounced,
         detail: detail(&envelope.recipients),
     })
 }
@@ -182,9 +185,10 @@ async fn apply(
     for report in reports.iter().filter(|report| fresh.contains(&report.delivery)) {
         let Some(send) = sends.get_mut(&report.send) else { continue };
         let told = report_one(&mut work, send, report)?;
-        // Why it still waits is no change of state, so no event; whoever reads the thread sees it.
-        let waits = report.state == DeliveryState::Queued && send.state == DeliveryState::Queued;
-        if told || waits {
+        // Why it still waits, or that one of several recipients did not get it after all, is no change of state, so no
+        // event; whoever reads the thread sees it.
+        let open = matches!(report.state, DeliveryState::Queued | DeliveryState::Sent);
+        if told || (open && send.state == report.state) {
             changes.push((report.send, report.state, report.detail.clone()));
         }
     }
@@ -201,7 +205,7 @@ fn report_one(work: &mut Work, send: &mut KnownSend, report: &Report) -> Result<
         attachments: send.attachments,
         kind: MessageKind::Outbound { delivery: send.state },
     };
-    let command = Command::ReportDelivery { message, reported: report.state };
+    let command = Command::ReportDelivery { message, reported: report.state, returned: report.returned };
     match work.decide(send.interaction, command, &Actor::System) {
         Ok(_) => {
             send.state = report.state;

@@ -55,8 +55,12 @@ async fn state(house: &House) -> (String, String) {
 
 #[tokio::test]
 async fn states_only_rise_whatever_the_order() {
-    use SendState::{Failed, Queued, Sent, Unknown};
+    use SendState::{Bounced, Failed, Queued, Sent, Unknown};
     let rows = [
+        (vec![Queued, Sent, Bounced], "failed", 2),
+        (vec![Sent, Bounced, Sent], "failed", 2),
+        (vec![Failed, Bounced], "failed", 1),
+        (vec![Queued, Bounced], "failed", 1),
         (vec![Queued, Sent], "sent", 1),
         (vec![Sent, Queued, Sent], "sent", 1),
         (vec![Unknown, Sent], "sent", 2),

@@ -78,7 +78,14 @@ fn life() -> Vec<(Command, Option<&'static str>)> {
         (Command::Release { agent: ana() }, Some("ana")),
         (Command::Open { agent: ana() }, Some("ana")),
         (Command::SendMessage { agent: ana(), message: message(11, queued) }, Some("ana")),
-        (Command::ReportDelivery { message: message(11, queued), reported: DeliveryState::Sent }, None),
+        (
+            Command::ReportDelivery {
+                message: message(11, queued),
+                reported: DeliveryState::Sent,
+                returned: false,
+            },
+            None,
+        ),
         (Command::SaveForm { agent: ana() }, Some("ana")),
         (Command::End { agent: ana(), close: true, problems: Vec::new() }, Some("ana")),
         (Command::Reopen { agent: ana(), live: false, successor_open: false }, Some("ana")),

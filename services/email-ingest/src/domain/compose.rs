@@ -11,6 +11,7 @@ use lettre::Address;
 use lettre::message::header::{ContentDisposition, ContentId, ContentTransferEncoding, ContentType};
 use lettre::message::{Body, Mailbox, Message, MessageBuilder, MultiPart, MultiPartBuilder, SinglePart};
 
+use super::automatic::{AutoResponseSuppress, AutoSubmitted};
 use super::limits::REFERENCES;
 use super::text;
 
@@ -76,8 +77,9 @@ pub fn compose(
 ) -> Result<Vec<u8>, Unbuildable> {
     let head = head(email, at)?;
     let boundary = |level: &str| format!("={level}_{send_id}");
-    let (inline, attached): (Vec<_>, Vec<_>) =
-        files.into_iter().partition(|file| file.attachment.inline && !email.html.is_empty());
+    let (inline, mut attached): (Vec<_>, Vec<_>) =
+        files.into_iter().partition(|file| is_shown(&file.attachment, &email.html));
+    attached.iter_mut().for_each(|file| file.attachment.inline = false);
     let body = text_part(&email.text, ContentType::TEXT_PLAIN);
     let message = match (email.html.is_empty(), attached.is_empty()) {
         (true, true) => head.singlepart(body),
@@ -90,6 +92,26 @@ pub fn compose(
     };
     let bytes = message.map_err(|_| Unbuildable::Content)?.formatted();
     if is_safe(&bytes) { Ok(bytes) } else { Err(Unbuildable::Content) }
+}
+
+/// Envelope sender; `None` is the null sender. Nobody may answer a mail that no person wrote, and nothing that goes wrong with it
+/// may come back (RFC 3834 section 3.3).
+///
+/// # Errors
+/// When the From address is none.
+pub fn return_path(email: &OutboundEmail) -> Result<Option<Address>, Unbuildable> {
+    if email.automatic {
+        return Ok(None);
+    }
+    let from = email.from.as_ref().and_then(|from| envelope_address(&from.address));
+    from.map(Some).ok_or(Unbuildable::Sender)
+}
+
+/// An inline file that the HTML does not show would be seen by nobody: it is attached.
+fn is_shown(attachment: &Attachment, html: &str) -> bool {
+    attachment.inline
+        && message_id(&attachment.content_id).is_some()
+        && html.contains(&format!("cid:{}", attachment.content_id))
 }
 
 fn head(email: &OutboundEmail, at: SystemTime) -> Result<MessageBuilder, Unbuildable> {
@@ -119,6 +141,9 @@ fn head(email: &OutboundEmail, at: SystemTime) -> Result<MessageBuilder, Unbuild
     if !email.reply_to.is_empty() {
         let address = envelope_address(&email.reply_to).ok_or(Unbuildable::Sender)?;
         head = head.reply_to(Mailbox::new(None, address));
+    }
+    if email.automatic {
+        head = head.header(AutoSubmitted).header(AutoResponseSuppress);
     }
     // lettre wants an envelope to build; ours is carried beside the mail, per recipient.
     let sender = email.from.as_ref().and_then(|from| envelope_address(&from.address));
@@ -170,9 +195,7 @@ fn enclose(mut parts: MultiPart, files: Vec<Enclosure>) -> Result<MultiPart, Unb
 
 fn enclosure(file: Enclosure) -> Result<SinglePart, Unbuildable> {
     let Enclosure { attachment, content } = file;
-    let kind = ContentType::parse(&text::line(&attachment.media_type, 200))
-        .or_else(|_| ContentType::parse("application/octet-stream"))
-        .map_err(|_| Unbuildable::Content)?;
+    let kind = ContentType::parse(media_type(&attachment.media_type)).map_err(|_| Unbuildable::Content)?;
     let name = text::file_name(&attachment.file_name);
     let name = if name.is_empty() { "file".to_owned() } else { name };
     let content = Body::new_with_encoding(content, ContentTransferEncoding::Base64)
@@ -187,6 +210,26 @@ fn enclosure(file: Enclosure) -> Result<SinglePart, Unbuildable> {
     };
     Ok(part.body(content))
 }
+
+/// `type/subtype` of a declared type, or that of unknown bytes. A multipart or a message cannot be said to be base 64 (RFC 2045
+/// section 6.4), and a parameter would only describe what we do not know.
+fn media_type(declared: &str) -> &str {
+    let essence = declared.split(';').next().unwrap_or_default().trim();
+    let token = |part: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte);
+        (1..=127).contains(&part.len()) && part.bytes().all(plain)
+    };
+    match essence.split_once('/') {
+        Some((kind, subtype)) if token(kind) && token(subtype) => {
+            let composite = ["multipart", "message"].iter().any(|one| kind.eq_ignore_ascii_case(one));
+            if composite { UNKNOWN_TYPE } else { essence }
+        }
+        Some(_) | None => UNKNOWN_TYPE,
+    }
+}
+
+/// RFC 2046 section 4.5.1.
+const UNKNOWN_TYPE: &str = "application/octet-stream";
 
 fn text_part(content: &str, kind: ContentType) -> SinglePart {
     let content = text::body(content);

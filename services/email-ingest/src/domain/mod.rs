@@ -4,7 +4,9 @@
 
 pub mod accounts;
 pub mod authentication;
+pub mod automatic;
 pub mod body;
+pub mod bounce;
 pub mod class;
 pub mod compose;
 pub mod decode;

@@ -1,20 +1,21 @@
 //! Raw bytes to `hilo.inbound.v1.InboundEmail`: a repeatable derivation, without clock, network or randomness.
 
 use hilo_kit::ids::Uuid;
-use hilo_proto::inbound::v1::{Attachment, EmailAddress, InboundEmail, ThreadingEvidence};
+use hilo_proto::inbound::v1::{Attachment, EmailAddress, InboundEmail, MailClass, ThreadingEvidence};
 use mail_parser::{Address, HeaderName, HeaderValue, MimeHeaders};
 use prost::Message as _;
 use sha2::{Digest, Sha256};
 
 use super::body::{self, File};
+use super::bounce::{self, Returned};
 use super::class::{self, Evidence};
 use super::fields::Fields;
-use super::limits::ADDRESSES;
+use super::limits::{ADDRESSES, REFERENCES};
 use super::mime::{self, OverLimit, Part};
 use super::{text, threading};
 
 /// Raised when the derivation changes, so that stored results tell which rules made them.
-pub const VERSION: i32 = 1;
+pub const VERSION: i32 = 2;
 
 /// A mail as it arrived, with what the way of arrival knows.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +43,8 @@ pub struct Parsed {
     pub email: InboundEmail,
     /// Content of `email.attachments`, each by its SHA-256.
     pub contents: Vec<(String, Vec<u8>)>,
+    /// What a delivery report says about a mail of ours.
+    pub returned: Option<Returned>,
 }
 
 /// Parses.
@@ -68,7 +71,8 @@ pub fn parse(arrival: &Arrival<'_>) -> Result<Parsed, OverLimit> {
         contents.push((attachment.sha256.clone(), content));
         email.attachments.push(attachment);
     }
-    Ok(Parsed { email, contents })
+    let returned = returned(&root, &fields, &mut email);
+    Ok(Parsed { email, contents, returned })
 }
 
 /// Largest encoded mail: below what the outbox takes, with room for the envelope around it.
@@ -283,6 +287,21 @@ fn classify(arrival: &Arrival<'_>, root: &Part<'_>, fields: &Fields, email: &mut
     });
     email.mail_class = classified.class.into();
     email.class_reasons = classified.reasons.into_iter().map(str::to_owned).collect();
+}
+
+/// Only what is classed as a report is read as one. The mail that came back is the first thing it refers to.
+fn returned(root: &Part<'_>, fields: &Fields, email: &mut InboundEmail) -> Option<Returned> {
+    if email.mail_class() != MailClass::DeliveryReport {
+        return None;
+    }
+    let returned = bounce::read(root, fields, &email.text)?;
+    let references = &mut email.evidence.get_or_insert_default().references;
+    for id in returned.message_ids.iter().rev() {
+        references.retain(|known| known != id);
+        references.insert(0, id.clone());
+    }
+    references.truncate(REFERENCES);
+    Some(returned)
 }
 
 fn attachment(file: File) -> (Attachment, Vec<u8>) {

@@ -107,8 +107,8 @@ pub struct Attempted {
     pub attempts: u32,
     /// Time since the send was accepted.
     pub age: Duration,
-    /// Pause before the one repetition after an unknown outcome.
-    pub unknown_retry: Duration,
+    /// Pause before the one repetition after an unknown outcome; `None` when there is none.
+    pub unknown_retry: Option<Duration>,
 }
 
 /// Where a recipient goes from here.
@@ -137,7 +137,7 @@ pub fn next(outcome: Outcome, attempted: Attempted, jitter: f64) -> Next {
             again(reply, maybe_sent, (!late).then(|| backoff(CUT_OFF_BASE, attempted.attempts, jitter)))
         }
         (Outcome::Unknown(reply), maybe_sent) => {
-            let pause = (!maybe_sent && !late).then_some(attempted.unknown_retry);
+            let pause = attempted.unknown_retry.filter(|_| !maybe_sent && !late);
             Next { state: RecipientState::Unknown, retry_after: pause, reply }
         }
     }
@@ -186,7 +186,7 @@ mod tests {
             maybe_sent,
             attempts: 2,
             age: Duration::from_secs(hours * 3600),
-            unknown_retry: UNKNOWN_RETRY_AFTER,
+            unknown_retry: Some(UNKNOWN_RETRY_AFTER),
         }
     }
 
@@ -215,6 +215,15 @@ mod tests {
             let next = next(outcome.clone(), attempted, 0.0);
             assert_eq!((next.state, next.retry_after), (state, retry_after), "{outcome:?} {attempted:?}");
         }
+    }
+
+    #[test]
+    fn what_no_person_wrote_is_not_repeated_on_a_doubt() {
+        let automatic = Attempted { unknown_retry: None, ..at(false, 0) };
+        let doubt = next(Outcome::Unknown(reply()), automatic, 0.0);
+        assert_eq!((doubt.state, doubt.retry_after), (Unknown, None));
+        let not_yet = next(Outcome::NotYet(reply()), automatic, 0.0);
+        assert_eq!(not_yet.state, Planned, "what was certainly not sent is tried again");
     }
 
     #[test]

@@ -92,7 +92,9 @@ async fn handle(parts: &Parts, waiting: &Waiting) -> Result<(), Failure> {
     }
     fault::point("email.parse.before_commit").await;
     let email = parsed.email;
-    let committed = patiently(|| parts.store.parsed(waiting, email.clone(), VERSION)).await;
+    // A report has no envelope sender (RFC 3464 section 2); what has one does not change what became of a mail.
+    let returned = parsed.returned.filter(|_| email.envelope_sender.is_empty());
+    let committed = patiently(|| parts.store.parsed(waiting, email.clone(), returned.clone(), VERSION)).await;
     fault::point("email.parse.after_commit").await;
     match committed {
         Ok(true) => tracing::info!("mail parsed"),

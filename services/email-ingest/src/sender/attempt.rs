@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use futures::FutureExt;
 use hilo_kit::clock;
-use hilo_kit::error::Error;
+use hilo_kit::error::{Class, Error};
 use hilo_kit::fault;
 use hilo_kit::lease::Keeper;
 use hilo_kit::lifecycle::Shutdown;
@@ -22,8 +22,8 @@ use crate::domain::send::{Outcome, Reply};
 use crate::metrics;
 use crate::store::{AttemptResult, Picked, PickedRecipient};
 
-/// Largest mail with its attachments that is built.
-const MAX_CONTENT: i64 = 25 * 1024 * 1024;
+/// Most bytes of files in one mail: base 64 and headers make 25 MiB of it, which is what most servers take.
+const MAX_CONTENT: usize = 18 * 1024 * 1024;
 
 /// Runs; the end is written into the ledger before the task ends, unless the process ends first.
 pub(super) async fn run(parts: Arc<Parts>, picked: Picked, keeper: Keeper, stop: Shutdown) {
@@ -52,7 +52,7 @@ pub(super) async fn run(parts: Arc<Parts>, picked: Picked, keeper: Keeper, stop:
         tracing::Span::current().record("accepted", accepted);
         let result = AttemptResult {
             outcomes,
-            unknown_retry: Duration::from_secs(parts.config.unknown_retry_seconds),
+            unknown_retry: picked.repetition(Duration::from_secs(parts.config.unknown_retry_seconds)),
             jitter: rand::random(),
         };
         fault::point("email.send.before_sent_commit").await;
@@ -118,10 +118,11 @@ async fn outcomes(parts: &Parts, picked: &Picked, keeper: &Keeper) -> Outcomes {
     };
     let files = match files(parts, email).await {
         Ok(files) => files,
-        Err(error) => {
+        Err(error) if error.class() == Class::Unavailable => {
             error.log("reading attachments");
             return not_yet(error.message());
         }
+        Err(error) => return all(Outcome::Refused(Reply::local(error.message()))),
     };
     let at = picked
         .envelope
@@ -133,8 +134,9 @@ async fn outcomes(parts: &Parts, picked: &Picked, keeper: &Keeper) -> Outcomes {
         Ok(mail) => mail,
         Err(unbuildable) => return all(Outcome::Refused(Reply::local(unbuildable.text()))),
     };
-    let Some(sender) = email.from.as_ref().and_then(|from| compose::envelope_address(&from.address)) else {
-        return all(Outcome::Refused(Reply::local("the sender's address is not valid")));
+    let sender = match compose::return_path(email) {
+        Ok(sender) => sender,
+        Err(unbuildable) => return all(Outcome::Refused(Reply::local(unbuildable.text()))),
     };
     let (recipients, mut outcomes) = sort(&picked.recipients);
     if !recipients.is_empty() {
@@ -202,17 +204,23 @@ async fn server(parts: &Parts, account_key: &str) -> Result<Server, Error> {
 }
 
 async fn files(parts: &Parts, email: &OutboundEmail) -> Result<Vec<Enclosure>, Error> {
-    let total: i64 = email.attachments.iter().map(|attachment| attachment.size_bytes.max(0)).sum();
-    if total > MAX_CONTENT {
-        return Err(Error::exhausted("ATTACHMENTS_TOO_LARGE", "the attachments are too large for a mail"));
+    let too_large = || Error::exhausted("ATTACHMENTS_TOO_LARGE", "the attachments are too large for a mail");
+    let declared = email.attachments.iter().map(|file| usize::try_from(file.size_bytes).unwrap_or(0));
+    if declared.fold(0usize, usize::saturating_add) > MAX_CONTENT {
+        return Err(too_large());
     }
     let mut files = Vec::with_capacity(email.attachments.len());
+    let mut total = 0usize;
     for attachment in &email.attachments {
         let digest: Digest256 = attachment.sha256.parse()?;
         let content = parts.objects.get(digest).await?;
         let content = content.ok_or_else(|| {
             Error::unavailable("OBJECT_MISSING", "an attachment is not in the object store")
         })?;
+        total = total.saturating_add(content.len());
+        if total > MAX_CONTENT {
+            return Err(too_large());
+        }
         files.push(Enclosure { attachment: attachment.clone(), content: content.to_vec() });
     }
     Ok(files)

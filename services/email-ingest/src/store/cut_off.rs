@@ -70,6 +70,7 @@ impl Store {
                         };
                         let outcomes =
                             picked.recipients.iter().map(|one| (one.position, outcome.clone())).collect();
+                        let unknown_retry = picked.repetition(unknown_retry);
                         let result = AttemptResult { outcomes, unknown_retry, jitter: 0.0 };
                         settle(tx, picked, &result, subject.clone()).await?;
                     }

@@ -106,5 +106,5 @@ async fn wait(tx: &mut PgConnection, picked: &Picked, subject: String) -> Result
 async fn give_up(tx: &mut PgConnection, picked: &Picked, subject: String) -> Result<(), Error> {
     let outcome = Outcome::NotYet(Reply::local(GAVE_UP));
     let outcomes = picked.recipients.iter().map(|one| (one.position, outcome.clone())).collect();
-    settle(tx, picked, &AttemptResult { outcomes, unknown_retry: Duration::ZERO, jitter: 0.0 }, subject).await
+    settle(tx, picked, &AttemptResult { outcomes, unknown_retry: None, jitter: 0.0 }, subject).await
 }

@@ -1,5 +1,6 @@
 //! The ledger in PostgreSQL (schema `mail`): every state change is one transaction with what it tells others.
 
+mod bounced;
 mod cut_off;
 mod directory;
 mod held;

@@ -14,7 +14,8 @@ use prost::Message as _;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::{Store, next_sequence};
+use super::{Store, bounced, next_sequence};
+use crate::domain::bounce::Returned;
 
 /// Name under which quarantined mails stand among the dead letters.
 pub const PARSER: &str = "email-parser";
@@ -97,17 +98,35 @@ impl Store {
             .await
     }
 
-    /// Commits a parsed mail: result, sequence and outbox row. `false` when the claim was lost meanwhile.
+    /// Commits a parsed mail: result, sequence and outbox row, and what a report says of a send. `false` when the claim
+    /// was lost meanwhile.
     ///
     /// # Errors
+    /// `SEND_IN_PROGRESS` (unavailable) when the mail that came back is still being sent;
     /// Database errors; `PAYLOAD_TOO_LARGE`.
-    pub async fn parsed(&self, waiting: &Waiting, email: InboundEmail, version: i32) -> Result<bool, Error> {
+    pub async fn parsed(
+        &self,
+        waiting: &Waiting,
+        email: InboundEmail,
+        returned: Option<Returned>,
+        version: i32,
+    ) -> Result<bool, Error> {
         let subject = self.subjects.handover(StreamKind::Inbound, "email", &waiting.account_key)?;
+        let delivery = self.subjects.handover(StreamKind::Delivery, "email", &waiting.account_key)?;
         let waiting = waiting.clone();
         self.db
             .transaction(move |tx| {
                 let (waiting, email, subject) = (waiting.clone(), email.clone(), subject.clone());
-                Box::pin(async move { commit(tx, &waiting, email, subject, version).await })
+                let (returned, delivery) = (returned.clone(), delivery.clone());
+                Box::pin(async move {
+                    if !commit(tx, &waiting, email, subject, version).await? {
+                        return Ok(false);
+                    }
+                    if let Some(returned) = returned {
+                        bounced::apply(tx, &waiting.account_key, &returned, delivery).await?;
+                    }
+                    Ok(true)
+                })
             })
             .await
     }

@@ -58,10 +58,20 @@ pub struct Picked {
 pub struct AttemptResult {
     /// By place in the envelope.
     pub outcomes: Vec<(i16, Outcome)>,
-    /// Pause before the one repetition after an unknown outcome.
-    pub unknown_retry: Duration,
+    /// Pause before the one repetition after an unknown outcome; `None` when there is none.
+    pub unknown_retry: Option<Duration>,
     /// Spreads retries, 0 to 1.
     pub jitter: f64,
+}
+
+impl Picked {
+    /// Pause before the repetition after an unknown outcome; a mail that no person wrote is never repeated on a doubt.
+    pub(crate) fn repetition(&self, pause: Duration) -> Option<Duration> {
+        match &self.envelope.content {
+            Some(outbound_envelope::Content::Email(email)) if email.automatic => None,
+            Some(outbound_envelope::Content::Email(_)) | None => Some(pause),
+        }
+    }
 }
 
 impl Store {
@@ -192,20 +202,23 @@ async fn take_one(tx: &mut PgConnection, envelope: &OutboundEnvelope) -> Result<
         return Err(invalid());
     };
     let Some(outbound_envelope::Content::Email(email)) = &envelope.content else { return Err(invalid()) };
-    let recipients = compose::recipients(email);
+    // PostgreSQL holds no NUL; an address with one is no address and fails as such.
+    let recipients: Vec<String> =
+        compose::recipients(email).into_iter().map(|address| address.replace('\0', "\u{fffd}")).collect();
     if recipients.is_empty() || envelope.sequence < 1 || !hilo_kit::nats::is_token(&envelope.account_key) {
         return Err(invalid());
     }
     let traceparent = (!envelope.traceparent.is_empty()).then_some(envelope.traceparent.as_str());
     let inserted = sqlx::query!(
-        "INSERT INTO mail.send (send_id, account_key, conversation_key, sequence, envelope, traceparent)
-         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        "INSERT INTO mail.send (send_id, account_key, conversation_key, sequence, envelope, traceparent, message_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
         send_id,
         envelope.account_key,
         key,
         envelope.sequence,
         envelope.encode_to_vec(),
         traceparent,
+        email.message_id.replace('\0', ""),
     )
     .execute(&mut *tx)
     .await?;

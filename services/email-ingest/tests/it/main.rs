@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod authenticating;
+mod bounced;
 mod client;
 mod conforming;
 mod cut_off;
@@ -10,6 +11,7 @@ mod dns;
 mod fetching;
 mod held;
 mod mailbox;
+mod outgoing;
 mod receiving;
 mod repeated;
 mod rig;

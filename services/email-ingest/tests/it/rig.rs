@@ -20,10 +20,11 @@ use hilo_kit::health::Readiness;
 use hilo_kit::ids::Uuid;
 use hilo_kit::lifecycle::Shutdown;
 use hilo_kit::nats::{Nats as Broker, StreamKind};
+use hilo_kit::objects::Objects;
 use hilo_kit::outbox::{HEADER_ID, HEADER_KEY, HEADER_SEQUENCE};
 use hilo_proto::delivery::v1::DeliveryEnvelope;
 use hilo_proto::directory::v1::{Account, Directory, ImapSettings, SmtpSettings};
-use hilo_proto::inbound::v1::{EmailAddress, InboundEmail, InboundEnvelope, inbound_envelope};
+use hilo_proto::inbound::v1::{Attachment, EmailAddress, InboundEmail, InboundEnvelope, inbound_envelope};
 use hilo_proto::internal::v1::directory_feed_service_server::{
     DirectoryFeedService, DirectoryFeedServiceServer,
 };
@@ -226,6 +227,19 @@ impl Rig {
         *feed = (feed.0 + 1, accounts);
     }
 
+    /// Puts a file into the object store; how a mail names it.
+    pub async fn file(&self, name: &str, media_type: &str, content: &[u8]) -> Attachment {
+        let objects = Objects::open(&self.config.objects).await.unwrap();
+        let digest = objects.put(content.to_vec().into()).await.unwrap();
+        Attachment {
+            sha256: digest.to_string(),
+            file_name: name.to_owned(),
+            media_type: media_type.to_owned(),
+            size_bytes: i64::try_from(content.len()).unwrap(),
+            ..Attachment::default()
+        }
+    }
+
     pub fn secrets(&self) -> &std::path::Path {
         self.secrets.path()
     }
@@ -278,9 +292,14 @@ impl Rig {
 
     /// Sends a mail by SMTP; the reply to its content.
     pub async fn mail(&self, recipients: &[&str], raw: &str) -> String {
+        self.mail_from("ana@cliente.example", recipients, raw).await
+    }
+
+    /// Sends a mail by SMTP under an envelope sender; the reply to its content.
+    pub async fn mail_from(&self, sender: &str, recipients: &[&str], raw: &str) -> String {
         let mut client = Client::connect(self.smtp).await;
         client.say("EHLO cliente.example").await;
-        client.say("MAIL FROM:<ana@cliente.example>").await;
+        client.say(&format!("MAIL FROM:<{sender}>")).await;
         for recipient in recipients {
             client.say(&format!("RCPT TO:<{recipient}>")).await;
         }

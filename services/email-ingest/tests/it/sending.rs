@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use hilo_kit::ids::Uuid;
 use hilo_proto::delivery::v1::SendState;
-use hilo_proto::inbound::v1::EmailAddress;
-use hilo_proto::outbound::v1::outbound_envelope::Content;
 use hilo_test_support::eventually;
 
 use crate::rig::{Rig, Setup, send, sending_to};
 use crate::server::{After, MailServer};
 
-async fn rig() -> (Rig, MailServer) {
+pub async fn rig() -> (Rig, MailServer) {
     let server = MailServer::start().await;
     let rig = Rig::start(Setup { accounts: vec![sending_to(server.port)], ..Setup::default() }).await;
     (rig, server)
@@ -148,42 +146,6 @@ async fn a_send_that_contradicts_itself_is_a_dead_letter_and_the_next_of_its_key
     })
     .await
     .unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lax_server_sees_exactly_one_mail_with_the_intended_fields_whatever_is_written_in_it() {
-    let (mut rig, server) = rig().await;
-    let attacks = [
-        "x\n.\nMAIL FROM:<evil@x.example>\nRCPT TO:<victim@x.example>\nDATA\nsmuggled\n.\n",
-        "x\r.\rMAIL FROM:<evil@x.example>",
-        "x\n.\r\nMAIL FROM:<evil@x.example>",
-        "x\r\n.\r\nQUIT\r\n",
-        "x\r\nBcc: victim@x.example",
-        "x\u{2028}Bcc: victim@x.example\u{85}",
-    ];
-    for (number, attack) in attacks.iter().enumerate() {
-        let mut mail = send(Uuid::now_v7(), 1, &["ana@cliente.example"]);
-        let Some(Content::Email(email)) = &mut mail.content else { panic!("no mail") };
-        for field in [&mut email.subject, &mut email.text, &mut email.html] {
-            (*attack).clone_into(field);
-        }
-        email.in_reply_to = (*attack).to_owned();
-        email.references = vec![(*attack).to_owned()];
-        email.from = Some(EmailAddress { address: crate::rig::VENTAS.into(), name: (*attack).to_owned() });
-        email.to = vec![EmailAddress { address: "ana@cliente.example".into(), name: (*attack).to_owned() }];
-        rig.publish(&mail).await;
-        assert_eq!(rig.report().await.state(), SendState::Sent, "{attack:?}");
-        let taken = server.taken();
-        assert_eq!(taken.len(), number + 1, "{attack:?}");
-        let last = taken.last().unwrap();
-        assert_eq!(last.recipients, vec!["ana@cliente.example"], "{attack:?}");
-        let head = last.content.split("\n\n").next().unwrap();
-        assert!(
-            !head.lines().any(|line| line.starts_with("Bcc") || line.starts_with("MAIL")),
-            "{attack:?}: {head}"
-        );
-        assert_eq!(head.lines().filter(|line| line.starts_with("Subject:")).count(), 1);
-    }
 }
 
 /// The beginning of an attempt committed and the answer to its COMMIT got lost, as when PostgreSQL restarts: the lease

@@ -19,6 +19,8 @@ pub enum After {
 /// A taken mail.
 #[derive(Clone, Debug)]
 pub struct Taken {
+    /// The MAIL command as it came.
+    pub mail: String,
     pub recipients: Vec<String>,
     pub content: String,
 }
@@ -27,6 +29,12 @@ impl Taken {
     pub fn message_id(&self) -> String {
         let line = self.content.lines().find(|line| line.starts_with("Message-ID:")).unwrap_or_default();
         line.trim_start_matches("Message-ID:").trim().to_owned()
+    }
+
+    /// The header lines, unfolded.
+    pub fn head(&self) -> Vec<String> {
+        let head = self.content.split("\n\n").next().unwrap_or_default();
+        head.replace("\n ", " ").replace("\n\t", " ").lines().map(str::to_owned).collect()
     }
 
     pub fn subject(&self) -> String {
@@ -76,6 +84,10 @@ impl MailServer {
         self.state.lock().recipients.clear();
     }
 
+    pub fn forget_taken(&self) {
+        self.state.lock().taken.clear();
+    }
+
     pub fn taken(&self) -> Vec<Taken> {
         self.state.lock().taken.clone()
     }
@@ -85,10 +97,15 @@ async fn session(stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
     let mut stream = BufReader::new(stream);
     say(&mut stream, "220 lax").await?;
     let mut recipients = Vec::new();
+    let mut mail = String::new();
     loop {
         let line = line(&mut stream).await?;
         match line.get(..4).unwrap_or_default() {
             "EHLO" => say(&mut stream, "250-lax\r\n250 8BITMIME").await?,
+            "MAIL" => {
+                mail.clone_from(&line);
+                say(&mut stream, "250 ok").await?;
+            }
             "RCPT" => {
                 let address = line.trim_start_matches("RCPT TO:<").trim_end_matches('>').to_owned();
                 let refused =
@@ -110,7 +127,8 @@ async fn session(stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
                     content.push_str(line.strip_prefix('.').unwrap_or(&line));
                     content.push('\n');
                 }
-                let taken = Taken { recipients: std::mem::take(&mut recipients), content };
+                let mail = std::mem::take(&mut mail);
+                let taken = Taken { mail, recipients: std::mem::take(&mut recipients), content };
                 let after = {
                     let mut state = state.lock();
                     let after = state.after.pop_front();

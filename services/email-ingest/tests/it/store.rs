@@ -129,7 +129,7 @@ async fn only_the_oldest_of_an_author_is_claimed_and_a_lost_claim_commits_nothin
     let again = store.claim(10, Duration::from_secs(5)).await.unwrap();
     assert_eq!(again.iter().map(|mail| mail.claim.attempts).collect::<Vec<_>>(), vec![2, 2]);
     let late = claimed.first().unwrap();
-    assert!(!store.parsed(late, InboundEmail::default(), 1).await.unwrap());
+    assert!(!store.parsed(late, InboundEmail::default(), None, 1).await.unwrap());
     assert!(!store.quarantine(late, "X", "x").await.unwrap());
     store.put_back(&late.claim, Duration::ZERO, true).await.unwrap();
     store.extend(vec![late.claim.clone()], Duration::ZERO).await.unwrap();
@@ -138,11 +138,11 @@ async fn only_the_oldest_of_an_author_is_claimed_and_a_lost_claim_commits_nothin
         "the late worker changed the claim"
     );
     let now = again.first().unwrap();
-    assert!(store.parsed(now, InboundEmail::default(), 1).await.unwrap());
-    assert!(!store.parsed(now, InboundEmail::default(), 1).await.unwrap());
+    assert!(store.parsed(now, InboundEmail::default(), None, 1).await.unwrap());
+    assert!(!store.parsed(now, InboundEmail::default(), None, 1).await.unwrap());
     let next = store.claim(10, Duration::from_secs(5)).await.unwrap();
     assert_eq!(next.iter().map(|mail| mail.digest[0]).collect::<Vec<_>>(), vec![2]);
-    assert!(store.parsed(next.first().unwrap(), InboundEmail::default(), 1).await.unwrap());
+    assert!(store.parsed(next.first().unwrap(), InboundEmail::default(), None, 1).await.unwrap());
     let sequences: Vec<i64> =
         sqlx::query_scalar("SELECT sequence FROM mail.parsed WHERE conversation_key = $1 ORDER BY sequence")
             .bind(one)
@@ -161,7 +161,7 @@ pub async fn due_now(db: &Db) {
 }
 
 pub fn accepted(result: Outcome) -> AttemptResult {
-    AttemptResult { outcomes: vec![(0, result)], unknown_retry: Duration::from_secs(60), jitter: 0.0 }
+    AttemptResult { outcomes: vec![(0, result)], unknown_retry: Some(Duration::from_secs(60)), jitter: 0.0 }
 }
 
 #[tokio::test]

@@ -141,6 +141,8 @@ pub enum Command {
         message: MessageSummary,
         /// State reported.
         reported: DeliveryState,
+        /// The mail came back after the next server had taken it.
+        returned: bool,
     },
     /// An agent saved the form.
     SaveForm {

@@ -101,7 +101,9 @@ pub fn decide(
         Command::AddNote { message } => begin::note(course, message),
         Command::AnswerAutomatically { message } => begin::automatic(course, message),
         Command::SendMessage { agent, message } => send(course, &agent, message),
-        Command::ReportDelivery { message, reported } => report(course, message, reported),
+        Command::ReportDelivery { message, reported, returned } => {
+            report(course, message, reported, returned)
+        }
         Command::SaveForm { agent } => {
             opened_by(&course, &agent)?;
             course.then(Event::FormSaved).decided()
@@ -305,10 +307,15 @@ fn send(course: Course, agent: &UserKey, message: MessageSummary) -> Result<Deci
     course.then(Event::MessageQueued { message }).decided()
 }
 
-fn report(course: Course, message: MessageSummary, reported: DeliveryState) -> Result<Decision, Rejection> {
+fn report(
+    course: Course,
+    message: MessageSummary,
+    reported: DeliveryState,
+    returned: bool,
+) -> Result<Decision, Rejection> {
     addressed(&course)?;
     match message.kind {
-        MessageKind::Outbound { delivery } if delivery.rises_to(reported) => {
+        MessageKind::Outbound { delivery } if delivery.rises_to(reported, returned) => {
             let kind = MessageKind::Outbound { delivery: reported };
             course.then(Event::MessageStatusChanged { message: MessageSummary { kind, ..message } }).decided()
         }

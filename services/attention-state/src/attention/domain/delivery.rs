@@ -33,12 +33,14 @@ impl DeliveryState {
         Self::ALL.into_iter().find(|state| state.word() == word)
     }
 
-    /// True when a report of `next` tells something new: states only rise, and the two final ones stay.
-    pub fn rises_to(self, next: DeliveryState) -> bool {
+    /// True when a report of `next` tells something new: states only rise, and the two final ones stay; only a mail that
+    /// came back (`returned`) fails after the next server had taken it.
+    pub fn rises_to(self, next: DeliveryState, returned: bool) -> bool {
         match self {
             DeliveryState::Queued => next != DeliveryState::Queued,
             DeliveryState::Unknown => matches!(next, DeliveryState::Sent | DeliveryState::Failed),
-            DeliveryState::Sent | DeliveryState::Failed => false,
+            DeliveryState::Sent => returned && next == DeliveryState::Failed,
+            DeliveryState::Failed => false,
         }
     }
 }
@@ -49,14 +51,16 @@ mod tests {
 
     #[test]
     fn states_only_rise() {
-        let rises: Vec<(DeliveryState, DeliveryState)> = DeliveryState::ALL
-            .iter()
-            .flat_map(|from| DeliveryState::ALL.iter().map(move |to| (*from, *to)))
-            .filter(|(from, to)| from.rises_to(*to))
-            .collect();
-        assert_eq!(
-            rises,
-            [(Queued, Unknown), (Queued, Sent), (Queued, Failed), (Unknown, Sent), (Unknown, Failed)]
-        );
+        let rises = |returned: bool| -> Vec<(DeliveryState, DeliveryState)> {
+            let all = DeliveryState::ALL.iter();
+            all.flat_map(|from| DeliveryState::ALL.iter().map(move |to| (*from, *to)))
+                .filter(|(from, to)| from.rises_to(*to, returned))
+                .collect()
+        };
+        let mut usual =
+            vec![(Queued, Unknown), (Queued, Sent), (Queued, Failed), (Unknown, Sent), (Unknown, Failed)];
+        assert_eq!(rises(false), usual);
+        usual.push((Sent, Failed));
+        assert_eq!(rises(true), usual);
     }
 }

@@ -68,8 +68,8 @@ pub struct Server {
 /// A mail ready to go.
 #[derive(Clone, Debug)]
 pub struct Ready {
-    /// Envelope sender.
-    pub sender: Address,
+    /// Envelope sender; `None` is the null sender.
+    pub sender: Option<Address>,
     /// Recipients by their place in the envelope.
     pub recipients: Vec<(i16, Address)>,
     /// The mail; every line ended by CRLF.
@@ -91,7 +91,7 @@ pub async fn deliver(
     };
     // One address that SMTP cannot carry must not stop the others.
     let utf8 = dialogue.connection.server_info().supports_feature(Extension::SmtpUtfEight);
-    if let Err(failed) = dialogue.mail(&ready.sender, utf8, ready).await {
+    if let Err(failed) = dialogue.mail(utf8, ready).await {
         return all(failed.outcome());
     }
     let mut outcomes = Vec::new();
@@ -163,11 +163,12 @@ impl Dialogue {
         }
     }
 
-    async fn mail(&mut self, sender: &Address, utf8: bool, ready: &Ready) -> Result<(), Failed> {
+    async fn mail(&mut self, utf8: bool, ready: &Ready) -> Result<(), Failed> {
         let ascii = |address: &Address| AsRef::<str>::as_ref(address).is_ascii();
-        let needs_utf8 = !ascii(sender) || ready.recipients.iter().any(|(_, address)| !ascii(address));
+        let mut addresses = ready.sender.iter().chain(ready.recipients.iter().map(|(_, address)| address));
+        let needs_utf8 = addresses.any(|address| !ascii(address));
         let parameters = if utf8 && needs_utf8 { vec![MailParameter::SmtpUtfEight] } else { vec![] };
-        self.command(Mail::new(Some(sender.clone()), parameters)).await.map(drop)
+        self.command(Mail::new(ready.sender.clone(), parameters)).await.map(drop)
     }
 
     async fn rcpt(&mut self, address: &Address, utf8: bool) -> Result<(), Failed> {

@@ -109,6 +109,7 @@ fn command(step: &Step, state: Option<&Attention>, number: u128) -> Command {
         Step::Report(to) => Command::ReportDelivery {
             message: outbound(3_000, DeliveryState::Queued),
             reported: *DeliveryState::ALL.get(usize::from(*to)).unwrap_or(&DeliveryState::Sent),
+            returned: to % 2 == 1,
         },
         Step::SaveForm(who) => Command::SaveForm { agent: agent(*who) },
         Step::End(who, close, complete) => Command::End {

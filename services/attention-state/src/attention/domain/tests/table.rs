@@ -105,6 +105,7 @@ fn commands(version: i64) -> Vec<(&'static str, Command)> {
             Command::ReportDelivery {
                 message: outbound(30, DeliveryState::Queued),
                 reported: DeliveryState::Sent,
+                returned: false,
             },
         ),
         ("save form by ana", Command::SaveForm { agent: user("ana") }),
