@@ -8,6 +8,7 @@ mod client;
 mod conforming;
 mod cut_off;
 mod dns;
+mod feed;
 mod fetching;
 mod held;
 mod mailbox;

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -10,33 +9,27 @@ use async_nats::jetstream::consumer::{PullConsumer, pull};
 use futures::StreamExt;
 use hilo_email_ingest::config::{ImapConfig, ParserConfig, ResolverChoice, SenderConfig, SmtpConfig};
 use hilo_email_ingest::{Config, Listeners, Section};
-use hilo_kit::auth::{Keys, ServiceTokens, Verifier, generate_keys};
+use hilo_kit::auth::{Keys, ServiceTokens, generate_keys};
 use hilo_kit::config::{
     DatabaseConfig, Endpoints, GrpcConfig, NatsConfig, ObjectsConfig, Profile, Secret, TelemetryConfig,
 };
 use hilo_kit::db::Db;
 use hilo_kit::error::Error;
-use hilo_kit::health::Readiness;
 use hilo_kit::ids::Uuid;
 use hilo_kit::lifecycle::Shutdown;
 use hilo_kit::nats::{Nats as Broker, StreamKind};
 use hilo_kit::objects::Objects;
 use hilo_kit::outbox::{HEADER_ID, HEADER_KEY, HEADER_SEQUENCE};
 use hilo_proto::delivery::v1::DeliveryEnvelope;
-use hilo_proto::directory::v1::{Account, Directory, ImapSettings, SmtpSettings};
+use hilo_proto::directory::v1::{Account, ImapSettings, SmtpSettings};
 use hilo_proto::inbound::v1::{Attachment, EmailAddress, InboundEmail, InboundEnvelope, inbound_envelope};
-use hilo_proto::internal::v1::directory_feed_service_server::{
-    DirectoryFeedService, DirectoryFeedServiceServer,
-};
-use hilo_proto::internal::v1::{GetDirectoryRequest, GetDirectoryResponse};
 use hilo_proto::outbound::v1::{OutboundEmail, OutboundEnvelope, outbound_envelope};
 use hilo_test_support::{Nats, Postgres};
-use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::net::TcpListener;
-use tonic::{Request, Response, Status};
 
 use crate::client::Client;
+use crate::feed::Feed;
 
 pub const THREAD_KEY: &str = "0123456789abcdef0123456789abcdef";
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -99,22 +92,6 @@ pub fn fetching_from(port: u16) -> Account {
     Account { imap: Some(imap), ..account("ventas") }
 }
 
-#[derive(Clone)]
-struct Feed(Arc<Mutex<(i64, Vec<Account>)>>);
-
-#[tonic::async_trait]
-impl DirectoryFeedService for Feed {
-    async fn get_directory(
-        &self,
-        request: Request<GetDirectoryRequest>,
-    ) -> Result<Response<GetDirectoryResponse>, Status> {
-        let (version, accounts) = self.0.lock().clone();
-        let changed = request.into_inner().known_version != version;
-        let directory = changed.then(|| Directory { accounts, ..Directory::default() });
-        Ok(Response::new(GetDirectoryResponse { version, changed, directory, revoked_token_ids: vec![] }))
-    }
-}
-
 /// Everything around the service, and the service while it runs.
 pub struct Rig {
     pub nats: Nats,
@@ -146,8 +123,8 @@ impl Rig {
         let keys = generate_keys().unwrap();
         let around = Shutdown::new();
         let feeding = around.child();
-        let accounts = Feed(Arc::new(Mutex::new((1, setup.accounts))));
-        let attention_state = feed(&keys, accounts.clone(), &feeding).await;
+        let accounts = Feed::of(setup.accounts);
+        let attention_state = accounts.serve(&keys, &feeding).await;
         let objects = tempfile::tempdir().unwrap();
         let secrets = tempfile::tempdir().unwrap();
         std::fs::write(secrets.path().join("ventas-imap"), "secret").unwrap();
@@ -223,8 +200,7 @@ impl Rig {
 
     /// The next version of the directory.
     pub fn set_accounts(&self, accounts: Vec<Account>) {
-        let mut feed = self.accounts.0.lock();
-        *feed = (feed.0 + 1, accounts);
+        self.accounts.set(accounts);
     }
 
     /// Puts a file into the object store; how a mail names it.
@@ -361,18 +337,6 @@ fn config(
             imap: ImapConfig { idle_seconds: 60, poll_seconds: 30 },
         },
     }
-}
-
-async fn feed(keys: &Keys, accounts: Feed, around: &Shutdown) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let mut routes = tonic::service::Routes::builder();
-    routes.add_service(DirectoryFeedServiceServer::new(accounts));
-    let server = hilo_kit::grpc::Server::new(listener, Readiness::new())
-        .add_routes(routes.routes())
-        .authenticate(Verifier::new(&keys.auth_config("hilo")).unwrap());
-    tokio::spawn(server.serve(around.clone()));
-    url
 }
 
 async fn reader(broker: &Broker, known: &mut Option<PullConsumer>, kind: StreamKind) -> PullConsumer {
