@@ -23,6 +23,11 @@ pub fn password(user: &str) -> String {
     format!("una-frase-larga-{user}")
 }
 
+fn overflow(options: &Options, campaign: &str) -> &'static str {
+    let lines = options.overflow.iter().find(|(key, _)| *key == campaign);
+    lines.map_or("overflow_seconds: 0", |(_, lines)| lines)
+}
+
 /// The directory as `hilo apply` takes it. `imap_port` is the mailbox server's, when there is one.
 pub fn yaml(options: &Options, smtp_port: u16, imap_port: Option<u16>) -> String {
     let smtp = format!("smtp: {{host: 127.0.0.1, port: {smtp_port}, security: plain}}");
@@ -41,8 +46,11 @@ pub fn yaml(options: &Options, smtp_port: u16, imap_port: Option<u16>) -> String
     for key in ["soporte", "buzon"] {
         let _ = write!(
             text,
-            "  - key: {key}\n    name: Campaña {key}\n    channel: email\n    accounts: [{key}]\n    members: [{members}]\n    assignment_mode: {}\n    accept_timeout_seconds: {}\n    overflow_seconds: 0\n    inbound_form: consulta\n",
-            options.mode, options.accept_timeout_seconds
+            "  - key: {key}\n    name: Campaña {key}\n    channel: email\n    accounts: [{key}]\n    members: [{members}]\n    assignment_mode: {}\n    accept_timeout_seconds: {}\n    {}\n    orphan_timeout_seconds: {}\n    inbound_form: consulta\n",
+            options.mode,
+            options.accept_timeout_seconds,
+            overflow(options, key),
+            options.orphan_timeout_seconds
         );
     }
     text.push_str("\nusers:\n");

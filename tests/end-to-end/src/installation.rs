@@ -77,6 +77,10 @@ pub struct Options {
     pub mode: &'static str,
     /// Accept timeout in seconds, 0 is off.
     pub accept_timeout_seconds: u32,
+    /// What a campaign overflows into: campaign key, and its lines of the directory.
+    pub overflow: &'static [(&'static str, &'static str)],
+    /// Orphan timeout of the campaigns in seconds, 0 is off.
+    pub orphan_timeout_seconds: u32,
     /// Start Dovecot and fetch from it.
     pub imap: bool,
     /// OTLP endpoint to export to.
@@ -92,6 +96,8 @@ impl Default for Options {
             capacity: 500,
             mode: "everyone",
             accept_timeout_seconds: 0,
+            overflow: &[],
+            orphan_timeout_seconds: 0,
             imap: false,
             otlp_endpoint: None,
             purge_after_seconds: 86_400,

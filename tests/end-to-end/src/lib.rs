@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod binary;
+pub mod case;
 pub mod customer;
 pub mod desk;
 pub mod directory;
