@@ -89,8 +89,11 @@ impl House {
         self.write(&Mail::new(from, self.installation.support_address(), name, "Hola")).await;
         let item = self.first_desk.wait_for_offer(from, SOON).await.unwrap();
         let mut case = Case::new(name, item.attention_id.clone());
-        self.walk(&mut case, &["attention_opened", "interaction_queued", "message_received", "interaction_offered"])
-            .await;
+        self.walk(
+            &mut case,
+            &["attention_opened", "interaction_queued", "message_received", "interaction_offered"],
+        )
+        .await;
         (case, item)
     }
 
@@ -151,7 +154,8 @@ async fn whole_life(house: &House) -> Vec<Case> {
     let id = item.interaction_id;
     house.first.open(&id).await.unwrap();
     house.walk(&mut case, &["interaction_opened"]).await;
-    let note = AddNoteRequest { interaction_id: id.clone(), request_id: fresh(), text: "Cliente antiguo".into() };
+    let note =
+        AddNoteRequest { interaction_id: id.clone(), request_id: fresh(), text: "Cliente antiguo".into() };
     house.first.attention().add_note(note).await.unwrap();
     house.walk(&mut case, &["note_added"]).await;
     house.first.reply(&id, "Primera respuesta").await.unwrap();
@@ -187,7 +191,11 @@ async fn whole_life(house: &House) -> Vec<Case> {
     house.write(&Mail::reply(&received, from, "Volvió a fallar")).await;
     let linked = house.first_desk.wait_for_offer(from, SOON).await.unwrap();
     let mut successor = Case::new("linked successor", linked.attention_id.clone());
-    house.walk(&mut successor, &["attention_opened", "interaction_queued", "message_received", "interaction_offered"])
+    house
+        .walk(
+            &mut successor,
+            &["attention_opened", "interaction_queued", "message_received", "interaction_offered"],
+        )
         .await;
     assert_eq!(reason(&house.reopen(&house.first, &second).await), "SUCCESSOR_OPEN");
     house.first.open(&linked.interaction_id).await.unwrap();
@@ -216,7 +224,8 @@ async fn moves(house: &House) -> Case {
     house.second.open(&id).await.unwrap();
     house.walk(&mut case, &["interaction_released", "interaction_offered", "interaction_opened"]).await;
     house.transfer(&house.second, &id, "buzon", "", "Es de buzón").await;
-    let out = ["note_added", "interaction_transferred_out", "interaction_transferred_in", "interaction_offered"];
+    let out =
+        ["note_added", "interaction_transferred_out", "interaction_transferred_in", "interaction_offered"];
     house.walk(&mut case, &out).await;
     let request = ReassignInteractionRequest {
         interaction_id: id.clone(),
@@ -248,7 +257,11 @@ async fn outbound(house: &House) -> Case {
     };
     let started = house.first.attention().start_attention(request).await.unwrap().into_inner();
     let mut case = Case::new("outbound", started.attention_id);
-    house.walk(&mut case, &["attention_opened", "interaction_started", "message_queued", "message_status_changed"])
+    house
+        .walk(
+            &mut case,
+            &["attention_opened", "interaction_started", "message_queued", "message_status_changed"],
+        )
         .await;
     let received = house.sent("Le escribimos por su pedido").await;
     assert!(received.recipients.contains(to), "{}", received.recipients);
@@ -264,7 +277,8 @@ async fn gone(house: &House) -> Vec<Case> {
     let (mut open, item) = house.arrives("orphaned", "huerfana@cliente.example").await;
     house.first.open(&item.interaction_id).await.unwrap();
     house.walk(&mut open, &["interaction_opened"]).await;
-    let (mut given, item) = house.arrives("transferred by somebody who went away", "ida@cliente.example").await;
+    let (mut given, item) =
+        house.arrives("transferred by somebody who went away", "ida@cliente.example").await;
     house.first.open(&item.interaction_id).await.unwrap();
     house.transfer(&house.first, &item.interaction_id, "", "agente-1", "").await;
     house.walk(&mut given, &["interaction_opened", "interaction_released", "interaction_offered"]).await;
@@ -277,11 +291,17 @@ async fn gone(house: &House) -> Vec<Case> {
 
 /// The second agent is switched off: what he has open goes back to its queue.
 async fn switched_off(house: &House) -> Case {
-    house.write(&Mail::new("baja@cliente.example", house.installation.support_address(), "Baja", "Hola")).await;
+    house
+        .write(&Mail::new("baja@cliente.example", house.installation.support_address(), "Baja", "Hola"))
+        .await;
     let desk = house.second.watch();
     let item = desk.wait_for_offer("baja@cliente.example", SOON).await.unwrap();
     let mut case = Case::new("agent switched off", item.attention_id);
-    house.walk(&mut case, &["attention_opened", "interaction_queued", "message_received", "interaction_offered"])
+    house
+        .walk(
+            &mut case,
+            &["attention_opened", "interaction_queued", "message_received", "interaction_offered"],
+        )
         .await;
     house.second.open(&item.interaction_id).await.unwrap();
     house.walk(&mut case, &["interaction_opened"]).await;
@@ -305,4 +325,3 @@ async fn every_row_of_the_life_cycle_happens_as_frozen() {
     assert!(told == include_str!("life_cycle.txt"), "life_cycle.txt is now:\n{told}");
     house.subscriber.with(|log| assert!(log.violations.is_empty(), "{:?}", log.violations));
 }
-

@@ -18,7 +18,10 @@ async fn what_nobody_takes_moves_on_as_frozen() {
         mode: "round_robin",
         accept_timeout_seconds: 1,
         overflow: &[
-            ("soporte", "overflow_seconds: 20\n    overflow_mode: send_to_campaign\n    overflow_campaign: buzon"),
+            (
+                "soporte",
+                "overflow_seconds: 20\n    overflow_mode: send_to_campaign\n    overflow_campaign: buzon",
+            ),
             ("buzon", "overflow_seconds: 1\n    overflow_mode: assign_to_all"),
         ],
         ..Options::default()
@@ -55,8 +58,12 @@ async fn what_nobody_takes_moves_on_as_frozen() {
     let told: String = cases.iter().map(|case| case.told(&subscriber).unwrap()).collect();
     assert!(told == include_str!("life_cycle_nobody.txt"), "life_cycle_nobody.txt is now:\n{told}");
     let offered: Vec<String> = subscriber.with(|log| {
-        let events = log.attentions.get(&passed).unwrap().values().filter(|seen| kind(seen) == "interaction_offered");
-        events.map(|seen| seen.data["interaction"]["offer"]["agentKey"].as_str().unwrap().to_owned()).take(2).collect()
+        let events =
+            log.attentions.get(&passed).unwrap().values().filter(|seen| kind(seen) == "interaction_offered");
+        events
+            .map(|seen| seen.data["interaction"]["offer"]["agentKey"].as_str().unwrap().to_owned())
+            .take(2)
+            .collect()
     });
     assert_ne!(offered.first(), offered.get(1), "another agent's turn");
 }

@@ -15,6 +15,28 @@ pub enum ItemName {
     Id(String),
 }
 
+/// Where an item is transferred.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum To {
+    /// A campaign, by its key.
+    Campaign(String),
+    /// An agent, by his key.
+    Agent(String),
+}
+
+/// A message that starts an attention.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct First {
+    /// Key of the campaign.
+    pub campaign: String,
+    /// Address.
+    pub to: String,
+    /// Subject.
+    pub subject: String,
+    /// Text.
+    pub text: String,
+}
+
 /// A line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeskCommand {
@@ -44,6 +66,19 @@ pub enum DeskCommand {
     },
     /// Gives the current item back.
     Release,
+    /// Gives the current item to a campaign or an agent.
+    Transfer {
+        /// Where to.
+        to: To,
+        /// Note for whoever gets it; may be empty.
+        note: String,
+    },
+    /// Writes an internal note.
+    Note(String),
+    /// Writes to somebody first.
+    Start(First),
+    /// Opens an ended interaction again, by its UUID.
+    Reopen(String),
     /// Lets an offer pass.
     Decline(ItemName),
     /// Takes no new offers.
@@ -67,6 +102,10 @@ pub const HELP: &[&str] = &[
     "form                    show the form;  form field=value other=\"two words\"  fills it in",
     "end [--close]           end the interaction, and the attention too with --close",
     "release                 give the item back to the queue",
+    "transfer TO [NOTE]      give the item to a campaign (soporte), or offer it to an agent (@luis)",
+    "note TEXT               write an internal note; it is never sent",
+    "start CAMPAIGN ADDRESS \"SUBJECT\" TEXT   write to somebody first",
+    "reopen ID               open an ended interaction again (its id: hilo history search)",
     "decline N               let an offer pass",
     "why N                   why an item was offered as it was",
     "pause / resume          take no new offers / take them again",
@@ -98,6 +137,16 @@ pub fn parse(line: &str) -> Result<DeskCommand, String> {
         "form" => DeskCommand::Form(fields(rest)?),
         "end" => DeskCommand::End { close: flag(rest, "--close")? },
         "release" => DeskCommand::Release,
+        "transfer" => transfer(rest)?,
+        "note" if rest.is_empty() => return Err("note needs a text".to_owned()),
+        "note" => DeskCommand::Note(rest.replace("\\n", "\n")),
+        "start" => DeskCommand::Start(start(rest)?),
+        "reopen" => match item(rest)? {
+            ItemName::Id(id) => DeskCommand::Reopen(id),
+            ItemName::Next | ItemName::Number(_) | ItemName::Attention(_) => {
+                return Err("reopen takes the id of an interaction, a UUID".to_owned());
+            }
+        },
         "decline" => DeskCommand::Decline(item(rest)?),
         "pause" => DeskCommand::Pause,
         "resume" => DeskCommand::Resume,
@@ -123,6 +172,30 @@ fn reply(rest: &str) -> Result<DeskCommand, String> {
         return Err("reply needs a text, for instance: reply Buenos días, ...".to_owned());
     }
     Ok(DeskCommand::Reply { text: text.replace("\\n", "\n"), all })
+}
+
+fn transfer(rest: &str) -> Result<DeskCommand, String> {
+    let (to, note) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let to = match to.strip_prefix('@') {
+        Some("") => return Err("transfer @AGENT needs the agent's key".to_owned()),
+        Some(agent) => To::Agent(agent.to_owned()),
+        None if to.is_empty() => return Err("transfer needs a campaign, or @ and an agent".to_owned()),
+        None => To::Campaign(to.to_owned()),
+    };
+    Ok(DeskCommand::Transfer { to, note: note.trim().replace("\\n", "\n") })
+}
+
+fn start(rest: &str) -> Result<First, String> {
+    let wrong = || "for instance: start ventas eva@example.org \"Su pedido\" Buenos días".to_owned();
+    let (campaign, rest) = rest.split_once(char::is_whitespace).ok_or_else(wrong)?;
+    let (to, rest) = rest.trim_start().split_once(char::is_whitespace).ok_or_else(wrong)?;
+    let quoted = rest.trim_start().strip_prefix('"').ok_or_else(wrong)?;
+    let (subject, text) = quoted.split_once('"').ok_or_else(wrong)?;
+    if text.trim().is_empty() {
+        return Err(wrong());
+    }
+    let text = text.trim().replace("\\n", "\n");
+    Ok(First { campaign: campaign.to_owned(), to: to.to_owned(), subject: subject.to_owned(), text })
 }
 
 fn item(text: &str) -> Result<ItemName, String> {
@@ -198,6 +271,28 @@ mod tests {
             ("end", DeskCommand::End { close: false }),
             ("end --close", DeskCommand::End { close: true }),
             ("wait 5", DeskCommand::Wait(Duration::from_secs(5))),
+            ("note Ya llamó", DeskCommand::Note("Ya llamó".to_owned())),
+            (
+                "transfer @luis es suyo",
+                DeskCommand::Transfer { to: To::Agent("luis".to_owned()), note: "es suyo".to_owned() },
+            ),
+            (
+                "transfer ventas",
+                DeskCommand::Transfer { to: To::Campaign("ventas".to_owned()), note: String::new() },
+            ),
+            (
+                "start ventas eva@x.pe \"Su pedido 7\" Hola,\\nEva",
+                DeskCommand::Start(First {
+                    campaign: "ventas".to_owned(),
+                    to: "eva@x.pe".to_owned(),
+                    subject: "Su pedido 7".to_owned(),
+                    text: "Hola,\nEva".to_owned(),
+                }),
+            ),
+            (
+                "reopen 019a0000-0000-7000-8000-000000000001",
+                DeskCommand::Reopen("019a0000-0000-7000-8000-000000000001".to_owned()),
+            ),
             ("quit", DeskCommand::Quit),
         ] {
             assert_eq!(parse(line), Ok(expected), "{line:?}");
@@ -234,6 +329,13 @@ mod tests {
             "wait 0",
             "lst",
             "read it",
+            "note",
+            "transfer",
+            "transfer @",
+            "start ventas eva@x.pe Hola",
+            "start ventas eva@x.pe \"Su pedido\"",
+            "reopen 3",
+            "reopen",
             "quit now",
         ] {
             assert!(parse(line).is_err(), "{line:?}");

@@ -15,6 +15,9 @@ use super::watch::News;
 use crate::cli::terminal::{Output, clean};
 use crate::cli::{Exit, Failure};
 
+#[path = "moving.rs"]
+mod moving;
+
 /// What happens after a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -216,6 +219,10 @@ impl<C: DeskCalls> Driver<C> {
             }
             DeskCommand::End { close } => self.end(close).await,
             DeskCommand::Release => self.release().await,
+            DeskCommand::Transfer { to, note } => self.transfer(&to, &note).await,
+            DeskCommand::Note(text) => self.note(&text).await,
+            DeskCommand::Start(first) => self.start(&first).await,
+            DeskCommand::Reopen(id) => self.reopen(&id).await,
             DeskCommand::Decline(name) => self.decline(&name).await,
             DeskCommand::Pause => self.pause(true).await,
             DeskCommand::Resume => self.pause(false).await,
@@ -245,12 +252,7 @@ impl<C: DeskCalls> Driver<C> {
 
     async fn open(&mut self, name: &ItemName) -> Result<(), Failure> {
         let interaction_id = self.named(name)?;
-        let answer = self.calls.open(&interaction_id).await?;
-        for line in render::opened(&answer) {
-            self.output.line(line)?;
-        }
-        self.current = Some(Current { interaction_id, answer });
-        Ok(())
+        self.show_opened(interaction_id).await
     }
 
     async fn read(&mut self) -> Result<(), Failure> {

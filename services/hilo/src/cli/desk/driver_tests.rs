@@ -3,15 +3,17 @@
 use hilo_proto::attention::v1::watch_desk_response::Update;
 use hilo_proto::attention::v1::{
     Attention, DeskCounters, DeskItem, DeskSnapshot, EndInteractionResponse, FormState,
+    StartAttentionResponse,
 };
 use hilo_proto::directory::v1::{FormDefinition, FormField};
-use hilo_proto::event::v1::InteractionState;
+use hilo_proto::event::v1::{InteractionSnapshot, InteractionState};
 use hilo_proto::history::v1::ThreadMessage;
 use hilo_proto::inbound::v1::EmailAddress;
 use hilo_proto::internal::v1::StoredDecision;
 use parking_lot::Mutex;
 
 use super::*;
+use crate::cli::desk::command::{First, To};
 
 /// Notes the calls and answers as one interaction of Rosa's would.
 #[derive(Default)]
@@ -22,7 +24,7 @@ struct Calls {
 }
 
 impl Calls {
-    fn note(&self, call: String) {
+    fn made(&self, call: String) {
         self.made.lock().push(call);
     }
 }
@@ -30,7 +32,7 @@ impl Calls {
 #[async_trait::async_trait]
 impl DeskCalls for &Calls {
     async fn open(&self, interaction_id: &str) -> Result<OpenInteractionResponse, Failure> {
-        self.note(format!("open {interaction_id}"));
+        self.made(format!("open {interaction_id}"));
         if self.taken {
             return Err(Failure::new(Exit::Rejected, "ALREADY_TAKEN", "another agent was first"));
         }
@@ -57,12 +59,12 @@ impl DeskCalls for &Calls {
     }
 
     async fn messages(&self, attention_id: &str) -> Result<Vec<ThreadMessage>, Failure> {
-        self.note(format!("messages {attention_id}"));
+        self.made(format!("messages {attention_id}"));
         Ok(vec![ThreadMessage { text: "Hola".to_owned(), sender_verified: true, ..Default::default() }])
     }
 
     async fn reply(&self, interaction_id: &str, text: &str, all: bool) -> Result<ThreadMessage, Failure> {
-        self.note(format!("reply {interaction_id} {text:?} {all}"));
+        self.made(format!("reply {interaction_id} {text:?} {all}"));
         let to = vec![EmailAddress { address: "rosa@example.org".to_owned(), name: String::new() }];
         Ok(ThreadMessage { to, internet_message_id: "1@hilo".to_owned(), ..Default::default() })
     }
@@ -73,12 +75,12 @@ impl DeskCalls for &Calls {
         base: i64,
         values: BTreeMap<String, String>,
     ) -> Result<FormState, Failure> {
-        self.note(format!("form {base} {values:?}"));
+        self.made(format!("form {base} {values:?}"));
         Ok(FormState { version: base + 1, values: values.into_iter().collect() })
     }
 
     async fn end(&self, interaction_id: &str, close: bool) -> Result<EndInteractionResponse, Failure> {
-        self.note(format!("end {interaction_id} {close}"));
+        self.made(format!("end {interaction_id} {close}"));
         if self.required_empty {
             let failure = Failure::new(Exit::Rejected, "FORM_INCOMPLETE", "required fields are empty");
             return Err(failure.detail("motivo: is required"));
@@ -88,12 +90,34 @@ impl DeskCalls for &Calls {
     }
 
     async fn release(&self, interaction_id: &str) -> Result<(), Failure> {
-        self.note(format!("release {interaction_id}"));
+        self.made(format!("release {interaction_id}"));
+        Ok(())
+    }
+
+    async fn transfer(&self, interaction_id: &str, to: &To, note: &str) -> Result<(), Failure> {
+        self.made(format!("transfer {interaction_id} {to:?} {note:?}"));
+        Ok(())
+    }
+
+    async fn note(&self, interaction_id: &str, text: &str) -> Result<(), Failure> {
+        self.made(format!("note {interaction_id} {text:?}"));
+        Ok(())
+    }
+
+    async fn start(&self, first: &First) -> Result<StartAttentionResponse, Failure> {
+        self.made(format!("start {} {} {:?} {:?}", first.campaign, first.to, first.subject, first.text));
+        let interaction_id = "new".to_owned();
+        let interaction = Some(InteractionSnapshot { interaction_id, ..Default::default() });
+        Ok(StartAttentionResponse { attention_number: 8, interaction, ..Default::default() })
+    }
+
+    async fn reopen(&self, interaction_id: &str) -> Result<(), Failure> {
+        self.made(format!("reopen {interaction_id}"));
         Ok(())
     }
 
     async fn decline(&self, interaction_id: &str, offer_id: &str) -> Result<(), Failure> {
-        self.note(format!("decline {interaction_id} {offer_id}"));
+        self.made(format!("decline {interaction_id} {offer_id}"));
         Ok(())
     }
 
@@ -165,6 +189,45 @@ async fn an_agent_serves_a_customer() {
             "form: Consulta",
             "  * motivo = \"dos palabras\"   Motivo",
             "interaction ended, attention closed",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn an_item_is_handed_over_and_others_are_begun() {
+    let calls = Calls::default();
+    let id = "019a0000-0000-7000-8000-000000000001";
+    let (reopen, start) = (format!("reopen {id}"), "start ventas eva@x.pe \"Su pedido\" Hola");
+    let lines = ["open 1", "note Ya llamó", "transfer @luis Es suyo", "transfer ventas", start, &reopen];
+    let (output, made) = play(&calls, false, &lines).await;
+    let open_id = format!("open {id}");
+    assert_eq!(
+        made,
+        [
+            "open int",
+            "note int \"Ya llamó\"",
+            "transfer int Agent(\"luis\") \"Es suyo\"",
+            "start ventas eva@x.pe \"Su pedido\" \"Hola\"",
+            "open new",
+            reopen.as_str(),
+            open_id.as_str()
+        ]
+    );
+    let said: Vec<&str> = output
+        .iter()
+        .map(String::as_str)
+        .filter(|line| !line.starts_with(' ') && !line.starts_with("form"))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "attention #7: Pedido",
+            "noted",
+            "offered to luis; what is not taken comes back",
+            "! NOTHING_OPEN: open an item first: open N",
+            "attention #8 started",
+            "attention #7: Pedido",
+            "attention #7: Pedido"
         ]
     );
 }

@@ -8,11 +8,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hilo_proto::attention::v1::{
+    AddNoteRequest, ReopenInteractionRequest, StartAttentionRequest, StartAttentionResponse,
+    TransferInteractionRequest,
+};
+use hilo_proto::attention::v1::{
     DeclineOfferRequest, EndInteractionRequest, EndInteractionResponse, FormState, ListMessagesRequest,
     OpenInteractionRequest, OpenInteractionResponse, ReleaseInteractionRequest, SaveFormRequest,
     SendMessageRequest,
 };
 use hilo_proto::history::v1::ThreadMessage;
+use hilo_proto::inbound::v1::EmailAddress;
 use hilo_proto::internal::v1::StoredDecision;
 use hilo_proto::routing::v1::{
     ExplainInteractionRequest, HeartbeatRequest, HeartbeatResponse, SetStatusRequest,
@@ -20,6 +25,7 @@ use hilo_proto::routing::v1::{
 use parking_lot::RwLock;
 use uuid::Uuid;
 
+use super::command::{First, To};
 use crate::cli::Failure;
 use crate::cli::session::Session;
 
@@ -48,6 +54,14 @@ pub trait DeskCalls: Send + Sync {
     async fn end(&self, interaction_id: &str, close: bool) -> Result<EndInteractionResponse, Failure>;
     /// Gives the item back.
     async fn release(&self, interaction_id: &str) -> Result<(), Failure>;
+    /// Gives the item to a campaign or an agent.
+    async fn transfer(&self, interaction_id: &str, to: &To, note: &str) -> Result<(), Failure>;
+    /// Writes an internal note.
+    async fn note(&self, interaction_id: &str, text: &str) -> Result<(), Failure>;
+    /// Writes to somebody first.
+    async fn start(&self, first: &First) -> Result<StartAttentionResponse, Failure>;
+    /// Opens an ended interaction again.
+    async fn reopen(&self, interaction_id: &str) -> Result<(), Failure>;
     /// Lets an offer pass.
     async fn decline(&self, interaction_id: &str, offer_id: &str) -> Result<(), Failure>;
     /// Pauses or resumes; answers the state after it.
@@ -193,6 +207,45 @@ impl DeskCalls for RemoteDesk {
         let request =
             ReleaseInteractionRequest { interaction_id: interaction_id.to_owned(), request_id: request_id() };
         call!(self, attention.release_interaction, request).map(|_| ())
+    }
+
+    async fn transfer(&self, interaction_id: &str, to: &To, note: &str) -> Result<(), Failure> {
+        let (campaign_key, agent_key) = match to {
+            To::Campaign(key) => (key.clone(), String::new()),
+            To::Agent(key) => (String::new(), key.clone()),
+        };
+        let request = TransferInteractionRequest {
+            interaction_id: interaction_id.to_owned(),
+            request_id: request_id(),
+            campaign_key,
+            agent_key,
+            note: note.to_owned(),
+        };
+        call!(self, attention.transfer_interaction, request).map(|_| ())
+    }
+
+    async fn note(&self, interaction_id: &str, text: &str) -> Result<(), Failure> {
+        let (interaction_id, text) = (interaction_id.to_owned(), text.to_owned());
+        let request = AddNoteRequest { interaction_id, request_id: request_id(), text };
+        call!(self, attention.add_note, request).map(|_| ())
+    }
+
+    async fn start(&self, first: &First) -> Result<StartAttentionResponse, Failure> {
+        let request = StartAttentionRequest {
+            campaign_key: first.campaign.clone(),
+            request_id: request_id(),
+            to: vec![EmailAddress { address: first.to.clone(), name: String::new() }],
+            subject: first.subject.clone(),
+            text: first.text.clone(),
+            ..Default::default()
+        };
+        call!(self, attention.start_attention, request)
+    }
+
+    async fn reopen(&self, interaction_id: &str) -> Result<(), Failure> {
+        let request =
+            ReopenInteractionRequest { interaction_id: interaction_id.to_owned(), request_id: request_id() };
+        call!(self, attention.reopen_interaction, request).map(|_| ())
     }
 
     async fn decline(&self, interaction_id: &str, offer_id: &str) -> Result<(), Failure> {

@@ -1,0 +1,45 @@
+//! What a desk does beyond answering: transfer, notes, starting and reopening.
+
+use super::{Current, DeskCalls, Driver};
+use crate::cli::Failure;
+use crate::cli::desk::command::{First, To};
+use crate::cli::desk::render;
+use crate::cli::terminal::clean;
+
+impl<C: DeskCalls> Driver<C> {
+    pub(super) async fn transfer(&mut self, to: &To, note: &str) -> Result<(), Failure> {
+        let interaction_id = self.current_id()?;
+        self.calls.transfer(&interaction_id, to, note).await?;
+        self.current = None;
+        self.output.line(match to {
+            To::Campaign(key) => format!("transferred to {}", clean(key)),
+            To::Agent(key) => format!("offered to {}; what is not taken comes back", clean(key)),
+        })
+    }
+
+    pub(super) async fn note(&mut self, text: &str) -> Result<(), Failure> {
+        let interaction_id = self.current_id()?;
+        self.calls.note(&interaction_id, text).await?;
+        self.output.line("noted")
+    }
+
+    pub(super) async fn start(&mut self, first: &First) -> Result<(), Failure> {
+        let started = self.calls.start(first).await?;
+        self.output.line(format!("attention #{} started", started.attention_number))?;
+        self.show_opened(started.interaction.unwrap_or_default().interaction_id).await
+    }
+
+    pub(super) async fn reopen(&mut self, interaction_id: &str) -> Result<(), Failure> {
+        self.calls.reopen(interaction_id).await?;
+        self.show_opened(interaction_id.to_owned()).await
+    }
+
+    pub(super) async fn show_opened(&mut self, interaction_id: String) -> Result<(), Failure> {
+        let answer = self.calls.open(&interaction_id).await?;
+        for line in render::opened(&answer) {
+            self.output.line(line)?;
+        }
+        self.current = Some(Current { interaction_id, answer });
+        Ok(())
+    }
+}
