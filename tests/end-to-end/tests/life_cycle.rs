@@ -81,7 +81,7 @@ impl House {
     }
 
     async fn write(&self, mail: &Mail) {
-        customer::send(self.installation.smtp(), mail).await.unwrap();
+        customer::send_until_accepted(self.installation.smtp(), mail, SOON).await.unwrap();
     }
 
     /// A customer's first mail, offered to everyone.
