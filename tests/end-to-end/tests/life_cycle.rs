@@ -306,9 +306,11 @@ async fn switched_off(house: &House) -> Case {
     house.second.open(&item.interaction_id).await.unwrap();
     house.walk(&mut case, &["interaction_opened"]).await;
     let on = "  - key: agente-1\n    name: agente-1\n";
-    let yaml = house.installation.yaml();
-    assert!(yaml.contains(on));
-    house.installation.apply(yaml.replace(on, &format!("{on}    active: false\n"))).await.unwrap();
+    let off = |yaml: &str| {
+        assert!(yaml.contains(on));
+        yaml.replace(on, &format!("{on}    active: false\n"))
+    };
+    house.installation.change_directory(off).await.unwrap();
     house.walk(&mut case, &["interaction_released"]).await;
     case
 }
