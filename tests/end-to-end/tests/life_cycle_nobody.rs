@@ -1,6 +1,5 @@
 //! What happens to an item nobody takes, seen by another system: accept timeout and both kinds of overflow. The events equal
 //! a frozen list (`life_cycle_nobody.txt`); a difference prints the new one.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use std::time::Duration;
 
