@@ -136,7 +136,7 @@ impl Generator {
             to: vec![if inbound { ours } else { customer.clone() }],
             cc: Vec::new(),
             subject: subject.to_owned(),
-            text: if place == 0 { format!("{code} {text}") } else { text },
+            text: if place == 0 { format!("Pedido {code}. {text}") } else { text },
             html: String::new(),
             attachments: Vec::new(),
             occurred_at: at(FIRST + i64::from(place)),
