@@ -119,7 +119,9 @@ pub async fn desks(installation: &Installation, size: Desks) -> Result<DesksRepo
     let (sent, cuts) = tokio::join!(traffic, cut(&mut desks, &agents, size));
     sent?;
     let events_per_second = (events.with(seen) - events_before) as f64 / begun.elapsed().as_secs_f64();
-    // What was opened last is ended; then nothing changes any more.
+    // A desk shows the newest of a long queue, so the backlog is served first; then nothing changes any more.
+    let watching = agents.first().context("no agent")?;
+    served(watching, size.settle * 4).await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
     serving.iter().for_each(JoinHandle::abort);
     let quiet = Instant::now();
@@ -190,13 +192,12 @@ fn memory(installation: &Installation) -> Result<u64> {
 
 /// Opens what rings and ends it, but for what is left over.
 async fn serve(agent: Agent, state: Arc<Mutex<State>>) {
-    let number = |item: &DeskItem| usize::try_from(item.attention_number).unwrap_or_default();
     let mut done = std::collections::BTreeSet::new();
     loop {
         let rings = |item: &&DeskItem| {
             item.ringing
                 && item.state() == InteractionState::Queued
-                && number(item) % LEFT_OVER != 0
+                && !is_left_over(item)
                 && !done.contains(&item.interaction_id)
         };
         let next = state.lock().items.values().find(rings).cloned();
@@ -306,6 +307,30 @@ impl State {
         (self.counters != counters)
             .then(|| format!("counters: shown {:?}, listed {counters:?}", self.counters))
     }
+}
+
+/// Waits until nothing is queued but what is left over.
+async fn served(agent: &Agent, deadline: Duration) -> Result<()> {
+    let until = Instant::now() + deadline;
+    loop {
+        let (items, _) = listed(agent).await?;
+        let waiting = |item: &&DeskItem| item.state() == InteractionState::Queued && !is_left_over(item);
+        let waiting = items.values().filter(waiting).count();
+        if waiting == 0 {
+            return Ok(());
+        }
+        anyhow::ensure!(Instant::now() < until, "{waiting} mails were not served in time");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// One item of so many stays queued.
+fn is_left_over(item: &DeskItem) -> bool {
+    number(item).is_multiple_of(LEFT_OVER)
+}
+
+fn number(item: &DeskItem) -> usize {
+    usize::try_from(item.attention_number).unwrap_or_default()
 }
 
 /// Desks that differ from the server's list when the time is over.
