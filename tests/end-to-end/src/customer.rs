@@ -14,6 +14,8 @@ pub struct Mail {
     pub from: String,
     /// Recipient.
     pub to: String,
+    /// Optional. Copy.
+    pub cc: Option<String>,
     /// Subject.
     pub subject: String,
     /// Text.
@@ -64,6 +66,9 @@ impl Mail {
             .to(self.to.parse::<Mailbox>().context("to")?)
             .subject(self.subject.clone())
             .header(MessageId::from(format!("<{}>", self.message_id)));
+        if let Some(cc) = &self.cc {
+            builder = builder.cc(cc.parse::<Mailbox>().context("cc")?);
+        }
         if let Some(parent) = &self.in_reply_to {
             builder = builder.in_reply_to(format!("<{parent}>"));
         }

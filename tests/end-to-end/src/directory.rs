@@ -53,7 +53,16 @@ pub fn yaml(options: &Options, smtp_port: u16, imap_port: Option<u16>) -> String
             options.orphan_timeout_seconds
         );
     }
+    // Of an agent who is a stranger to everybody else's customers.
+    text.push_str(
+        "  - key: ajena\n    name: Campaña ajena\n    channel: email\n    accounts: []\n    members: [ajena]\n    assignment_mode: everyone\n",
+    );
     text.push_str("\nusers:\n");
+    let _ = write!(
+        text,
+        "  - key: ajena\n    name: Ajena\n    roles: [agent]\n    password: {}\n",
+        password("ajena")
+    );
     for (index, key) in (0..options.agents).map(|index| (index, agent_key(index))) {
         let _ = write!(
             text,

@@ -11,6 +11,7 @@ pub mod case;
 pub mod customer;
 pub mod desk;
 pub mod directory;
+pub mod download;
 pub mod faults;
 pub mod installation;
 pub mod sink;

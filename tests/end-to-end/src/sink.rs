@@ -34,6 +34,8 @@ pub struct Received {
     pub subject: String,
     /// Text body.
     pub text: String,
+    /// The whole mail as it arrived.
+    pub raw: Vec<u8>,
 }
 
 impl Sink {
@@ -119,5 +121,6 @@ fn parse(raw: &[u8]) -> Result<Received> {
         recipients: mail.header_raw("X-RcptTo").unwrap_or_default().trim().to_owned(),
         subject: mail.subject().unwrap_or_default().to_owned(),
         text: mail.body_text(0).unwrap_or_default().into_owned(),
+        raw: raw.to_vec(),
     })
 }

@@ -79,6 +79,7 @@ pub fn outcome(rejection: &Rejection) -> AssignmentOutcome {
         | Rejection::AlreadyOverflowed
         | Rejection::TooManyMessages
         | Rejection::DeliverySettled
+        | Rejection::NothingToRetry
         | Rejection::AlreadyLinked
         | Rejection::SameTarget
         | Rejection::InteractionLive

@@ -25,9 +25,9 @@ use super::domain::{
     Attention, Command, DeliveryState, InteractionId, MessageId, MessageKind, MessageSummary,
 };
 use super::outbox;
-use super::reply::{self, Reply, own_address};
+use super::reply::{self, Mode, Reply, own_address};
+use super::store::answered::{Answered, answered};
 use super::store::message::{self, Key, KeyRow, NewMessage, StoredAddress};
-use super::store::thread::{self, Answered};
 use super::work::{Actor, Found, Work};
 use super::{Wait, commands};
 use crate::directory;
@@ -112,7 +112,7 @@ impl Replies {
         let text = hours.map_or("", |hours| hours.automatic_reply.as_str());
         let name = campaign.as_ref().map_or("", |campaign| campaign.name.as_str());
         let account = directory::sender(tx, state.account.as_str()).await?;
-        let answered = thread::last_inbound(tx, attention, interaction).await?;
+        let answered = answered(tx, attention, interaction, None).await?;
         let (Some((address, display_name)), Some(answered)) = (account, answered) else {
             return Ok(Some("no_account"));
         };
@@ -146,20 +146,23 @@ impl Replies {
     ) -> Reply {
         let subject = format!("{campaign} [#{}]", state.number);
         let to = StoredAddress { address: to.to_owned(), name: String::new() };
-        let answered = Answered { from: to, reply_to: Vec::new(), subject: subject.clone(), ..answered };
+        let answered = Answered { from: to, reply_to: Vec::new(), ..answered };
         let token = thread_token::make(&self.thread_key, state.id.uuid());
-        let reply = reply::compose(reply::Parts {
+        reply::compose(reply::Parts {
             account,
             answered,
-            reply_all: false,
+            mode: Mode::Reply,
+            to: Vec::new(),
             cc: Vec::new(),
+            bcc: Vec::new(),
+            subject: &subject,
             text,
             html: "",
+            quote: false,
             signature: "",
             token: &token,
             unique: Uuid::now_v7(),
-        });
-        Reply { subject, ..reply }
+        })
     }
 
     async fn commit(
@@ -202,6 +205,7 @@ fn stored(
         from_name: reply.from.name.clone(),
         to_addresses: reply.to.clone(),
         cc_addresses: Vec::new(),
+        bcc_addresses: Vec::new(),
         reply_to_addresses: Vec::new(),
         subject: reply.subject.clone(),
         text_body: reply.text.clone(),

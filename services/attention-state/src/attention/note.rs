@@ -44,6 +44,7 @@ pub(crate) async fn add(
         from_name: note.name.clone(),
         to_addresses: Vec::new(),
         cc_addresses: Vec::new(),
+        bcc_addresses: Vec::new(),
         reply_to_addresses: Vec::new(),
         subject: String::new(),
         text_body: note.text.clone(),

@@ -1,25 +1,47 @@
-//! Builds the mail that answers another (pure): recipients, subject, Message-ID, References (RFC 5322 section 3.6.4).
+//! Builds the mail that answers or forwards another (pure): recipients, subject, Message-ID, References (RFC 5322 section 3.6.4).
 
 use hilo_kit::thread_token;
 use uuid::Uuid;
 
+use super::quote::{Original, one_line};
+use super::store::answered::Answered;
 use super::store::message::StoredAddress;
-use super::store::thread::Answered;
+use crate::conversation::html;
 
 /// References kept, so that the header stays below what servers accept: the first and the newest.
 const MAX_REFERENCES: usize = 20;
 /// Longest subject (RFC 5322 section 2.1.1).
 const MAX_SUBJECT: usize = 998;
 
-/// What a reply is built of.
+/// How a mail relates to the one it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// To the author.
+    Reply,
+    /// To everybody.
+    ReplyAll,
+    /// To new recipients, with the original.
+    Forward,
+}
+
+/// What a mail is built of.
 #[derive(Clone, Debug)]
 pub(crate) struct Parts<'a> {
     pub account: StoredAddress,
     pub answered: Answered,
-    pub reply_all: bool,
+    pub mode: Mode,
+    /// Exactly these instead of those of the answered mail, unless empty.
+    pub to: Vec<StoredAddress>,
+    /// More copies.
     pub cc: Vec<StoredAddress>,
+    pub bcc: Vec<StoredAddress>,
+    /// Instead of the one that follows from the answered mail, unless empty.
+    pub subject: &'a str,
     pub text: &'a str,
+    /// Sanitised.
     pub html: &'a str,
+    /// Quotes the answered mail; a forward always has it.
+    pub quote: bool,
     pub signature: &'a str,
     /// Keyed token of the attention.
     pub token: &'a str,
@@ -34,6 +56,7 @@ pub(crate) struct Reply {
     pub from: StoredAddress,
     pub to: Vec<StoredAddress>,
     pub cc: Vec<StoredAddress>,
+    pub bcc: Vec<StoredAddress>,
     pub subject: String,
     pub text: String,
     pub html: String,
@@ -47,37 +70,59 @@ pub(crate) struct Reply {
 impl Reply {
     /// Everybody it goes to.
     pub(crate) fn recipients(&self) -> impl Iterator<Item = &StoredAddress> {
-        self.to.iter().chain(&self.cc)
+        self.to.iter().chain(&self.cc).chain(&self.bcc)
     }
 }
 
-/// Builds the reply.
+/// Builds the mail.
 pub(crate) fn compose(parts: Parts<'_>) -> Reply {
-    let answered = &parts.answered;
-    let mut to =
-        if answered.reply_to.is_empty() { vec![answered.from.clone()] } else { answered.reply_to.clone() };
-    let mut cc = Vec::new();
-    if parts.reply_all {
-        to.extend(answered.to.iter().cloned());
-        cc.extend(answered.cc.iter().cloned());
-    }
-    cc.extend(parts.cc.iter().cloned());
+    let (to, cc) = recipients(&parts);
     let mut seen = vec![own_address(&parts.account.address)];
     let to = once_each(to, &mut seen);
     let cc = once_each(cc, &mut seen);
+    let bcc = once_each(parts.bcc.clone(), &mut seen);
     let domain = parts.account.address.rsplit_once('@').map_or("localhost", |(_, domain)| domain);
+    let answered = &parts.answered;
+    let in_reply_to = match parts.mode {
+        Mode::Reply | Mode::ReplyAll => answered.internet_message_id.clone(),
+        // It answers nobody; the references still tell a program where it comes from.
+        Mode::Forward => String::new(),
+    };
     Reply {
         message_id: format!("{}.{}@{domain}", parts.unique.simple(), parts.token),
         to,
         cc,
-        subject: subject(&answered.subject),
-        text: signed(parts.text, parts.signature),
-        html: html(parts.html, parts.signature),
-        in_reply_to: answered.internet_message_id.clone(),
+        bcc,
+        subject: subject(&parts),
+        text: text(&parts),
+        html: html_body(&parts),
+        in_reply_to,
         references: references(answered),
         reply_to: thread_token::plus_address(&parts.account.address, parts.token).unwrap_or_default(),
         from: parts.account,
     }
+}
+
+fn recipients(parts: &Parts<'_>) -> (Vec<StoredAddress>, Vec<StoredAddress>) {
+    let answered = &parts.answered;
+    let explicit = !parts.to.is_empty();
+    let author = || match (&answered.outbound, answered.reply_to.is_empty()) {
+        // Our own mail is followed up at the people it went to.
+        (true, _) => answered.to.clone(),
+        (false, true) => vec![answered.from.clone()],
+        (false, false) => answered.reply_to.clone(),
+    };
+    let (mut to, mut cc) = match parts.mode {
+        _ if explicit => (parts.to.clone(), Vec::new()),
+        Mode::Reply => (author(), Vec::new()),
+        Mode::ReplyAll => (author(), answered.cc.clone()),
+        Mode::Forward => (Vec::new(), Vec::new()),
+    };
+    if parts.mode == Mode::ReplyAll && !explicit {
+        to.extend(answered.to.iter().cloned());
+    }
+    cc.extend(parts.cc.iter().cloned());
+    (to, cc)
 }
 
 /// Our own address without its plus part, by which we recognise ourselves among recipients.
@@ -106,16 +151,20 @@ fn once_each(from: Vec<StoredAddress>, seen: &mut Vec<String>) -> Vec<StoredAddr
     kept
 }
 
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() || c == '\u{2028}' || c == '\u{2029}' { ' ' } else { c }).collect()
-}
-
-/// `Re: ` once, whatever the customer's program wrote (Spanish ones write `RV:` and `Re:`).
-fn subject(answered: &str) -> String {
-    let line = one_line(answered);
+/// `Re: ` or `Fwd: ` once, whatever the customer's program wrote (Spanish ones write `RV:` and `Re:`).
+fn subject(parts: &Parts<'_>) -> String {
+    let own = one_line(parts.subject);
+    let line = one_line(&parts.answered.original.subject);
     let line = line.trim();
     let lower = line.to_lowercase();
-    let subject = if lower.starts_with("re:") { line.to_owned() } else { format!("Re: {line}") };
+    let begins = |marks: &[&str]| marks.iter().any(|mark| lower.starts_with(mark));
+    let subject = match parts.mode {
+        _ if !own.trim().is_empty() => own.trim().to_owned(),
+        Mode::Reply | Mode::ReplyAll if begins(&["re:"]) => line.to_owned(),
+        Mode::Reply | Mode::ReplyAll => format!("Re: {line}"),
+        Mode::Forward if begins(&["fwd:", "fw:", "rv:"]) => line.to_owned(),
+        Mode::Forward => format!("Fwd: {line}"),
+    };
     subject.chars().take(MAX_SUBJECT).collect()
 }
 
@@ -140,116 +189,53 @@ fn fit_for_header(id: &str) -> bool {
         && id.chars().all(|c| !c.is_control() && !c.is_whitespace() && !matches!(c, '<' | '>'))
 }
 
-fn signed(text: &str, signature: &str) -> String {
-    let (text, signature) = (text.trim_end(), signature.trim());
-    // RFC 3676 section 4.3: dash, dash, space.
-    if signature.is_empty() { text.to_owned() } else { format!("{text}\n\n-- \n{signature}") }
+/// The original as it stands below the text, if it does.
+fn below<'a>(parts: &'a Parts<'_>) -> Option<&'a Original> {
+    (parts.quote || parts.mode == Mode::Forward).then_some(&parts.answered.original)
 }
 
-fn html(html: &str, signature: &str) -> String {
-    if html.trim().is_empty() {
+fn text(parts: &Parts<'_>) -> String {
+    let (text, signature) = (parts.text.trim_end(), parts.signature.trim());
+    // RFC 3676 section 4.3: dash, dash, space.
+    let mut whole =
+        if signature.is_empty() { text.to_owned() } else { format!("{text}\n\n-- \n{signature}") };
+    if let Some(original) = below(parts) {
+        whole.push_str("\n\n");
+        whole.push_str(&match parts.mode {
+            Mode::Forward => original.forwarded_text(),
+            Mode::Reply | Mode::ReplyAll => original.quoted_text(),
+        });
+    }
+    whole.trim_start_matches('\n').to_owned()
+}
+
+fn html_body(parts: &Parts<'_>) -> String {
+    let original = below(parts);
+    // A forward of HTML stays HTML, also below a plain text.
+    let needed = !parts.html.trim().is_empty()
+        || (parts.mode == Mode::Forward && original.is_some_and(|original| !original.html.is_empty()));
+    if !needed {
         return String::new();
     }
-    let signature = signature.trim();
-    let body = ammonia::clean(html);
-    if signature.is_empty() {
-        return body;
+    let mut whole = match parts.html.trim() {
+        "" if parts.text.trim().is_empty() => String::new(),
+        "" => html::from_text(parts.text.trim_end()),
+        html => html.to_owned(),
+    };
+    let signature = parts.signature.trim();
+    if !signature.is_empty() {
+        let lines: Vec<String> = signature.lines().map(html::escape).collect();
+        whole.push_str(&format!("<p>-- <br>{}</p>", lines.join("<br>")));
     }
-    let lines: Vec<String> = signature.lines().map(ammonia::clean_text).collect();
-    format!("{body}<p>-- <br>{}</p>", lines.join("<br>"))
+    if let Some(original) = original {
+        whole.push_str(&match parts.mode {
+            Mode::Forward => original.forwarded_html(),
+            Mode::Reply | Mode::ReplyAll => original.quoted_html(),
+        });
+    }
+    whole
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn one(address: &str) -> StoredAddress {
-        StoredAddress { address: address.into(), name: String::new() }
-    }
-
-    fn parts() -> Parts<'static> {
-        Parts {
-            account: StoredAddress { address: "soporte@ejemplo.pe".into(), name: "Soporte".into() },
-            answered: Answered {
-                from: one("eva@cliente.example"),
-                to: vec![one("Soporte+abc@ejemplo.pe"), one("otto@cliente.example")],
-                cc: vec![one("EVA@cliente.example"), one("jefa@cliente.example")],
-                reply_to: Vec::new(),
-                subject: "No llegó\r\nBcc: x@y".into(),
-                internet_message_id: "m3@cliente.example".into(),
-                reference_ids: vec!["m1@cliente.example".into(), "m2@ejemplo.pe".into()],
-            },
-            reply_all: false,
-            cc: Vec::new(),
-            text: "Hola\n",
-            html: "",
-            signature: "Soporte\n",
-            token: "token",
-            unique: Uuid::nil(),
-        }
-    }
-
-    fn addresses(list: &[StoredAddress]) -> Vec<&str> {
-        list.iter().map(|one| one.address.as_str()).collect()
-    }
-
-    #[test]
-    fn a_reply_goes_to_the_author_and_continues_the_thread() {
-        let reply = compose(parts());
-        assert_eq!(addresses(&reply.to), ["eva@cliente.example"]);
-        assert!(reply.cc.is_empty());
-        assert_eq!(reply.message_id, "00000000000000000000000000000000.token@ejemplo.pe");
-        assert_eq!(reply.in_reply_to, "m3@cliente.example");
-        assert_eq!(reply.references, ["m1@cliente.example", "m2@ejemplo.pe", "m3@cliente.example"]);
-        assert_eq!(reply.reply_to, "soporte+token@ejemplo.pe");
-        assert_eq!(reply.text, "Hola\n\n-- \nSoporte");
-        assert_eq!(reply.subject, "Re: No llegó  Bcc: x@y");
-    }
-
-    #[test]
-    fn reply_all_leaves_out_ourselves_and_doubles() {
-        let reply = compose(Parts {
-            reply_all: true,
-            cc: vec![one("otto@cliente.example"), one("nuevo@x.example")],
-            ..parts()
-        });
-        assert_eq!(addresses(&reply.to), ["eva@cliente.example", "otto@cliente.example"]);
-        assert_eq!(addresses(&reply.cc), ["jefa@cliente.example", "nuevo@x.example"]);
-    }
-
-    #[test]
-    fn a_stored_reply_to_is_used_instead_of_the_author() {
-        let mut parts = parts();
-        parts.answered.reply_to = vec![one("ventas@cliente.example")];
-        assert_eq!(addresses(&compose(parts).to), ["ventas@cliente.example"]);
-    }
-
-    #[test]
-    fn long_chains_keep_root_and_newest_and_hostile_ids_leave() {
-        let mut parts = parts();
-        parts.answered.reference_ids =
-            (0..40).map(|n| format!("m{n}@x")).chain(["evil\r\nBcc: a@b".into()]).collect();
-        let references = compose(parts).references;
-        assert_eq!(references.len(), MAX_REFERENCES);
-        assert_eq!(references.first().map(String::as_str), Some("m0@x"));
-        assert_eq!(references.last().map(String::as_str), Some("m3@cliente.example"));
-        assert!(references.iter().all(|id| !id.contains('\n')));
-    }
-
-    #[test]
-    fn html_is_sanitised() {
-        let reply = compose(Parts {
-            html: "<p onclick=x()>Hola<script>1</script></p>",
-            signature: "a < b",
-            ..parts()
-        });
-        assert_eq!(reply.html, "<p>Hola</p><p>-- <br>a&#32;&lt;&#32;b</p>");
-    }
-
-    #[test]
-    fn an_author_without_address_leaves_nobody() {
-        let mut parts = parts();
-        parts.answered.from = one("");
-        assert_eq!(compose(parts).recipients().count(), 0);
-    }
-}
+#[path = "reply_tests.rs"]
+mod tests;

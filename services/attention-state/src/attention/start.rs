@@ -19,12 +19,14 @@ use super::domain::{
     InteractionId, MessageId, MessageKind, MessageSummary, Opening, UserKey,
 };
 use super::outbox;
-use super::reply::{self, Reply};
+use super::quote::Original;
+use super::reply::{self, Mode, Reply};
+use super::store::answered::Answered;
 use super::store::message::{self, Key, KeyRow, NewMessage, StoredAddress};
-use super::store::thread::Answered;
 use super::store::{self, Head, LastMessage, Wait};
 use super::work::{Actor, Work};
 use crate::contact::{self, EmailIdentity};
+use crate::conversation::html;
 use crate::directory::domain::model::Campaign;
 use crate::intake::{self, normal, preview};
 
@@ -88,7 +90,7 @@ pub(crate) async fn start(
         customer_address: normal(&customer.address),
         subject: mail.subject.clone(),
         lineage: attention.uuid(),
-        participants: mail.recipients().chain(&first.bcc).map(|one| normal(&one.address)).collect(),
+        participants: mail.recipients().map(|one| normal(&one.address)).collect(),
     };
     let traceparent = telemetry::current_traceparent().unwrap_or_default();
     work.begin_by(command, head, &traceparent, "", &Actor::User(first.agent.clone()))?;
@@ -97,34 +99,40 @@ pub(crate) async fn start(
     work.write(tx, subjects).await?;
     let after = work.state(attention, Some(interaction)).ok_or_else(not_found)?;
     store_message(tx, &work, &after, interaction, first, &mail, id).await?;
-    append(tx, &[outbound(subjects, &work, &after, first, mail, id, &traceparent)?]).await?;
+    append(tx, &[outbound(subjects, &work, &after, mail, id, &traceparent)?]).await?;
     Ok((after, id))
 }
 
 /// A new mail is a reply to nothing: its own subject, no references.
 fn compose(thread_key: &[u8], campaign: &Campaign, attention: AttentionId, first: &First) -> Reply {
-    let mut to = first.to.iter().cloned();
+    // It answers nothing.
     let answered = Answered {
-        from: to.next().unwrap_or_else(|| first.from.clone()),
-        to: to.collect(),
+        from: first.from.clone(),
+        to: Vec::new(),
         cc: Vec::new(),
         reply_to: Vec::new(),
-        subject: String::new(),
+        outbound: false,
+        answerable: true,
+        purged: false,
+        original: Original::default(),
         internet_message_id: String::new(),
         reference_ids: Vec::new(),
     };
-    let mail = reply::compose(reply::Parts {
+    reply::compose(reply::Parts {
         account: first.from.clone(),
         answered,
-        reply_all: true,
+        mode: Mode::Reply,
+        to: first.to.clone(),
         cc: first.cc.clone(),
+        bcc: first.bcc.clone(),
+        subject: &first.subject,
         text: &first.text,
-        html: &first.html,
+        html: &html::outgoing(&first.html).unwrap_or_default(),
+        quote: false,
         signature: &campaign.signature,
         token: &thread_token::make(thread_key, attention.uuid()),
         unique: Uuid::now_v7(),
-    });
-    Reply { subject: first.subject.clone(), ..mail }
+    })
 }
 
 async fn resolve(tx: &mut PgConnection, customer: &StoredAddress) -> Result<ContactId, Error> {
@@ -154,6 +162,7 @@ async fn store_message(
         from_name: mail.from.name.clone(),
         to_addresses: mail.to.clone(),
         cc_addresses: mail.cc.clone(),
+        bcc_addresses: mail.bcc.clone(),
         reply_to_addresses: Vec::new(),
         subject: mail.subject.clone(),
         text_body: mail.text.clone(),
@@ -183,7 +192,6 @@ fn outbound(
     subjects: &Subjects,
     work: &Work,
     after: &Attention,
-    first: &First,
     mail: Reply,
     id: MessageId,
     traceparent: &str,
@@ -201,7 +209,7 @@ fn outbound(
             from: Some(mail.from.into()),
             to: list(mail.to),
             cc: list(mail.cc),
-            bcc: list(first.bcc.clone()),
+            bcc: list(mail.bcc),
             subject: mail.subject,
             text: mail.text,
             html: mail.html,

@@ -9,7 +9,9 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::upload_store;
+use crate::attention::domain::UserKey;
 use crate::attention::store::message::StoredAttachment;
+use crate::desk::draft;
 
 /// A reference, well-formed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,4 +80,82 @@ pub(crate) async fn of_message(
     .await?;
     let row = row.ok_or_else(not_found)?;
     Ok((row.attention_id, row.attachment.ok_or_else(not_found)?.0))
+}
+
+/// Most references of one mail.
+const MAX_WANTED: usize = 50;
+
+/// A file to attach, well-formed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub source: Source,
+    /// To be shown by; empty when it is only attached.
+    pub content_id: String,
+}
+
+/// Reads references; `field` names the list in violations.
+pub(crate) fn wanted(list: &[AttachmentRef], field: &str) -> Result<Vec<Wanted>, Error> {
+    if list.len() > MAX_WANTED {
+        let text = format!("at most {MAX_WANTED} files");
+        return Err(Error::invalid("TOO_MANY_ATTACHMENTS", text.clone()).field(field, text));
+    }
+    let mut wanted: Vec<Wanted> = Vec::with_capacity(list.len());
+    for (at, one) in list.iter().enumerate() {
+        let field = format!("{field}[{at}]");
+        let plain = one.content_id.len() <= 100
+            && one.content_id.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_@".contains(&b));
+        let twice =
+            !one.content_id.is_empty() && wanted.iter().any(|known| known.content_id == one.content_id);
+        if !plain || twice {
+            let text = "letters, digits and `.-_@`, at most 100, each once";
+            return Err(Error::invalid("INVALID_REQUEST", "a content id is malformed")
+                .field(format!("{field}.content_id"), text));
+        }
+        wanted.push(Wanted { source: source(one, &field)?, content_id: one.content_id.clone() });
+    }
+    Ok(wanted)
+}
+
+/// The files behind references of an agent who serves the interaction: his uploads, those its draft refers to (he may have
+/// taken it over), and what came with messages of the attention.
+///
+/// # Errors
+/// `ATTACHMENT_NOT_FOUND`, `UPLOAD_INCOMPLETE`; database errors.
+pub(crate) async fn resolve(
+    tx: &mut PgConnection,
+    agent: &UserKey,
+    attention: Uuid,
+    interaction: Uuid,
+    wanted: &[Wanted],
+) -> Result<Vec<StoredAttachment>, Error> {
+    let mut files = Vec::with_capacity(wanted.len());
+    for (at, one) in wanted.iter().enumerate() {
+        let found = match one.source {
+            Source::Upload(id) => match of_upload(tx, agent.as_str(), id).await {
+                Err(error) if error.reason() == "ATTACHMENT_NOT_FOUND" => of_draft(tx, interaction, id).await,
+                other => other,
+            },
+            Source::Message { message, index } => match of_message(tx, message, index).await {
+                Ok((owner, found)) if owner == attention => Ok(found),
+                Ok(_) => Err(not_found()),
+                Err(error) => Err(error),
+            },
+        };
+        let found = found.map_err(|error| match error.class() {
+            hilo_kit::Class::Missing => error.field(format!("attachments[{at}]"), "there is no such file"),
+            _ => error,
+        })?;
+        files.push(StoredAttachment { content_id: one.content_id.clone(), inline: false, ..found });
+    }
+    Ok(files)
+}
+
+async fn of_draft(tx: &mut PgConnection, interaction: Uuid, id: Uuid) -> Result<StoredAttachment, Error> {
+    let content = draft::content(tx, interaction).await?;
+    let named = content.attachments.iter().filter_map(|one| source(one, "").ok());
+    let owner = match named.into_iter().any(|one| one == Source::Upload(id)) {
+        true => upload_store::owner(tx, id).await?,
+        false => None,
+    };
+    of_upload(tx, &owner.ok_or_else(not_found)?, id).await
 }

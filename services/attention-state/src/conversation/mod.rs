@@ -5,10 +5,12 @@
 
 pub(crate) mod attach;
 pub(crate) mod files;
+pub(crate) mod html;
 pub(crate) mod link;
+pub(crate) mod quick;
 pub(crate) mod sweep;
 mod upload;
-mod upload_store;
+pub(crate) mod upload_store;
 
 use std::sync::Arc;
 

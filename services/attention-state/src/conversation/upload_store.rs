@@ -188,6 +188,26 @@ pub(super) async fn reset(tx: &mut PgConnection, id: Uuid) -> Result<(), Error> 
     Ok(())
 }
 
+/// Whose upload it is.
+pub(super) async fn owner(conn: &mut PgConnection, id: Uuid) -> Result<Option<String>, Error> {
+    let row = sqlx::query_scalar!("SELECT user_key FROM conversation.upload WHERE upload_id = $1", id)
+        .fetch_optional(conn)
+        .await?;
+    Ok(row)
+}
+
+/// Keeps uploads for as long as a draft may wait for its agent.
+pub(crate) async fn keep(tx: &mut PgConnection, ids: &[Uuid]) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE conversation.upload SET expires_at = greatest(expires_at, now() + interval '30 days')
+         WHERE upload_id = ANY($1) AND expires_at > now()",
+        ids
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 /// Forgets expired uploads, a bounded number at a time; answers how many.
 pub(super) async fn sweep(tx: &mut PgConnection) -> Result<u64, Error> {
     let swept = sqlx::query!(

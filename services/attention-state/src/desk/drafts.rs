@@ -1,4 +1,4 @@
-//! Drafts and forms of open items: saved against a base version, so that two windows of one agent cannot overwrite each
+//! Forms of open items: saved against a base version, so that two windows of one agent cannot overwrite each
 //! other silently.
 
 use std::collections::BTreeMap;
@@ -6,9 +6,7 @@ use std::collections::BTreeMap;
 use hilo_kit::db::Db;
 use hilo_kit::error::Error;
 use hilo_kit::nats::Subjects;
-use hilo_proto::attention::v1::{
-    Draft, FormState, SaveDraftRequest, SaveDraftResponse, SaveFormRequest, SaveFormResponse,
-};
+use hilo_proto::attention::v1::{FormState, SaveFormRequest, SaveFormResponse};
 use hilo_proto::directory::v1::FormDefinition;
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -20,64 +18,8 @@ use crate::attention::domain::{Attention, Command, Direction, FieldProblem, Inte
 use crate::attention::work::Actor;
 use crate::directory::{self, Access};
 
-/// Longest draft in characters: that of a message.
-const MAX_DRAFT: usize = 200_000;
 /// Most values of a form.
 const MAX_VALUES: usize = 200;
-
-/// Saves the draft of an item the caller has open.
-///
-/// # Errors
-/// `STALE_DRAFT` when another version is stored, `NOT_YOURS`, `NOT_OPEN`, `INVALID_REQUEST`; database errors.
-pub(crate) async fn save_draft(
-    db: &Db,
-    access: Access,
-    request: SaveDraftRequest,
-) -> Result<SaveDraftResponse, Error> {
-    let id = id_of(&request.interaction_id)?;
-    if request.text.chars().count() > MAX_DRAFT || request.text.contains('\0') {
-        let text = format!("at most {MAX_DRAFT} characters, no NUL");
-        return Err(Error::invalid("INVALID_REQUEST", "the draft is malformed").field("text", text));
-    }
-    db.transaction(move |tx| {
-        let (access, request) = (access.clone(), request.clone());
-        Box::pin(async move {
-            // The attention's lock keeps a draft from being saved into an item that is ending.
-            let (_, state) = held(tx, &access, id).await?;
-            opened_by(&state, &access.user_key)?;
-            let saved = write_draft(tx, id.uuid(), request.base_version, &request.text).await?;
-            let version = saved
-                .ok_or_else(|| Error::rejected("STALE_DRAFT", "the draft was saved elsewhere meanwhile"))?;
-            Ok(SaveDraftResponse { draft: Some(Draft { version, text: request.text }) })
-        })
-    })
-    .await
-}
-
-/// `None` when another version is stored.
-async fn write_draft(tx: &mut PgConnection, id: Uuid, base: i64, text: &str) -> Result<Option<i64>, Error> {
-    let saved = if base == 0 {
-        sqlx::query_scalar!(
-            "INSERT INTO attention.draft (interaction_id, version, body) VALUES ($1, 1, $2)
-             ON CONFLICT DO NOTHING RETURNING version",
-            id,
-            text
-        )
-        .fetch_optional(tx)
-        .await?
-    } else {
-        sqlx::query_scalar!(
-            "UPDATE attention.draft SET version = version + 1, body = $3, saved_at = now()
-             WHERE interaction_id = $1 AND version = $2 RETURNING version",
-            id,
-            base,
-            text
-        )
-        .fetch_optional(tx)
-        .await?
-    };
-    Ok(saved)
-}
 
 /// Saves the form of an item the caller has open.
 ///
@@ -159,7 +101,8 @@ async fn write_form(
     Ok(version)
 }
 
-fn opened_by(state: &Attention, user: &str) -> Result<(), Error> {
+/// The caller must have the addressed interaction open.
+pub(super) fn opened_by(state: &Attention, user: &str) -> Result<(), Error> {
     use crate::attention::domain::Rejection;
     match state.interaction.as_ref().map(|interaction| &interaction.stage) {
         Some(Stage::Open { agent, .. }) if agent.as_str() == user => Ok(()),
@@ -210,14 +153,6 @@ pub(super) async fn form_state(tx: &mut PgConnection, id: Uuid) -> Result<Option
     Ok(row.map(|row| FormState { version: row.version, values: row.answers.0.into_iter().collect() }))
 }
 
-/// The draft saved so far.
-pub(super) async fn draft(tx: &mut PgConnection, id: Uuid) -> Result<Option<Draft>, Error> {
-    let row = sqlx::query!("SELECT version, body FROM attention.draft WHERE interaction_id = $1", id)
-        .fetch_optional(tx)
-        .await?;
-    Ok(row.map(|row| Draft { version: row.version, text: row.body }))
-}
-
 /// What the form of an item still lacks.
 pub(super) async fn problems_on_end(
     tx: &mut PgConnection,
@@ -227,10 +162,4 @@ pub(super) async fn problems_on_end(
     let Some(interaction) = &state.interaction else { return Ok(Vec::new()) };
     let values = form_state(tx, interaction.id.uuid()).await?.map(|state| state.values).unwrap_or_default();
     Ok(form::problems_on_end(&definition, &values.into_iter().collect()))
-}
-
-/// Drops the draft of an item that ended.
-pub(super) async fn forget(tx: &mut PgConnection, id: InteractionId) -> Result<(), Error> {
-    sqlx::query!("DELETE FROM attention.draft WHERE interaction_id = $1", id.uuid()).execute(tx).await?;
-    Ok(())
 }

@@ -6,6 +6,8 @@
 pub(crate) mod act;
 pub(crate) mod answers;
 mod avatar;
+mod compose;
+pub(crate) mod draft;
 mod drafts;
 pub(crate) mod events;
 mod hand;
@@ -22,4 +24,5 @@ pub(crate) mod tags;
 mod target;
 pub(crate) mod watch;
 
-pub(crate) use drafts::{save_draft, save_form};
+pub(crate) use draft::save_draft;
+pub(crate) use drafts::save_form;

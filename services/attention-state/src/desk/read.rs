@@ -7,16 +7,18 @@ use hilo_proto::attention::v1::{
     Attention as ProtoAttention, GetAttentionRequest, GetAttentionResponse, ListMessagesRequest,
     ListMessagesResponse, OpenInteractionResponse,
 };
+use hilo_proto::history::v1::ThreadMessage;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::rights::{self, Right};
-use super::{drafts, items, place};
+use super::{draft, drafts, items, place};
 use crate::attention::commands::not_found;
 use crate::attention::domain::{Attention, InteractionId};
 use crate::attention::store::thread;
 use crate::attention::{published, purge, store};
 use crate::contact;
+use crate::conversation::html;
 use crate::directory::Access;
 
 /// Messages that come with opening.
@@ -60,6 +62,7 @@ pub(crate) async fn messages(
         text => Some(ids::parse(text, "interaction_id")?),
     };
     let before = before(&request.page_token)?;
+    let remote = request.show_remote_images;
     let size = if request.page_size <= 0 { DEFAULT_PAGE } else { request.page_size.min(MAX_PAGE) };
     db.snapshot(move |tx| {
         Box::pin(async move {
@@ -69,13 +72,19 @@ pub(crate) async fn messages(
             let first = page.iter().map(|(position, _)| *position).min().unwrap_or(1);
             let earlier = !thread::page(tx, id, interaction, first, 1).await?.is_empty();
             let next_page_token = if earlier { first.to_string() } else { String::new() };
-            Ok(ListMessagesResponse {
-                messages: page.into_iter().map(|(_, one)| one).collect(),
-                next_page_token,
-            })
+            Ok(ListMessagesResponse { messages: shown(page, remote), next_page_token })
         })
     })
     .await
+}
+
+/// As a desk may show them.
+fn shown(page: Vec<(i64, ThreadMessage)>, remote: bool) -> Vec<ThreadMessage> {
+    let safe = |(_, mut message): (i64, ThreadMessage)| {
+        html::show(&mut message, remote);
+        message
+    };
+    page.into_iter().map(safe).collect()
 }
 
 fn before(token: &str) -> Result<i64, Error> {
@@ -109,10 +118,10 @@ pub(super) async fn opened(
                 attention: Some(attention),
                 place,
                 item: Some(item),
-                messages: messages.into_iter().map(|(_, one)| one).collect(),
+                messages: shown(messages, false),
                 form: drafts::definition(tx, &state).await?,
                 form_state: drafts::form_state(tx, id.uuid()).await?,
-                draft: drafts::draft(tx, id.uuid()).await?,
+                draft: draft::draft(tx, id.uuid()).await?,
             })
         })
     })

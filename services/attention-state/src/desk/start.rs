@@ -7,7 +7,8 @@ use hilo_proto::attention::v1::{StartAttentionRequest, StartAttentionResponse};
 use hilo_proto::inbound::v1::EmailAddress;
 use sqlx::PgConnection;
 
-use super::act::{Actions, MAX_HTML, MAX_TEXT, is_address, snapshot};
+use super::act::{Actions, snapshot};
+use super::compose::{MAX_HTML, MAX_TEXT, is_address};
 use super::once::Once;
 use crate::attention::domain::{AccountKey, Channel, UserKey};
 use crate::attention::start::{self, First};

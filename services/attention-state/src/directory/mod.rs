@@ -12,7 +12,7 @@ pub mod audit;
 pub mod domain;
 pub mod feed;
 pub mod proto;
-mod proto_catalogue;
+pub(crate) mod proto_catalogue;
 pub mod store;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -18,9 +18,11 @@ use uuid::Uuid;
 use super::{DELIVERY_CONSUMER, failed};
 use crate::attention::domain::{Command, DeliveryState, MessageId, MessageKind, MessageSummary, Rejection};
 use crate::attention::store::Wait;
-use crate::attention::store::message::{self, KnownSend};
+use crate::attention::store::delivery::{self, Change, KnownSend, Place, StoredRecipient};
 use crate::attention::work::{Actor, Found, Work};
 
+/// Most recipients kept of a report; a mail of ours has no more.
+const MAX_RECIPIENTS: usize = 100;
 /// Longest text kept of what servers said.
 const MAX_DETAIL: usize = 500;
 
@@ -39,6 +41,7 @@ struct Report {
     /// The mail came back after the next server had taken it.
     returned: bool,
     detail: String,
+    recipients: Vec<StoredRecipient>,
 }
 
 /// What became of a report.
@@ -137,7 +140,26 @@ fn read(delivery: &Delivery) -> Result<Report, Error> {
         state,
         returned: envelope.state() == SendState::Bounced,
         detail: detail(&envelope.recipients),
+        recipients: envelope.recipients.iter().take(MAX_RECIPIENTS).map(stored).collect(),
     })
+}
+
+fn stored(one: &RecipientState) -> StoredRecipient {
+    let plain =
+        |text: &str, most: usize| text.replace('\0', "\u{fffd}").chars().take(most).collect::<String>();
+    let state = match one.state() {
+        SendState::Queued | SendState::Unspecified => DeliveryState::Queued,
+        SendState::Sent => DeliveryState::Sent,
+        SendState::Failed | SendState::Bounced => DeliveryState::Failed,
+        SendState::Unknown => DeliveryState::Unknown,
+    };
+    StoredRecipient {
+        address: plain(&one.address, MAX_DETAIL),
+        state: state.word().to_owned(),
+        code: one.reply_code,
+        enhanced: plain(&one.enhanced_code, 20),
+        words: plain(&one.reply_text, MAX_DETAIL),
+    }
 }
 
 /// What the servers said of the recipients that were not served, and why one waits.
@@ -164,54 +186,78 @@ async fn apply(
     reports: &[Report],
 ) -> Result<Vec<Applied>, Error> {
     let ids: Vec<Uuid> = reports.iter().map(|report| report.send).collect();
-    let interactions: HashMap<Uuid, _> =
-        message::interactions_of_sends(tx, &ids).await?.into_iter().collect();
-    let wanted: Vec<_> = interactions.values().copied().collect();
+    let places: HashMap<Uuid, Place> =
+        delivery::places(tx, &ids).await?.into_iter().map(|place| (place.send, place)).collect();
+    let wanted: Vec<_> = places.values().map(|place| place.interaction).collect();
     let mut work = Work::lock(tx, &wanted, Wait::Skip).await?;
-    let place = |work: &Work, report: &Report| match interactions.get(&report.send).map(|id| work.find(*id)) {
-        None | Some(Found::Gone) => Applied::Unknown,
-        Some(Found::Busy) => Applied::Busy,
-        Some(Found::Locked(_)) => Applied::Done,
-    };
+    let place =
+        |work: &Work, report: &Report| match places.get(&report.send).map(|at| work.find(at.interaction)) {
+            None | Some(Found::Gone) => Applied::Unknown,
+            Some(Found::Busy) => Applied::Busy,
+            Some(Found::Locked(_)) => Applied::Done,
+        };
     let free: Vec<Uuid> = reports
         .iter()
         .filter(|report| place(&work, report) == Applied::Done)
         .map(|report| report.delivery)
         .collect();
     let fresh: HashSet<Uuid> = inbox::take(tx, DELIVERY_CONSUMER, &free).await?.into_iter().collect();
+    let messages: Vec<Uuid> = places.values().map(|place| place.message).collect();
     let mut sends: HashMap<Uuid, KnownSend> =
-        message::sends(tx, &ids).await?.into_iter().map(|send| (send.send, send)).collect();
+        delivery::sends(tx, &messages).await?.into_iter().map(|send| (send.message, send)).collect();
     let mut changes = Vec::new();
     for report in reports.iter().filter(|report| fresh.contains(&report.delivery)) {
-        let Some(send) = sends.get_mut(&report.send) else { continue };
-        let told = report_one(&mut work, send, report)?;
-        // Why it still waits, or that one of several recipients did not get it after all, is no change of state, so no
-        // event; whoever reads the thread sees it.
-        let open = matches!(report.state, DeliveryState::Queued | DeliveryState::Sent);
-        if told || (open && send.state == report.state) {
-            changes.push((report.send, report.state, report.detail.clone()));
+        let send = places.get(&report.send).and_then(|place| sends.get_mut(&place.message));
+        if let Some(send) = send
+            && let Some(change) = report_one(&mut work, send, report)?
+        {
+            changes.retain(|earlier: &Change| earlier.message != change.message);
+            changes.push(change);
         }
     }
     work.write(tx, subjects).await?;
-    message::set_delivery(tx, &changes).await?;
+    delivery::set_delivery(tx, &changes).await?;
     Ok(reports.iter().map(|report| place(&work, report)).collect())
 }
 
-/// True when the report told something new.
-fn report_one(work: &mut Work, send: &mut KnownSend, report: &Report) -> Result<bool, Error> {
+/// What follows when the report tells something new.
+fn report_one(work: &mut Work, send: &mut KnownSend, report: &Report) -> Result<Option<Change>, Error> {
+    // A person had it sent again: of the earlier send only success counts.
+    if report.send != send.current && report.state != DeliveryState::Sent {
+        return Ok(None);
+    }
+    let recipients = delivery::merged(&send.recipients, &report.recipients);
+    // A repetition reports only on those it went to.
+    let state = match delivery::whole(&recipients) {
+        Some(whole) if send.repeated() => whole,
+        Some(_) | None => report.state,
+    };
     let message = MessageSummary {
-        id: MessageId(send.send),
+        id: MessageId(send.message),
         occurred_at: send.occurred_at,
         attachments: send.attachments,
         kind: MessageKind::Outbound { delivery: send.state },
     };
-    let command = Command::ReportDelivery { message, reported: report.state, returned: report.returned };
+    let command = Command::ReportDelivery { message, reported: state, returned: report.returned };
     match work.decide(send.interaction, command, &Actor::System) {
         Ok(_) => {
-            send.state = report.state;
-            Ok(true)
+            send.state = state;
+            send.recipients.clone_from(&recipients);
+            let detail = report.detail.clone();
+            Ok(Some(Change { message: send.message, state, detail, recipients }))
         }
-        Err(Rejection::DeliverySettled) => Ok(false),
+        Err(Rejection::DeliverySettled) => {
+            // Why it still waits, or that one of several recipients did not get it after all, is no change of state, so no
+            // event; whoever reads the thread sees it.
+            let open = matches!(state, DeliveryState::Queued | DeliveryState::Sent);
+            let detail = report.detail.clone();
+            Ok((open && send.state == state).then_some(Change {
+                message: send.message,
+                state,
+                detail,
+                recipients,
+            }))
+        }
         Err(rejection) => Err(rejection.into()),
     }
 }

@@ -220,9 +220,10 @@ async fn drafts_and_forms_are_saved_against_a_base_version_and_required_fields_b
         interaction_id: id.clone(),
         base_version: base,
         text: text.into(),
+        content: None,
     };
     for (base, text, expected) in
-        [(0, "a", Ok(1)), (0, "b", Err("STALE_DRAFT")), (1, "c", Ok(2)), (1, "d", Err("STALE_DRAFT"))]
+        [(0, "a", Ok(1)), (0, "b", Err("DRAFT_CHANGED")), (1, "c", Ok(2)), (1, "d", Err("DRAFT_CHANGED"))]
     {
         let saved = save_draft(&house.db, ana.clone(), draft(base, text)).await;
         let saved =
@@ -367,7 +368,8 @@ async fn foreign_ids_answer_as_if_they_did_not_exist_in_every_operation() {
         answers.push(("end", house.actions.end(rosa().await, end).await.map(drop)));
         let release = ReleaseInteractionRequest { interaction_id: i(), request_id: fresh() };
         answers.push(("release", house.actions.release(rosa().await, release).await.map(drop)));
-        let draft = SaveDraftRequest { interaction_id: i(), base_version: 0, text: "x".into() };
+        let draft =
+            SaveDraftRequest { interaction_id: i(), base_version: 0, text: "x".into(), content: None };
         answers.push(("draft", save_draft(&house.db, rosa().await, draft).await.map(drop)));
         let form = SaveFormRequest { interaction_id: i(), ..Default::default() };
         answers.push(("form", save_form(&house.db, &subjects, rosa().await, form).await.map(drop)));

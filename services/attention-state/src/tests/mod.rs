@@ -1,5 +1,6 @@
 //! Tests of intake, desk and sending on a real database: fixtures shared by the files beside this one.
 
+mod composing;
 mod concurrency;
 mod conforming;
 mod contact_changes;
@@ -16,7 +17,9 @@ mod hand;
 mod hours;
 mod intake;
 mod purge;
+mod quick;
 mod reopen;
+mod retrying;
 mod sending;
 mod service;
 mod start;

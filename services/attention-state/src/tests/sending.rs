@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{House, Mail, THREAD_KEY, fresh};
 
-fn request(interaction: Uuid, text: &str) -> SendMessageRequest {
+pub(super) fn request(interaction: Uuid, text: &str) -> SendMessageRequest {
     SendMessageRequest {
         interaction_id: interaction.to_string(),
         request_id: fresh(),
@@ -19,7 +19,7 @@ fn request(interaction: Uuid, text: &str) -> SendMessageRequest {
     }
 }
 
-async fn sent(house: &House) -> Vec<(OutboundEnvelope, OutboundEmail)> {
+pub(super) async fn sent(house: &House) -> Vec<(OutboundEnvelope, OutboundEmail)> {
     let payloads: Vec<Vec<u8>> = sqlx::query_scalar(
         "SELECT payload FROM kit.outbox_log WHERE stream = 'outbound' ORDER BY key, sequence",
     )
@@ -36,7 +36,7 @@ async fn sent(house: &House) -> Vec<(OutboundEnvelope, OutboundEmail)> {
         .collect()
 }
 
-fn addresses(list: &[EmailAddress]) -> Vec<&str> {
+pub(super) fn addresses(list: &[EmailAddress]) -> Vec<&str> {
     list.iter().map(|one| one.address.as_str()).collect()
 }
 

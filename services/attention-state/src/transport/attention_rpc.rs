@@ -14,17 +14,18 @@ use hilo_proto::attention::v1::{
     EndInteractionRequest, EndInteractionResponse, FinishUploadRequest, FinishUploadResponse,
     GetAttentionRequest, GetAttentionResponse, GetDownloadUrlRequest, GetDownloadUrlResponse,
     GetUploadRequest, GetUploadResponse, ListEventsRequest, ListEventsResponse, ListInteractionsRequest,
-    ListInteractionsResponse, ListMessagesRequest, ListMessagesResponse, OpenInteractionRequest,
-    OpenInteractionResponse, PutChunkRequest, PutChunkResponse, ReleaseInteractionRequest,
-    ReleaseInteractionResponse, ReopenInteractionRequest, ReopenInteractionResponse, SaveDraftRequest,
-    SaveDraftResponse, SaveFormRequest, SaveFormResponse, SendMessageRequest, SendMessageResponse,
-    StartAttentionRequest, StartAttentionResponse, TagAttentionRequest, TagAttentionResponse,
-    TransferInteractionRequest, TransferInteractionResponse, UntagAttentionRequest, UntagAttentionResponse,
-    WatchDeskRequest,
+    ListInteractionsResponse, ListMessagesRequest, ListMessagesResponse, ListQuickRepliesRequest,
+    ListQuickRepliesResponse, OpenInteractionRequest, OpenInteractionResponse, PutChunkRequest,
+    PutChunkResponse, ReleaseInteractionRequest, ReleaseInteractionResponse, RenderQuickReplyRequest,
+    RenderQuickReplyResponse, ReopenInteractionRequest, ReopenInteractionResponse, RetryMessageRequest,
+    RetryMessageResponse, SaveDraftRequest, SaveDraftResponse, SaveFormRequest, SaveFormResponse,
+    SendMessageRequest, SendMessageResponse, StartAttentionRequest, StartAttentionResponse,
+    TagAttentionRequest, TagAttentionResponse, TransferInteractionRequest, TransferInteractionResponse,
+    UntagAttentionRequest, UntagAttentionResponse, WatchDeskRequest,
 };
 use tonic::{Request, Response, Status};
 
-use crate::conversation::Files;
+use crate::conversation::{Files, quick};
 use crate::desk::act::Actions;
 use crate::desk::answers::Answers;
 use crate::desk::watch::{self, Watcher, Watching};
@@ -123,6 +124,30 @@ impl AttentionService for AttentionRpc {
     ) -> Result<Response<SendMessageResponse>, Status> {
         let access = self.caller(&request).await?;
         Ok(Response::new(self.actions.send(access, request.into_inner()).await?))
+    }
+
+    async fn retry_message(
+        &self,
+        request: Request<RetryMessageRequest>,
+    ) -> Result<Response<RetryMessageResponse>, Status> {
+        let access = self.caller(&request).await?;
+        Ok(Response::new(self.actions.retry(access, request.into_inner()).await?))
+    }
+
+    async fn list_quick_replies(
+        &self,
+        request: Request<ListQuickRepliesRequest>,
+    ) -> Result<Response<ListQuickRepliesResponse>, Status> {
+        let access = self.caller(&request).await?;
+        Ok(Response::new(quick::list(&self.watching.db, access, request.into_inner()).await?))
+    }
+
+    async fn render_quick_reply(
+        &self,
+        request: Request<RenderQuickReplyRequest>,
+    ) -> Result<Response<RenderQuickReplyResponse>, Status> {
+        let access = self.caller(&request).await?;
+        Ok(Response::new(quick::render(&self.watching.db, access, request.into_inner()).await?))
     }
 
     async fn begin_upload(

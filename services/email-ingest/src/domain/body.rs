@@ -134,7 +134,7 @@ fn read_html(chosen: &Chosen<'_, '_>, body: &mut Body) {
     }
     match html::sanitise(&text::body(&joined)) {
         Ok(clean) => {
-            note(body, clean.remote_images > 0, "remote-images-removed");
+            note(body, clean.remote_images > 0, "remote-images");
             body.html = clean.html;
         }
         Err(refused) => {

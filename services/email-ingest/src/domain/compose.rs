@@ -49,11 +49,14 @@ impl Unbuildable {
     }
 }
 
-/// Recipients of the envelope: To, Cc and Bcc in this order, each address once (compared without case).
+/// Recipients of the envelope: To, Cc and Bcc in this order, each address once (compared without case); of a repetition only
+/// those it is for.
 pub fn recipients(email: &OutboundEmail) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for mailbox in email.to.iter().chain(&email.cc).chain(&email.bcc) {
-        if !found.iter().any(|known| known.eq_ignore_ascii_case(&mailbox.address)) {
+        let named = |list: &[String]| list.iter().any(|one| one.eq_ignore_ascii_case(&mailbox.address));
+        let wanted = email.only_recipients.is_empty() || named(&email.only_recipients);
+        if wanted && !named(&found) {
             found.push(mailbox.address.clone());
         }
     }

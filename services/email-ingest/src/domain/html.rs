@@ -1,7 +1,7 @@
 //! Hostile HTML made safe (ammonia) and its text (html2text).
 //!
-//! Sanitised once here and again wherever it is shown. Remote images lose their source: opening a mail must not tell
-//! its sender. Elements that once led to mutation XSS (svg, math, style, title, textarea, noscript, iframe) never pass.
+//! Sanitised once here and again wherever it is shown. Remote images are counted and stay: whoever shows a mail takes them
+//! out until a person asks for them, because opening a mail must not tell its sender. Elements that once led to mutation XSS (svg, math, style, title, textarea, noscript, iframe) never pass.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -21,7 +21,7 @@ const DROPPED: [&str; 16] = [
 pub struct Clean {
     /// What may be shown.
     pub html: String,
-    /// How many images pointed elsewhere and lost their source.
+    /// How many images point elsewhere; they are not to be shown unasked.
     pub remote_images: usize,
 }
 
@@ -60,10 +60,11 @@ pub fn sanitise(html: &str) -> Result<Clean, Refused> {
 
 fn filter<'v>(element: &str, attribute: &str, value: &'v str, remote: &AtomicUsize) -> Option<Cow<'v, str>> {
     match (element, attribute) {
-        ("img", "src") if is_content_id(value) => Some(value.into()),
         ("img", "src") => {
-            remote.fetch_add(1, Ordering::Relaxed);
-            None
+            if !is_content_id(value) {
+                remote.fetch_add(1, Ordering::Relaxed);
+            }
+            Some(value.into())
         }
         // Nothing shows these, and they name addresses.
         (_, "cite" | "longdesc") => None,
@@ -129,7 +130,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn scripts_styles_and_remote_images_go_inline_images_stay() {
+    fn scripts_and_styles_go_images_stay_and_remote_ones_are_counted() {
         let clean = sanitise(
             "<p onclick=x>Hola <b>Ana</b><script>x</script><style>p{}</style><img src=\"https://t/1.gif\" alt=t>\
              <img src=\"CID:logo\"><a href=\"javascript:x\">l</a><svg><title>t</title></svg></p>",
@@ -138,7 +139,7 @@ mod tests {
         assert_eq!(clean.remote_images, 1);
         assert_eq!(
             clean.html,
-            "<p>Hola <b>Ana</b><img alt=\"t\"><img src=\"CID:logo\"><a rel=\"noopener noreferrer nofollow\">l</a></p>"
+            "<p>Hola <b>Ana</b><img src=\"https://t/1.gif\" alt=\"t\"><img src=\"CID:logo\"><a rel=\"noopener noreferrer nofollow\">l</a></p>"
         );
         assert!(to_text(&clean.html).starts_with("Hola Ana"));
     }

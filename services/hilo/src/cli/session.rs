@@ -25,6 +25,8 @@ pub struct Session {
     token: MetadataValue<Ascii>,
     /// The user signed in.
     pub user: String,
+    /// Where the public port is; empty for a session on a given connection.
+    endpoint: String,
 }
 
 impl std::fmt::Debug for Session {
@@ -79,7 +81,13 @@ impl Session {
         });
         request.set_timeout(CALL_DEADLINE);
         let answer = IdentityServiceClient::new(channel.clone()).login(request).await?.into_inner();
-        Self::with_token(channel, user, &answer.token)
+        let session = Self::with_token(channel, user, &answer.token)?;
+        Ok(Self { endpoint: url.to_owned(), ..session })
+    }
+
+    /// URL of the public port, for what is fetched by a link.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
     }
 
     /// A session on an existing connection with a token of any kind.
@@ -91,7 +99,7 @@ impl Session {
         let mut token: MetadataValue<Ascii> = token
             .map_err(|_| Failure::new(Exit::Failed, "BAD_TOKEN", "the token cannot be sent as a header"))?;
         token.set_sensitive(true);
-        Ok(Self { channel, token, user: user.to_owned() })
+        Ok(Self { channel, token, user: user.to_owned(), endpoint: String::new() })
     }
 
     /// The same identity on another connection.

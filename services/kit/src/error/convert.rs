@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use prost::Message as _;
 use tonic::Code;
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -66,7 +67,9 @@ impl From<tonic::transport::Error> for Error {
 
 /// The only place that makes a gRPC status. Internal failures keep their source out of the answer.
 pub fn to_status(error: &Error) -> tonic::Status {
-    let mut details = ErrorDetails::with_error_info(error.reason(), DOMAIN, std::collections::HashMap::new());
+    let metadata: std::collections::HashMap<String, String> =
+        error.0.metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+    let mut details = ErrorDetails::with_error_info(error.reason(), DOMAIN, metadata);
     for violation in error.violations() {
         details.add_bad_request_violation(&violation.field, &violation.description);
     }
@@ -75,7 +78,18 @@ pub fn to_status(error: &Error) -> tonic::Status {
         "UNIMPLEMENTED" => Code::Unimplemented,
         _ => error.class().code(),
     };
-    tonic::Status::with_error_details(code, error.message(), details)
+    let status = tonic::Status::with_error_details(code, error.message(), details);
+    if error.0.details.is_empty() { status } else { with_messages(status, &error.0.details) }
+}
+
+/// The same status with messages of ours behind the standard details (`google.rpc.Status.details`).
+fn with_messages(status: tonic::Status, messages: &[(&'static str, Vec<u8>)]) -> tonic::Status {
+    let Ok(mut whole) = tonic_types::pb::Status::decode(status.details()) else { return status };
+    whole.details.extend(messages.iter().map(|(name, encoded)| prost_types::Any {
+        type_url: format!("type.googleapis.com/{name}"),
+        value: encoded.clone(),
+    }));
+    tonic::Status::with_details(status.code(), status.message(), whole.encode_to_vec().into())
 }
 
 impl From<Error> for tonic::Status {

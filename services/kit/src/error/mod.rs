@@ -130,6 +130,8 @@ struct Inner {
     message: Cow<'static, str>,
     violations: Vec<Violation>,
     constraint: Option<String>,
+    metadata: Vec<(&'static str, String)>,
+    details: Vec<(&'static str, Vec<u8>)>,
     source: Option<Source>,
 }
 
@@ -151,6 +153,8 @@ impl Error {
             message: message.into(),
             violations: Vec::new(),
             constraint: None,
+            metadata: Vec::new(),
+            details: Vec::new(),
             source: None,
         }))
     }
@@ -187,6 +191,20 @@ impl Error {
     #[must_use]
     pub fn field(mut self, path: impl Into<String>, why: impl Into<String>) -> Self {
         self.0.violations.push(Violation { field: path.into(), description: why.into() });
+        self
+    }
+
+    /// Adds a value for programs to the reason (`google.rpc.ErrorInfo.metadata`).
+    #[must_use]
+    pub fn metadata(mut self, key: &'static str, value: impl Into<String>) -> Self {
+        self.0.metadata.push((key, value.into()));
+        self
+    }
+
+    /// Adds a message of ours, encoded, to the status. Details travel in headers: keep it below 3 KiB.
+    #[must_use]
+    pub fn detail(mut self, type_name: &'static str, encoded: Vec<u8>) -> Self {
+        self.0.details.push((type_name, encoded));
         self
     }
 

@@ -69,9 +69,12 @@ mod tests {
             to: list(to),
             cc: list(cc),
             reply_to: Vec::new(),
-            subject: String::new(),
+            outbound: false,
+            answerable: true,
+            purged: false,
             internet_message_id: String::new(),
             reference_ids: Vec::new(),
+            original: crate::attention::quote::Original::default(),
         }
     }
 

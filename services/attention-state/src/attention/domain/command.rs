@@ -135,6 +135,15 @@ pub enum Command {
         /// The message.
         message: MessageSummary,
     },
+    /// A person has a message sent again to the recipients it has not reached for certain.
+    RetryMessage {
+        /// Who.
+        agent: UserKey,
+        /// The message as known.
+        message: MessageSummary,
+        /// How many recipients those are.
+        recipients: usize,
+    },
     /// What became of a send.
     ReportDelivery {
         /// The message as known.

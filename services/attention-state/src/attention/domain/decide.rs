@@ -101,6 +101,7 @@ pub fn decide(
         Command::AddNote { message } => begin::note(course, message),
         Command::AnswerAutomatically { message } => begin::automatic(course, message),
         Command::SendMessage { agent, message } => send(course, &agent, message),
+        Command::RetryMessage { agent, message, recipients } => retry(course, &agent, message, recipients),
         Command::ReportDelivery { message, reported, returned } => {
             report(course, message, reported, returned)
         }
@@ -305,6 +306,29 @@ fn send(course: Course, agent: &UserKey, message: MessageSummary) -> Result<Deci
         return Err(Rejection::TooManyMessages);
     }
     course.then(Event::MessageQueued { message }).decided()
+}
+
+/// Whoever has it open, and while nobody has, any agent who may serve it: a mail may fail long after the end.
+fn retry(
+    course: Course,
+    agent: &UserKey,
+    message: MessageSummary,
+    recipients: usize,
+) -> Result<Decision, Rejection> {
+    match &addressed(&course)?.stage {
+        Stage::Open { agent: holder, .. } if holder != agent => return Err(Rejection::NotYours),
+        Stage::Open { .. } | Stage::Queued { .. } | Stage::Ended { .. } => {}
+    }
+    match message.kind {
+        MessageKind::Outbound { delivery: DeliveryState::Queued }
+        | MessageKind::Inbound { .. }
+        | MessageKind::Note => Err(Rejection::NothingToRetry),
+        MessageKind::Outbound { .. } if recipients == 0 => Err(Rejection::NothingToRetry),
+        MessageKind::Outbound { .. } => {
+            let kind = MessageKind::Outbound { delivery: DeliveryState::Queued };
+            course.then(Event::MessageStatusChanged { message: MessageSummary { kind, ..message } }).decided()
+        }
+    }
 }
 
 fn report(

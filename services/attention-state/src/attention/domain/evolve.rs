@@ -3,6 +3,7 @@
 
 use time::OffsetDateTime;
 
+use super::delivery::DeliveryState;
 use super::event::Event;
 use super::keys::UserKey;
 use super::state::{Attention, Direction, Interaction, MessageKind, Offer, Phase, Stage};
@@ -42,9 +43,14 @@ pub fn evolve(state: Option<Attention>, event: &Event) -> Option<Attention> {
             }
             change(&mut attention, |interaction| interaction.message_count += 1);
         }
-        Event::MessageStatusChanged { .. }
-        | Event::FormSaved
-        | Event::InteractionTransferredIn { because: _ } => change(&mut attention, |_| {}),
+        Event::MessageStatusChanged { message } => {
+            // Only a repetition leads back to the queue: it is a send of its own.
+            if message.kind == (MessageKind::Outbound { delivery: DeliveryState::Queued }) {
+                attention.sends += 1;
+            }
+            change(&mut attention, |_| {});
+        }
+        Event::FormSaved | Event::InteractionTransferredIn { because: _ } => change(&mut attention, |_| {}),
         Event::InteractionOffered { offer, because: _ } => {
             change(&mut attention, |i| i.stage = offered(&i.stage, offer))
         }

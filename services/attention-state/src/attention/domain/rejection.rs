@@ -42,6 +42,8 @@ pub enum Rejection {
     TooManyMessages,
     /// The report tells nothing new.
     DeliverySettled,
+    /// The message is on its way, or has reached everybody.
+    NothingToRetry,
     /// The attention follows one already.
     AlreadyLinked,
     /// It is there already.
@@ -76,6 +78,7 @@ impl Rejection {
             Rejection::AlreadyOverflowed => "ALREADY_OVERFLOWED",
             Rejection::TooManyMessages => "TOO_MANY_MESSAGES",
             Rejection::DeliverySettled => "DELIVERY_SETTLED",
+            Rejection::NothingToRetry => "NOTHING_TO_RETRY",
             Rejection::AlreadyLinked => "ALREADY_LINKED",
             Rejection::SameTarget => "SAME_TARGET",
             Rejection::InteractionLive => "INTERACTION_LIVE",
@@ -102,6 +105,7 @@ impl Rejection {
             Rejection::AlreadyOverflowed => "the overflow took effect before",
             Rejection::TooManyMessages => "the interaction holds the most messages allowed",
             Rejection::DeliverySettled => "the report tells nothing new",
+            Rejection::NothingToRetry => "the message is on its way, or has reached everybody",
             Rejection::AlreadyLinked => "the attention follows one already",
             Rejection::SameTarget => "it is there already",
             Rejection::InteractionLive => "another interaction of the attention is live",

@@ -9,7 +9,7 @@ use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::attention::domain::{AttentionId, DeliveryState, InteractionId, MessageId};
+use crate::attention::domain::{AttentionId, InteractionId, MessageId};
 
 /// An address as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +81,7 @@ pub(crate) struct NewMessage {
     pub from_name: String,
     pub to_addresses: Vec<StoredAddress>,
     pub cc_addresses: Vec<StoredAddress>,
+    pub bcc_addresses: Vec<StoredAddress>,
     pub reply_to_addresses: Vec<StoredAddress>,
     pub subject: String,
     pub text_body: String,
@@ -106,15 +107,15 @@ pub(crate) async fn insert_messages(tx: &mut PgConnection, new: &[NewMessage]) -
     }
     sqlx::query!(
         "INSERT INTO attention.message (message_id, attention_id, interaction_id, position, direction, from_address,
-           from_name, to_addresses, cc_addresses, reply_to_addresses, subject, text_body, html_body, attachments,
+           from_name, to_addresses, cc_addresses, bcc_addresses, reply_to_addresses, subject, text_body, html_body, attachments,
            occurred_at, internet_message_id, reference_ids, agent_key, mail_class, sender_verified, delivery_state,
            conversation_key, conversation_number)
          SELECT message_id, attention_id, interaction_id, position, direction, from_address, from_name, to_addresses,
-           cc_addresses, reply_to_addresses, subject, text_body, html_body, attachments, occurred_at,
+           cc_addresses, bcc_addresses, reply_to_addresses, subject, text_body, html_body, attachments, occurred_at,
            internet_message_id, reference_ids, agent_key, mail_class, sender_verified, delivery_state,
            conversation_key, conversation_number
          FROM json_to_recordset($1::json) AS v(message_id uuid, attention_id uuid, interaction_id uuid, position bigint,
-           direction text, from_address text, from_name text, to_addresses jsonb, cc_addresses jsonb,
+           direction text, from_address text, from_name text, to_addresses jsonb, cc_addresses jsonb, bcc_addresses jsonb,
            reply_to_addresses jsonb, subject text, text_body text, html_body text, attachments jsonb,
            occurred_at timestamptz, internet_message_id text, reference_ids text[], agent_key text, mail_class text,
            sender_verified boolean, delivery_state text, conversation_key uuid, conversation_number bigint)",
@@ -261,77 +262,4 @@ pub(crate) async fn known_externals(tx: &mut PgConnection, ledger_ids: &[Uuid]) 
     .fetch_all(tx)
     .await?;
     Ok(rows.iter().filter_map(|key| Uuid::from_slice(key).ok()).collect())
-}
-
-/// A send as known: message, interaction and delivery state.
-#[derive(Clone, Debug)]
-pub(crate) struct KnownSend {
-    pub send: Uuid,
-    pub interaction: InteractionId,
-    pub state: DeliveryState,
-    pub occurred_at: OffsetDateTime,
-    pub attachments: i32,
-}
-
-/// Sends by their ids; unknown ones are left out. Lock their attentions first, or look the interactions up with
-/// [`interactions_of_sends`].
-pub(crate) async fn sends(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<KnownSend>, Error> {
-    let rows = sqlx::query!(
-        r#"SELECT message_id, interaction_id, delivery_state AS "delivery_state!", occurred_at,
-             greatest(jsonb_array_length(attachments), CASE WHEN purged THEN purged_attachments END) AS "attachments!"
-           FROM attention.message WHERE message_id = ANY($1) AND direction = 'outbound'"#,
-        ids
-    )
-    .fetch_all(tx)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(KnownSend {
-                send: row.message_id,
-                interaction: InteractionId(row.interaction_id),
-                state: DeliveryState::of(&row.delivery_state)
-                    .ok_or_else(|| Error::corrupt("ROW_CONTRADICTS_ITSELF", "unknown delivery state"))?,
-                occurred_at: row.occurred_at,
-                attachments: row.attachments,
-            })
-        })
-        .collect()
-}
-
-/// Interactions that sends belong to, by the keys that stay for ever.
-pub(crate) async fn interactions_of_sends(
-    tx: &mut PgConnection,
-    sends: &[Uuid],
-) -> Result<Vec<(Uuid, InteractionId)>, Error> {
-    let keys: Vec<Vec<u8>> = sends.iter().map(|send| send.as_bytes().to_vec()).collect();
-    let rows = sqlx::query!(
-        "SELECT message_id, interaction_id FROM attention.message_key WHERE kind = 'send' AND key = ANY($1)",
-        &keys
-    )
-    .fetch_all(tx)
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.message_id, InteractionId(row.interaction_id))).collect())
-}
-
-/// Sets delivery states. Call it under the attention's lock.
-pub(crate) async fn set_delivery(
-    tx: &mut PgConnection,
-    changes: &[(Uuid, DeliveryState, String)],
-) -> Result<(), Error> {
-    if changes.is_empty() {
-        return Ok(());
-    }
-    let ids: Vec<Uuid> = changes.iter().map(|(id, _, _)| *id).collect();
-    let states: Vec<String> = changes.iter().map(|(_, state, _)| state.word().to_owned()).collect();
-    let details: Vec<String> = changes.iter().map(|(_, _, detail)| detail.clone()).collect();
-    sqlx::query!(
-        "UPDATE attention.message AS m SET delivery_state = v.state, delivery_detail = v.detail
-         FROM unnest($1::uuid[], $2::text[], $3::text[]) AS v(id, state, detail) WHERE m.message_id = v.id",
-        &ids,
-        &states,
-        &details
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
 }

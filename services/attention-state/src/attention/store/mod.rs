@@ -1,5 +1,7 @@
 //! Tables of attentions and interactions: rows to domain states and back, many at a time.
 
+pub(crate) mod answered;
+pub(crate) mod delivery;
 pub(crate) mod message;
 mod row;
 pub(crate) mod thread;

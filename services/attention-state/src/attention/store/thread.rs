@@ -1,62 +1,21 @@
-//! Reading threads: pages of messages, whole interactions, the mail that an answer answers.
+//! Reading threads: pages of messages, whole interactions.
 
 use hilo_kit::clock::to_proto;
 use hilo_kit::error::Error;
-use hilo_proto::history::v1::ThreadMessage;
+use hilo_proto::history::v1::{RecipientDelivery, ThreadMessage};
 use hilo_proto::inbound::v1::{Attachment, EmailAddress};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::delivery::StoredRecipient;
 use super::message::{StoredAddress, StoredAttachment};
-use crate::attention::domain::{AttentionId, Direction, InteractionId, MessageId};
+use crate::attention::domain::{Direction, MessageId};
 use crate::attention::published;
 
 /// Direction of a stored note; readers see an outbound message marked internal.
 pub(crate) const NOTE: &str = "note";
-
-/// What an answer needs of the mail it answers.
-#[derive(Clone, Debug)]
-pub(crate) struct Answered {
-    pub from: StoredAddress,
-    pub to: Vec<StoredAddress>,
-    pub cc: Vec<StoredAddress>,
-    /// Kept only of authenticated senders.
-    pub reply_to: Vec<StoredAddress>,
-    pub subject: String,
-    pub internet_message_id: String,
-    pub reference_ids: Vec<String>,
-}
-
-/// The newest inbound message of an attention that may be answered, the interaction's own before others. Reports of mail
-/// servers are shown, never answered.
-pub(crate) async fn last_inbound(
-    tx: &mut PgConnection,
-    attention: AttentionId,
-    interaction: InteractionId,
-) -> Result<Option<Answered>, Error> {
-    let row = sqlx::query!(
-        r#"SELECT from_address, from_name, to_addresses AS "to: Json<Vec<StoredAddress>>",
-             cc_addresses AS "cc: Json<Vec<StoredAddress>>", reply_to_addresses AS "reply_to: Json<Vec<StoredAddress>>",
-             subject, internet_message_id, reference_ids
-           FROM attention.message WHERE attention_id = $1 AND direction = 'inbound' AND mail_class NOT IN ('delivery-report', 'own-loop')
-           ORDER BY (interaction_id = $2) DESC, position DESC LIMIT 1"#,
-        attention.uuid(),
-        interaction.uuid()
-    )
-    .fetch_optional(tx)
-    .await?;
-    Ok(row.map(|row| Answered {
-        from: StoredAddress { address: row.from_address, name: row.from_name },
-        to: row.to.0,
-        cc: row.cc.0,
-        reply_to: row.reply_to.0,
-        subject: row.subject,
-        internet_message_id: row.internet_message_id,
-        reference_ids: row.reference_ids,
-    }))
-}
 
 /// A message of an ended thread, and about how many bytes it takes in an answer.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +60,9 @@ pub(crate) async fn by_ids(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Th
     let rows = sqlx::query_as!(
         MessageRow,
         r#"SELECT message_id, position, direction, from_address, from_name,
-             to_addresses AS "to: Json<Vec<StoredAddress>>", cc_addresses AS "cc: Json<Vec<StoredAddress>>", subject,
+             to_addresses AS "to: Json<Vec<StoredAddress>>", cc_addresses AS "cc: Json<Vec<StoredAddress>>",
+             bcc_addresses AS "bcc: Json<Vec<StoredAddress>>", subject,
+             delivery_recipients AS "recipients: Json<Vec<StoredRecipient>>",
              text_body, html_body, attachments AS "attachments: Json<Vec<StoredAttachment>>", occurred_at,
              delivery_state, delivery_detail, agent_key, mail_class, sender_verified, internet_message_id,
              conversation_key, conversation_number, purged
@@ -160,7 +121,9 @@ async fn rows(
     let rows = sqlx::query_as!(
         MessageRow,
         r#"SELECT message_id, position, direction, from_address, from_name,
-             to_addresses AS "to: Json<Vec<StoredAddress>>", cc_addresses AS "cc: Json<Vec<StoredAddress>>", subject,
+             to_addresses AS "to: Json<Vec<StoredAddress>>", cc_addresses AS "cc: Json<Vec<StoredAddress>>",
+             bcc_addresses AS "bcc: Json<Vec<StoredAddress>>", subject,
+             delivery_recipients AS "recipients: Json<Vec<StoredRecipient>>",
              text_body, html_body, attachments AS "attachments: Json<Vec<StoredAttachment>>", occurred_at,
              delivery_state, delivery_detail, agent_key, mail_class, sender_verified, internet_message_id,
              conversation_key, conversation_number, purged
@@ -185,6 +148,8 @@ struct MessageRow {
     from_name: String,
     to: Json<Vec<StoredAddress>>,
     cc: Json<Vec<StoredAddress>>,
+    bcc: Json<Vec<StoredAddress>>,
+    recipients: Json<Vec<StoredRecipient>>,
     subject: String,
     text_body: String,
     html_body: String,
@@ -225,6 +190,9 @@ impl From<MessageRow> for Placed<ThreadMessage> {
             internet_message_id: row.internet_message_id,
             internal,
             body_in_history: row.purged,
+            bcc: row.bcc.0.into_iter().map(EmailAddress::from).collect(),
+            recipients: row.recipients.0.into_iter().map(RecipientDelivery::from).collect(),
+            ..ThreadMessage::default()
         };
         let ledger = row.conversation_key.zip(row.conversation_number);
         Placed { position: row.position, ledger, message }

@@ -309,6 +309,7 @@ fn new_message(
         from_name: from.name,
         to_addresses: addresses(&email.to),
         cc_addresses: addresses(&email.cc),
+        bcc_addresses: Vec::new(),
         reply_to_addresses: if may_redirect(mail, verified) {
             addresses(&email.reply_to)
         } else {

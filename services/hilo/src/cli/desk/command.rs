@@ -57,6 +57,31 @@ pub enum DeskCommand {
         /// To all recipients.
         all: bool,
     },
+    /// Sends the customer's mail on.
+    Forward {
+        /// To whom.
+        to: Vec<String>,
+        /// With its files.
+        files: bool,
+        /// Text above it; may be empty.
+        text: String,
+    },
+    /// A file for the next mail.
+    Attach(String),
+    /// Copies of the next mail.
+    Copy {
+        /// To whom.
+        to: Vec<String>,
+        /// True for copies that others do not see.
+        hidden: bool,
+    },
+    /// Saves a file of the thread.
+    Download {
+        /// Its number in `read`.
+        number: usize,
+        /// Folder or file; empty is its own name here.
+        to: String,
+    },
     /// Shows the form (no fields) or fills fields in.
     Form(Vec<(String, String)>),
     /// Ends the current item.
@@ -99,6 +124,10 @@ pub const HELP: &[&str] = &[
     "open [N]                claim item N (or #5804), or go back to it; alone: what rings, else what waits longest",
     "read                    the thread of the open item",
     "reply [--all] TEXT      answer the customer; \\n starts a new line",
+    "replyall TEXT           the same to everybody",
+    "attach FILE             a file for the next mail;  cc A,B  and  bcc A,B  copy it",
+    "forward A,B [--files] [TEXT]  send the customer's mail on, with its files",
+    "download N [TO]         save file N of the thread (see read)",
     "form                    show the form;  form field=value other=\"two words\"  fills it in",
     "end [--close]           end the interaction, and the attention too with --close",
     "release                 give the item back to the queue",
@@ -134,6 +163,12 @@ pub fn parse(line: &str) -> Result<DeskCommand, String> {
         "open" => DeskCommand::Open(item(rest)?),
         "read" => DeskCommand::Read,
         "reply" => return reply(rest),
+        "replyall" => return reply(&format!("--all {rest}")),
+        "forward" => return forward(rest),
+        "attach" if rest.is_empty() => return Err("attach needs a file".to_owned()),
+        "attach" => DeskCommand::Attach(rest.to_owned()),
+        "cc" | "bcc" => DeskCommand::Copy { to: addresses(rest)?, hidden: word == "bcc" },
+        "download" => return download(rest),
         "form" => DeskCommand::Form(fields(rest)?),
         "end" => DeskCommand::End { close: flag(rest, "--close")? },
         "release" => DeskCommand::Release,
@@ -196,6 +231,30 @@ fn start(rest: &str) -> Result<First, String> {
     }
     let text = text.trim().replace("\\n", "\n");
     Ok(First { campaign: campaign.to_owned(), to: to.to_owned(), subject: subject.to_owned(), text })
+}
+
+fn forward(rest: &str) -> Result<DeskCommand, String> {
+    let (to, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let rest = rest.trim();
+    let files = rest == "--files" || rest.starts_with("--files ");
+    let text = if files { rest.trim_start_matches("--files").trim() } else { rest };
+    Ok(DeskCommand::Forward { to: addresses(to)?, files, text: text.replace("\\n", "\n") })
+}
+
+fn addresses(text: &str) -> Result<Vec<String>, String> {
+    let list: Vec<String> = text.split([',', ' ']).filter(|one| !one.is_empty()).map(str::to_owned).collect();
+    match list.iter().find(|one| !one.contains('@')) {
+        Some(one) => Err(format!("{one:?} is not an email address")),
+        None if list.is_empty() => Err("an email address is needed, several with commas between".to_owned()),
+        None => Ok(list),
+    }
+}
+
+fn download(rest: &str) -> Result<DeskCommand, String> {
+    let (number, to) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let number =
+        number.parse().map_err(|_| "download needs the number of a file, as read shows it".to_owned())?;
+    Ok(DeskCommand::Download { number, to: to.trim().to_owned() })
 }
 
 fn item(text: &str) -> Result<ItemName, String> {
@@ -267,6 +326,22 @@ mod tests {
             ("reply Hola,\\nsaludos", DeskCommand::Reply { text: "Hola,\nsaludos".to_owned(), all: false }),
             ("reply --all Hola", DeskCommand::Reply { text: "Hola".to_owned(), all: true }),
             ("reply --allí vamos", DeskCommand::Reply { text: "--allí vamos".to_owned(), all: false }),
+            ("replyall Hola", DeskCommand::Reply { text: "Hola".to_owned(), all: true }),
+            (
+                "forward a@x,b@y --files Ver\\nabajo",
+                DeskCommand::Forward {
+                    to: vec!["a@x".to_owned(), "b@y".to_owned()],
+                    files: true,
+                    text: "Ver\nabajo".to_owned(),
+                },
+            ),
+            (
+                "forward a@x",
+                DeskCommand::Forward { to: vec!["a@x".to_owned()], files: false, text: String::new() },
+            ),
+            ("attach /tmp/mi informe.pdf", DeskCommand::Attach("/tmp/mi informe.pdf".to_owned())),
+            ("bcc a@x", DeskCommand::Copy { to: vec!["a@x".to_owned()], hidden: true }),
+            ("download 2 /tmp", DeskCommand::Download { number: 2, to: "/tmp".to_owned() }),
             ("form", DeskCommand::Form(Vec::new())),
             ("end", DeskCommand::End { close: false }),
             ("end --close", DeskCommand::End { close: true }),
@@ -337,6 +412,12 @@ mod tests {
             "reopen 3",
             "reopen",
             "quit now",
+            "replyall",
+            "forward",
+            "forward nadie",
+            "cc",
+            "attach",
+            "download x",
         ] {
             assert!(parse(line).is_err(), "{line:?}");
         }

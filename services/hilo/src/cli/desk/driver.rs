@@ -15,6 +15,8 @@ use super::watch::News;
 use crate::cli::terminal::{Output, clean};
 use crate::cli::{Exit, Failure};
 
+#[path = "driver_mail.rs"]
+mod mail;
 #[path = "moving.rs"]
 mod moving;
 
@@ -46,6 +48,7 @@ pub struct Driver<C> {
     ending: Option<bool>,
     lost: bool,
     failed: usize,
+    pending: mail::Pending,
 }
 
 impl<C: DeskCalls> Driver<C> {
@@ -62,6 +65,7 @@ impl<C: DeskCalls> Driver<C> {
             ending: None,
             lost: false,
             failed: 0,
+            pending: mail::Pending::default(),
         }
     }
 
@@ -211,6 +215,10 @@ impl<C: DeskCalls> Driver<C> {
             DeskCommand::Open(name) => self.open(&name).await,
             DeskCommand::Read => self.read().await,
             DeskCommand::Reply { text, all } => self.reply(&text, all).await,
+            DeskCommand::Forward { to, files, text } => self.forward(&to, files, &text).await,
+            DeskCommand::Attach(path) => self.attach(&path).await,
+            DeskCommand::Copy { to, hidden } => self.copy(to, hidden),
+            DeskCommand::Download { number, to } => self.download(number, &to).await,
             DeskCommand::Form(fields) => self.form(fields).await,
             DeskCommand::End { close } if self.interactive => {
                 self.current_id()?;
@@ -252,25 +260,23 @@ impl<C: DeskCalls> Driver<C> {
 
     async fn open(&mut self, name: &ItemName) -> Result<(), Failure> {
         let interaction_id = self.named(name)?;
+        if self.current.as_ref().is_none_or(|before| before.interaction_id != interaction_id) {
+            self.pending = mail::Pending::default();
+        }
         self.show_opened(interaction_id).await
     }
 
     async fn read(&mut self) -> Result<(), Failure> {
         self.current_id()?;
-        let attention = self.current.as_ref().and_then(|current| current.answer.attention.as_ref());
-        let attention_id = attention.map(|attention| attention.attention_id.clone()).unwrap_or_default();
-        for line in render::thread(&self.calls.messages(&attention_id).await?) {
+        for line in render::thread(&self.calls.messages(&self.attention_id()).await?) {
             self.output.line(line)?;
         }
         Ok(())
     }
 
-    async fn reply(&mut self, text: &str, all: bool) -> Result<(), Failure> {
-        let interaction_id = self.current_id()?;
-        let message = self.calls.reply(&interaction_id, text, all).await?;
-        self.list.replied(&interaction_id);
-        let to: Vec<String> = message.to.iter().map(|to| clean(&to.address)).collect();
-        self.output.line(format!("replied to {}: <{}>", to.join(", "), clean(&message.internet_message_id)))
+    fn attention_id(&self) -> String {
+        let attention = self.current.as_ref().and_then(|current| current.answer.attention.as_ref());
+        attention.map(|attention| attention.attention_id.clone()).unwrap_or_default()
     }
 
     async fn form(&mut self, fields: Vec<(String, String)>) -> Result<(), Failure> {

@@ -2,13 +2,13 @@
 
 use hilo_proto::attention::v1::watch_desk_response::Update;
 use hilo_proto::attention::v1::{
-    Attention, DeskCounters, DeskItem, DeskSnapshot, EndInteractionResponse, FormState,
-    StartAttentionResponse,
+    Attention, DeskCounters, DeskItem, DeskSnapshot, EndInteractionResponse, FormState, SendMessageRequest,
+    StartAttentionResponse, Upload,
 };
 use hilo_proto::directory::v1::{FormDefinition, FormField};
 use hilo_proto::event::v1::{InteractionSnapshot, InteractionState};
 use hilo_proto::history::v1::ThreadMessage;
-use hilo_proto::inbound::v1::EmailAddress;
+use hilo_proto::inbound::v1::{Attachment, EmailAddress};
 use hilo_proto::internal::v1::StoredDecision;
 use parking_lot::Mutex;
 
@@ -60,13 +60,39 @@ impl DeskCalls for &Calls {
 
     async fn messages(&self, attention_id: &str) -> Result<Vec<ThreadMessage>, Failure> {
         self.made(format!("messages {attention_id}"));
-        Ok(vec![ThreadMessage { text: "Hola".to_owned(), sender_verified: true, ..Default::default() }])
+        let file = Attachment { file_name: "../a.pdf".to_owned(), ..Default::default() };
+        let message = ThreadMessage { text: "Hola".to_owned(), sender_verified: true, ..Default::default() };
+        let with_file =
+            ThreadMessage { message_id: "m2".to_owned(), attachments: vec![file], ..message.clone() };
+        Ok(vec![message, with_file])
     }
 
-    async fn reply(&self, interaction_id: &str, text: &str, all: bool) -> Result<ThreadMessage, Failure> {
-        self.made(format!("reply {interaction_id} {text:?} {all}"));
-        let to = vec![EmailAddress { address: "rosa@example.org".to_owned(), name: String::new() }];
-        Ok(ThreadMessage { to, internet_message_id: "1@hilo".to_owned(), ..Default::default() })
+    async fn send(&self, letter: SendMessageRequest) -> Result<ThreadMessage, Failure> {
+        let name = if letter.mode == 0 { "reply" } else { "forward" };
+        self.made(format!("{name} {} {:?} {}", letter.interaction_id, letter.text, letter.reply_all));
+        if !letter.cc.is_empty() || !letter.attachments.is_empty() {
+            self.made(format!("with {} copies, {} files", letter.cc.len(), letter.attachments.len()));
+        }
+        let rosa = vec![EmailAddress { address: "rosa@example.org".to_owned(), name: String::new() }];
+        let to = if letter.to.is_empty() { rosa } else { letter.to };
+        let internet_message_id = "1@hilo".to_owned();
+        Ok(ThreadMessage { to, cc: letter.cc, internet_message_id, ..Default::default() })
+    }
+
+    async fn upload(&self, name: &str, content: Vec<u8>) -> Result<Upload, Failure> {
+        self.made(format!("upload {name}"));
+        let size_bytes = i64::try_from(content.len()).unwrap();
+        Ok(Upload {
+            upload_id: "u1".to_owned(),
+            file_name: name.to_owned(),
+            size_bytes,
+            ..Default::default()
+        })
+    }
+
+    async fn download(&self, message_id: &str, index: i32) -> Result<Vec<u8>, Failure> {
+        self.made(format!("download {message_id} {index}"));
+        Ok(b"contenido".to_vec())
     }
 
     async fn save_form(

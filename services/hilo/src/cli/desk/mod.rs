@@ -5,6 +5,7 @@
 
 pub mod command;
 pub mod driver;
+mod file;
 pub mod list;
 pub mod remote;
 pub mod render;

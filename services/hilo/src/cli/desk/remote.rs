@@ -7,9 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use hilo_kit::objects::Digest256;
+use hilo_proto::attention::v1::attachment_ref::Source;
 use hilo_proto::attention::v1::{
-    AddNoteRequest, ReopenInteractionRequest, StartAttentionRequest, StartAttentionResponse,
-    TransferInteractionRequest,
+    AddNoteRequest, AttachmentRef, BeginUploadRequest, FinishUploadRequest, GetDownloadUrlRequest,
+    MessageAttachmentRef, PutChunkRequest, ReopenInteractionRequest, StartAttentionRequest,
+    StartAttentionResponse, TransferInteractionRequest, Upload,
 };
 use hilo_proto::attention::v1::{
     DeclineOfferRequest, EndInteractionRequest, EndInteractionResponse, FormState, ListMessagesRequest,
@@ -26,6 +29,7 @@ use parking_lot::RwLock;
 use uuid::Uuid;
 
 use super::command::{First, To};
+use super::file;
 use crate::cli::Failure;
 use crate::cli::session::Session;
 
@@ -41,8 +45,12 @@ pub trait DeskCalls: Send + Sync {
     async fn open(&self, interaction_id: &str) -> Result<OpenInteractionResponse, Failure>;
     /// The newest messages of an attention, in thread order.
     async fn messages(&self, attention_id: &str) -> Result<Vec<ThreadMessage>, Failure>;
-    /// Answers the customer.
-    async fn reply(&self, interaction_id: &str, text: &str, all: bool) -> Result<ThreadMessage, Failure>;
+    /// Sends a mail; the request id is made here.
+    async fn send(&self, letter: SendMessageRequest) -> Result<ThreadMessage, Failure>;
+    /// Uploads a file to attach.
+    async fn upload(&self, name: &str, content: Vec<u8>) -> Result<Upload, Failure>;
+    /// Fetches a file of a message.
+    async fn download(&self, message_id: &str, index: i32) -> Result<Vec<u8>, Failure>;
     /// Saves the form on the version it was read at.
     async fn save_form(
         &self,
@@ -169,16 +177,38 @@ impl DeskCalls for RemoteDesk {
         Ok(call!(self, attention.list_messages, request)?.messages)
     }
 
-    async fn reply(&self, interaction_id: &str, text: &str, all: bool) -> Result<ThreadMessage, Failure> {
-        let request = SendMessageRequest {
-            interaction_id: interaction_id.to_owned(),
-            request_id: request_id(),
-            text: text.to_owned(),
-            reply_all: all,
-            ..Default::default()
-        };
+    async fn send(&self, letter: SendMessageRequest) -> Result<ThreadMessage, Failure> {
+        let request = SendMessageRequest { request_id: request_id(), ..letter };
         let answer = call!(self, attention.send_message, request)?;
         answer.message.ok_or_else(|| incomplete("SendMessage"))
+    }
+
+    async fn upload(&self, name: &str, content: Vec<u8>) -> Result<Upload, Failure> {
+        let request = BeginUploadRequest {
+            file_name: name.to_owned(),
+            size_bytes: i64::try_from(content.len()).unwrap_or(i64::MAX),
+            sha256: Digest256::of(&content).to_string(),
+            request_id: request_id(),
+            ..Default::default()
+        };
+        let begun = call!(self, attention.begin_upload, request)?;
+        let upload_id = begun.upload.ok_or_else(|| incomplete("BeginUpload"))?.upload_id;
+        let mut offset = 0;
+        for piece in content.chunks(file::PIECE) {
+            let request = PutChunkRequest { upload_id: upload_id.clone(), offset, content: piece.to_vec() };
+            let put = call!(self, attention.put_chunk, request)?;
+            offset = put.upload.ok_or_else(|| incomplete("PutChunk"))?.received_bytes;
+        }
+        let finished = call!(self, attention.finish_upload, FinishUploadRequest { upload_id })?;
+        finished.upload.ok_or_else(|| incomplete("FinishUpload"))
+    }
+
+    async fn download(&self, message_id: &str, index: i32) -> Result<Vec<u8>, Failure> {
+        let source = Source::Message(MessageAttachmentRef { message_id: message_id.to_owned(), index });
+        let attachment = Some(AttachmentRef { source: Some(source), content_id: String::new() });
+        let request = GetDownloadUrlRequest { attachment, inline: false };
+        let link = call!(self, attention.get_download_url, request)?;
+        file::fetch(self.session().endpoint(), &link.url).await
     }
 
     async fn save_form(

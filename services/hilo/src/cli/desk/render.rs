@@ -97,9 +97,19 @@ pub fn values(answer: &OpenInteractionResponse) -> BTreeMap<String, String> {
     answer.form_state.as_ref().map(|state| state.values.clone().into_iter().collect()).unwrap_or_default()
 }
 
-/// Messages in order.
+/// Messages in order, their files numbered through.
 pub fn thread(messages: &[ThreadMessage]) -> Vec<String> {
-    messages.iter().flat_map(message).collect()
+    let mut files = 0;
+    let numbered = |one: &ThreadMessage| {
+        let mut lines = message(one);
+        // The files stand between head and text.
+        for line in lines.iter_mut().skip(1).take(one.attachments.len()) {
+            files += 1;
+            *line = format!("    {files}. {}", line.trim_start());
+        }
+        lines
+    };
+    messages.iter().flat_map(numbered).collect()
 }
 
 /// One message: head, attachments, text.

@@ -16,6 +16,7 @@ enum Step {
     Release(u8),
     Send(u8),
     Report(u8),
+    Retry(u8, u8),
     SaveForm(u8),
     End(u8, bool, bool),
     Link,
@@ -41,6 +42,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0u8..3).prop_map(Step::Release),
         2 => (0u8..3).prop_map(Step::Send),
         1 => (0u8..4).prop_map(Step::Report),
+        1 => (0u8..3, 0u8..4).prop_map(|(a, state)| Step::Retry(a, state)),
         1 => (0u8..3).prop_map(Step::SaveForm),
         2 => (0u8..3, proptest::bool::weighted(0.3), any::<bool>()).prop_map(|(a, close, ok)| Step::End(a, close, ok)),
         1 => Just(Step::Link),
@@ -110,6 +112,14 @@ fn command(step: &Step, state: Option<&Attention>, number: u128) -> Command {
             message: outbound(3_000, DeliveryState::Queued),
             reported: *DeliveryState::ALL.get(usize::from(*to)).unwrap_or(&DeliveryState::Sent),
             returned: to % 2 == 1,
+        },
+        Step::Retry(who, from) => Command::RetryMessage {
+            agent: agent(*who),
+            message: outbound(
+                3_000,
+                *DeliveryState::ALL.get(usize::from(*from)).unwrap_or(&DeliveryState::Failed),
+            ),
+            recipients: usize::from(*from),
         },
         Step::SaveForm(who) => Command::SaveForm { agent: agent(*who) },
         Step::End(who, close, complete) => Command::End {

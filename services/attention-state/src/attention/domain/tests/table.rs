@@ -108,6 +108,22 @@ fn commands(version: i64) -> Vec<(&'static str, Command)> {
                 returned: false,
             },
         ),
+        (
+            "retry by ana",
+            Command::RetryMessage {
+                agent: user("ana"),
+                message: outbound(30, DeliveryState::Unknown),
+                recipients: 1,
+            },
+        ),
+        (
+            "retry by ana, all reached",
+            Command::RetryMessage {
+                agent: user("ana"),
+                message: outbound(30, DeliveryState::Sent),
+                recipients: 0,
+            },
+        ),
         ("save form by ana", Command::SaveForm { agent: user("ana") }),
         ("end by ana, form lacking", Command::End { agent: user("ana"), close: false, problems: lacking }),
         ("end by ana", end(false)),

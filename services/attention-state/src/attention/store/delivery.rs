@@ -1,0 +1,188 @@
+//! What became of sends, per message and per recipient.
+
+use hilo_kit::error::Error;
+use hilo_proto::history::v1::RecipientDelivery;
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+use sqlx::types::Json;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::attention::domain::{DeliveryState, InteractionId};
+
+/// What became of one recipient, as stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredRecipient {
+    pub address: String,
+    /// Word of a delivery state.
+    pub state: String,
+    /// Reply code; 0 when there was none.
+    pub code: i32,
+    /// Enhanced status code (RFC 3463); may be empty.
+    pub enhanced: String,
+    /// The server's words.
+    pub words: String,
+}
+
+impl From<StoredRecipient> for RecipientDelivery {
+    fn from(from: StoredRecipient) -> Self {
+        Self {
+            address: from.address,
+            delivery_state: from.state,
+            reply_code: from.code,
+            enhanced_code: from.enhanced,
+            reply_text: from.words,
+        }
+    }
+}
+
+/// Known states with newer ones on top, by address without case.
+pub(crate) fn merged(known: &[StoredRecipient], newer: &[StoredRecipient]) -> Vec<StoredRecipient> {
+    let replaced =
+        |one: &&StoredRecipient| !newer.iter().any(|new| new.address.eq_ignore_ascii_case(&one.address));
+    known.iter().filter(replaced).chain(newer).cloned().collect()
+}
+
+/// State of a mail as its recipients make it: open while anything is, doubt before success, failed when nobody got it.
+pub(crate) fn whole(recipients: &[StoredRecipient]) -> Option<DeliveryState> {
+    use DeliveryState::{Failed, Queued, Sent, Unknown};
+    let any = |state: &DeliveryState| recipients.iter().any(|one| one.state == state.word());
+    [Queued, Unknown, Sent, Failed].into_iter().find(any)
+}
+
+/// A send as known: its message, interaction and states.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownSend {
+    pub message: Uuid,
+    /// The newest send of the message.
+    pub current: Uuid,
+    pub interaction: InteractionId,
+    pub state: DeliveryState,
+    pub recipients: Vec<StoredRecipient>,
+    pub occurred_at: OffsetDateTime,
+    pub attachments: i32,
+}
+
+impl KnownSend {
+    /// True once a person had it repeated.
+    pub(crate) fn repeated(&self) -> bool {
+        self.current != self.message
+    }
+}
+
+/// Sends of messages; purged ones are left out. Lock their attentions first, found by [`places`].
+pub(crate) async fn sends(tx: &mut PgConnection, messages: &[Uuid]) -> Result<Vec<KnownSend>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT message_id, coalesce(current_send, message_id) AS "current!", interaction_id,
+             delivery_state AS "delivery_state!", delivery_recipients AS "recipients: Json<Vec<StoredRecipient>>",
+             occurred_at,
+             greatest(jsonb_array_length(attachments), CASE WHEN purged THEN purged_attachments END) AS "attachments!"
+           FROM attention.message WHERE message_id = ANY($1) AND direction = 'outbound'"#,
+        messages
+    )
+    .fetch_all(tx)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(KnownSend {
+                message: row.message_id,
+                current: row.current,
+                interaction: InteractionId(row.interaction_id),
+                state: DeliveryState::of(&row.delivery_state)
+                    .ok_or_else(|| Error::corrupt("ROW_CONTRADICTS_ITSELF", "unknown delivery state"))?,
+                recipients: row.recipients.0,
+                occurred_at: row.occurred_at,
+                attachments: row.attachments,
+            })
+        })
+        .collect()
+}
+
+/// Where a send belongs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub send: Uuid,
+    pub message: Uuid,
+    pub interaction: InteractionId,
+}
+
+/// Messages and interactions that sends belong to, by the keys that stay for ever.
+pub(crate) async fn places(tx: &mut PgConnection, sends: &[Uuid]) -> Result<Vec<Place>, Error> {
+    let keys: Vec<Vec<u8>> = sends.iter().map(|send| send.as_bytes().to_vec()).collect();
+    let rows = sqlx::query!(
+        "SELECT key, message_id, interaction_id FROM attention.message_key WHERE kind = 'send' AND key = ANY($1)",
+        &keys
+    )
+    .fetch_all(tx)
+    .await?;
+    let place =
+        |send: Uuid, message, interaction| Place { send, message, interaction: InteractionId(interaction) };
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| Some(place(Uuid::from_slice(&row.key).ok()?, row.message_id, row.interaction_id)))
+        .collect())
+}
+
+/// A change of a message's delivery.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub message: Uuid,
+    pub state: DeliveryState,
+    pub detail: String,
+    pub recipients: Vec<StoredRecipient>,
+}
+
+/// Sets delivery states. Call it under the attention's lock.
+pub(crate) async fn set_delivery(tx: &mut PgConnection, changes: &[Change]) -> Result<(), Error> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = changes.iter().map(|change| change.message).collect();
+    let states: Vec<String> = changes.iter().map(|change| change.state.word().to_owned()).collect();
+    let details: Vec<String> = changes.iter().map(|change| change.detail.clone()).collect();
+    let recipients: Vec<serde_json::Value> = changes
+        .iter()
+        .map(|change| serde_json::to_value(&change.recipients))
+        .collect::<Result<_, _>>()
+        .map_err(|error| Error::internal("UNENCODABLE", "recipients cannot be stored").with_source(error))?;
+    sqlx::query!(
+        "UPDATE attention.message AS m SET delivery_state = v.state, delivery_detail = v.detail,
+           delivery_recipients = v.recipients
+         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[]) AS v(id, state, detail, recipients)
+         WHERE m.message_id = v.id",
+        &ids,
+        &states,
+        &details,
+        &recipients
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(address: &str, state: &str) -> StoredRecipient {
+        StoredRecipient {
+            address: address.into(),
+            state: state.into(),
+            code: 0,
+            enhanced: String::new(),
+            words: String::new(),
+        }
+    }
+
+    #[test]
+    fn newer_states_replace_older_ones_and_the_whole_follows() {
+        let known = [one("a@x", "sent"), one("B@x", "failed")];
+        let both = merged(&known, &[one("b@X", "unknown")]);
+        assert_eq!(both.iter().map(|r| r.state.as_str()).collect::<Vec<_>>(), ["sent", "unknown"]);
+        assert_eq!(whole(&both), Some(DeliveryState::Unknown));
+        assert_eq!(whole(&known), Some(DeliveryState::Sent));
+        assert_eq!(whole(&[one("a", "queued"), one("b", "unknown")]), Some(DeliveryState::Queued));
+        assert_eq!(whole(&[one("a", "failed")]), Some(DeliveryState::Failed));
+        assert_eq!(whole(&[]), None);
+    }
+}

@@ -1,0 +1,212 @@
+//! `SendMessage` and `RetryMessage`: the request is checked whole before anything is locked.
+
+use hilo_kit::error::{Class, Error};
+use hilo_kit::{fault, ids};
+use hilo_proto::attention::v1::{
+    ComposeMode, RetryMessageRequest, RetryMessageResponse, SendMessageRequest, SendMessageResponse,
+};
+use hilo_proto::inbound::v1::EmailAddress;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::act::{Actions, held, id_of};
+use super::once::Once;
+use crate::attention::domain::{MessageId, UserKey};
+use crate::attention::reply::Mode;
+use crate::attention::retry;
+use crate::attention::send::{self, Letter};
+use crate::attention::store::message::StoredAddress;
+use crate::attention::store::thread;
+use crate::conversation::{attach, html};
+use crate::directory::Access;
+use hilo_proto::history::v1::ThreadMessage;
+
+/// Longest text of a message, in characters.
+pub(super) const MAX_TEXT: usize = 200_000;
+/// Longest HTML of a message, in bytes.
+pub(super) const MAX_HTML: usize = 400_000;
+/// Addresses of one list.
+const MAX_LIST: usize = 50;
+/// Longest subject, in characters (RFC 5322 section 2.1.1).
+pub(super) const MAX_SUBJECT: usize = 998;
+
+impl Actions {
+    /// Commits a message to be sent.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST` with violations, `NOT_YOURS`, `NOT_OPEN`, `NO_RECIPIENT`, ... (see [`send::send`])
+    pub(crate) async fn send(
+        &self,
+        access: Access,
+        mut request: SendMessageRequest,
+    ) -> Result<SendMessageResponse, Error> {
+        let request_id = std::mem::take(&mut request.request_id);
+        let once = Once::new(&access.user_key, "SendMessage", &request_id, &request)?;
+        let letter = letter(&access, request)?;
+        let (subjects, key) = (self.subjects.clone(), self.thread_key.clone());
+        let answer = self
+            .db
+            .transaction(move |tx| {
+                let (subjects, key) = (subjects.clone(), key.clone());
+                let (access, once, letter) = (access.clone(), once.clone(), letter.clone());
+                Box::pin(async move {
+                    if let Some(answer) = once.begin(tx).await? {
+                        return Ok(answer);
+                    }
+                    let (mut work, state) = held(tx, &access, letter.interaction).await?;
+                    let id = send::send(tx, &subjects, &key, &mut work, &state, &letter).await?;
+                    let answer = SendMessageResponse { message: shown(tx, id).await? };
+                    once.finish(tx, &answer).await?;
+                    fault::point("attention.send.before_commit").await;
+                    Ok(answer)
+                })
+            })
+            .await?;
+        fault::point("attention.send.after_commit").await;
+        Ok(answer)
+    }
+
+    /// Has a mail sent again to those it has not reached for certain.
+    ///
+    /// # Errors
+    /// `MESSAGE_NOT_FOUND` also for what the caller may not see, `NOTHING_TO_RETRY`, `NOT_YOURS`, `AGENT_REQUIRED`, ...
+    pub(crate) async fn retry(
+        &self,
+        access: Access,
+        mut request: RetryMessageRequest,
+    ) -> Result<RetryMessageResponse, Error> {
+        let message = ids::parse(&request.message_id, "message_id")?;
+        let request_id = std::mem::take(&mut request.request_id);
+        let once = Once::new(&access.user_key, "RetryMessage", &request_id, &request)?;
+        let (subjects, key) = (self.subjects.clone(), self.thread_key.clone());
+        self.db
+            .transaction(move |tx| {
+                let (subjects, key) = (subjects.clone(), key.clone());
+                let (access, once) = (access.clone(), once.clone());
+                Box::pin(async move {
+                    if let Some(answer) = once.begin(tx).await? {
+                        return Ok(answer);
+                    }
+                    let missing = || Error::missing("MESSAGE_NOT_FOUND", "there is no such message of ours");
+                    let id = retry::interaction_of(tx, message).await?.ok_or_else(missing)?;
+                    let (mut work, _) = held(tx, &access, id).await.map_err(|error| match error.class() {
+                        Class::Missing => missing(),
+                        _ => error,
+                    })?;
+                    let agent = UserKey::new(&access.user_key);
+                    retry::retry(tx, &subjects, &key, &mut work, &agent, message).await?;
+                    let answer = RetryMessageResponse { message: shown(tx, MessageId(message)).await? };
+                    once.finish(tx, &answer).await?;
+                    Ok(answer)
+                })
+            })
+            .await
+    }
+}
+
+async fn shown(tx: &mut PgConnection, id: MessageId) -> Result<Option<ThreadMessage>, Error> {
+    let mut message = thread::one(tx, id).await?;
+    if let Some(message) = &mut message {
+        html::show(message, false);
+    }
+    Ok(message)
+}
+
+fn letter(access: &Access, request: SendMessageRequest) -> Result<Letter, Error> {
+    let interaction = id_of(&request.interaction_id)?;
+    let mode = match (request.mode(), request.reply_all) {
+        (ComposeMode::Forward, _) => Mode::Forward,
+        (ComposeMode::Unspecified, true) => Mode::ReplyAll,
+        (ComposeMode::Unspecified, false) => Mode::Reply,
+    };
+    let mut bad = Error::invalid("INVALID_REQUEST", "the message is malformed");
+    let length = request.text.chars().count();
+    if length > MAX_TEXT || (request.text.trim().is_empty() && mode != Mode::Forward) {
+        bad = bad.field("text", format!("1 to {MAX_TEXT} characters"));
+    }
+    if request.html.len() > MAX_HTML {
+        bad = bad.field("html", format!("at most {MAX_HTML} bytes"));
+    }
+    if request.subject.chars().count() > MAX_SUBJECT {
+        bad = bad.field("subject", format!("at most {MAX_SUBJECT} characters"));
+    }
+    for (field, list) in [("to", &request.to), ("cc", &request.cc), ("bcc", &request.bcc)] {
+        bad = addresses(bad, field, list);
+    }
+    let clean = if request.html.len() > MAX_HTML { None } else { html::outgoing(&storable(&request.html)) };
+    if clean.is_none() && request.html.len() <= MAX_HTML {
+        bad = bad.field("html", "too complex");
+    }
+    if !bad.violations().is_empty() {
+        return Err(bad);
+    }
+    let about: Option<Uuid> = match request.message_id.as_str() {
+        "" => None,
+        text => Some(ids::parse(text, "message_id")?),
+    };
+    let list = |list: Vec<EmailAddress>| list.into_iter().map(StoredAddress::from).collect();
+    Ok(Letter {
+        interaction,
+        agent: UserKey::new(&access.user_key),
+        mode,
+        about,
+        to: list(request.to),
+        cc: list(request.cc),
+        bcc: list(request.bcc),
+        subject: storable(&request.subject),
+        text: storable(&request.text),
+        html: clean.unwrap_or_default(),
+        quote: request.quote,
+        files: attach::wanted(&request.attachments, "attachments")?,
+        original_files: request.include_attachments,
+    })
+}
+
+/// PostgreSQL stores no NUL.
+fn storable(text: &str) -> String {
+    text.replace('\0', "")
+}
+
+fn addresses(mut bad: Error, field: &str, list: &[EmailAddress]) -> Error {
+    if list.len() > MAX_LIST {
+        return bad.field(field, format!("at most {MAX_LIST} addresses"));
+    }
+    for (at, one) in list.iter().enumerate() {
+        if !is_address(&one.address) {
+            bad = bad.field(format!("{field}[{at}].address"), "must be an email address");
+        }
+        if one.name.chars().count() > 200 || one.name.contains('\0') {
+            bad = bad.field(format!("{field}[{at}].name"), "at most 200 characters, no NUL");
+        }
+    }
+    bad
+}
+
+/// One addr-spec without anything that could open a second header or recipient (RFC 5321 section 4.5.3.1.3: 254 octets).
+pub(super) fn is_address(text: &str) -> bool {
+    let Some((local, domain)) = text.rsplit_once('@') else { return false };
+    let plain = |part: &str| {
+        let bad = |c: char| {
+            c.is_control() || c.is_whitespace() || matches!(c, '<' | '>' | ',' | ';' | '"' | '(' | ')' | ':')
+        };
+        !part.is_empty() && !part.contains(bad)
+    };
+    text.len() <= 254 && local.len() <= 64 && plain(local) && !local.contains('@') && plain(domain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_address;
+
+    #[test]
+    fn addresses_that_could_carry_more_are_refused() {
+        for good in ["eva@cliente.example", "eva+1@x", "ñandú@ejemplo.pe"] {
+            assert!(is_address(good), "{good}");
+        }
+        for bad in
+            ["", "eva", "@x", "eva@", "a@b@c", "a b@x", "a@x\r\nBcc: c@d", "<a@x>", "a@x,b@y", "\"a b\"@x"]
+        {
+            assert!(!is_address(bad), "{bad}");
+        }
+    }
+}
