@@ -260,9 +260,6 @@ impl<C: DeskCalls> Driver<C> {
 
     async fn open(&mut self, name: &ItemName) -> Result<(), Failure> {
         let interaction_id = self.named(name)?;
-        if self.current.as_ref().is_none_or(|before| before.interaction_id != interaction_id) {
-            self.pending = mail::Pending::default();
-        }
         self.show_opened(interaction_id).await
     }
 

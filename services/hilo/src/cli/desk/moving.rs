@@ -39,6 +39,9 @@ impl<C: DeskCalls> Driver<C> {
         for line in render::opened(&answer) {
             self.output.line(line)?;
         }
+        if self.current.as_ref().is_none_or(|before| before.interaction_id != interaction_id) {
+            self.pending = super::mail::Pending::default();
+        }
         self.current = Some(Current { interaction_id, answer });
         Ok(())
     }
