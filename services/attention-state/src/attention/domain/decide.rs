@@ -3,15 +3,15 @@
 use time::{Duration, OffsetDateTime};
 
 use super::command::{Command, Expire, Opening};
-use super::delivery::DeliveryState;
 use super::event::{Event, Handover, Offered, Opened, Withdrawn};
 use super::evolve::evolve;
 use super::keys::{CampaignKey, InteractionId, OfferId, TagKey, UserKey};
 use super::rejection::{FieldProblem, Rejection};
-use super::state::{Attention, Direction, Interaction, MessageKind, MessageSummary, Offer, Phase, Stage};
+use super::state::{Attention, Direction, Interaction, MessageSummary, Offer, Phase, Stage};
 use super::transfer;
 
 mod begin;
+mod delivery;
 mod hand;
 
 /// Most messages of one interaction; a flood beyond it is refused, not hidden.
@@ -101,9 +101,11 @@ pub fn decide(
         Command::AddNote { message } => begin::note(course, message),
         Command::AnswerAutomatically { message } => begin::automatic(course, message),
         Command::SendMessage { agent, message } => send(course, &agent, message),
-        Command::RetryMessage { agent, message, recipients } => retry(course, &agent, message, recipients),
+        Command::RetryMessage { agent, message, recipients } => {
+            delivery::retry(course, &agent, message, recipients)
+        }
         Command::ReportDelivery { message, reported, returned } => {
-            report(course, message, reported, returned)
+            delivery::report(course, message, reported, returned)
         }
         Command::SaveForm { agent } => {
             opened_by(&course, &agent)?;
@@ -306,47 +308,6 @@ fn send(course: Course, agent: &UserKey, message: MessageSummary) -> Result<Deci
         return Err(Rejection::TooManyMessages);
     }
     course.then(Event::MessageQueued { message }).decided()
-}
-
-/// Whoever has it open, and while nobody has, any agent who may serve it: a mail may fail long after the end.
-fn retry(
-    course: Course,
-    agent: &UserKey,
-    message: MessageSummary,
-    recipients: usize,
-) -> Result<Decision, Rejection> {
-    match &addressed(&course)?.stage {
-        Stage::Open { agent: holder, .. } if holder != agent => return Err(Rejection::NotYours),
-        Stage::Open { .. } | Stage::Queued { .. } | Stage::Ended { .. } => {}
-    }
-    match message.kind {
-        MessageKind::Outbound { delivery: DeliveryState::Queued }
-        | MessageKind::Inbound { .. }
-        | MessageKind::Note => Err(Rejection::NothingToRetry),
-        MessageKind::Outbound { .. } if recipients == 0 => Err(Rejection::NothingToRetry),
-        MessageKind::Outbound { .. } => {
-            let kind = MessageKind::Outbound { delivery: DeliveryState::Queued };
-            course.then(Event::MessageStatusChanged { message: MessageSummary { kind, ..message } }).decided()
-        }
-    }
-}
-
-fn report(
-    course: Course,
-    message: MessageSummary,
-    reported: DeliveryState,
-    returned: bool,
-) -> Result<Decision, Rejection> {
-    addressed(&course)?;
-    match message.kind {
-        MessageKind::Outbound { delivery } if delivery.rises_to(reported, returned) => {
-            let kind = MessageKind::Outbound { delivery: reported };
-            course.then(Event::MessageStatusChanged { message: MessageSummary { kind, ..message } }).decided()
-        }
-        MessageKind::Outbound { .. } | MessageKind::Inbound { .. } | MessageKind::Note => {
-            Err(Rejection::DeliverySettled)
-        }
-    }
 }
 
 fn end(

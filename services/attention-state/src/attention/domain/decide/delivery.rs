@@ -1,0 +1,50 @@
+//! What becomes of a message after it was sent: reports of the channel, and a person who has it sent again.
+
+use super::{Course, Decision, addressed};
+use crate::attention::domain::delivery::DeliveryState;
+use crate::attention::domain::event::Event;
+use crate::attention::domain::keys::UserKey;
+use crate::attention::domain::rejection::Rejection;
+use crate::attention::domain::state::{MessageKind, MessageSummary, Stage};
+
+/// Whoever has it open, and while nobody has, any agent who may serve it: a mail may fail long after the end.
+pub(super) fn retry(
+    course: Course,
+    agent: &UserKey,
+    message: MessageSummary,
+    recipients: usize,
+) -> Result<Decision, Rejection> {
+    match &addressed(&course)?.stage {
+        Stage::Open { agent: holder, .. } if holder != agent => return Err(Rejection::NotYours),
+        Stage::Open { .. } | Stage::Queued { .. } | Stage::Ended { .. } => {}
+    }
+    match message.kind {
+        MessageKind::Outbound { delivery: DeliveryState::Queued }
+        | MessageKind::Inbound { .. }
+        | MessageKind::Note => Err(Rejection::NothingToRetry),
+        MessageKind::Outbound { .. } if recipients == 0 => Err(Rejection::NothingToRetry),
+        MessageKind::Outbound { .. } => {
+            let kind = MessageKind::Outbound { delivery: DeliveryState::Queued };
+            course.then(Event::MessageStatusChanged { message: MessageSummary { kind, ..message } }).decided()
+        }
+    }
+}
+
+/// Reports come late, twice and out of order: only what rises tells something new.
+pub(super) fn report(
+    course: Course,
+    message: MessageSummary,
+    reported: DeliveryState,
+    returned: bool,
+) -> Result<Decision, Rejection> {
+    addressed(&course)?;
+    match message.kind {
+        MessageKind::Outbound { delivery } if delivery.rises_to(reported, returned) => {
+            let kind = MessageKind::Outbound { delivery: reported };
+            course.then(Event::MessageStatusChanged { message: MessageSummary { kind, ..message } }).decided()
+        }
+        MessageKind::Outbound { .. } | MessageKind::Inbound { .. } | MessageKind::Note => {
+            Err(Rejection::DeliverySettled)
+        }
+    }
+}
