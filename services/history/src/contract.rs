@@ -310,6 +310,8 @@ fn answer_message(message: Message) -> wire::ThreadMessage {
         // Notes of a stored thread have a list of their own.
         internal: false,
         body_in_history: false,
+        // Not stored: who was copied secretly and what became of each recipient are read where the thread lives.
+        ..wire::ThreadMessage::default()
     }
 }
 

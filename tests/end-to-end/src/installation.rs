@@ -342,6 +342,11 @@ impl Installation {
         Agent::with_token(&self.endpoints(), user, &issued.token)
     }
 
+    /// Makes links as the installation does.
+    pub fn links(&self) -> hilo_kit::download::Links {
+        hilo_kit::download::Links::of_installation(&self.keys.auth_config("hilo"))
+    }
+
     /// The receiver of outgoing mail.
     pub fn sink(&self) -> &Sink {
         &self.sink

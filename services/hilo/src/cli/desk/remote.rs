@@ -47,6 +47,16 @@ pub trait DeskCalls: Send + Sync {
     async fn messages(&self, attention_id: &str) -> Result<Vec<ThreadMessage>, Failure>;
     /// Sends a mail; the request id is made here.
     async fn send(&self, letter: SendMessageRequest) -> Result<ThreadMessage, Failure>;
+    /// Answers the customer with a text.
+    async fn reply(&self, interaction_id: &str, text: &str, all: bool) -> Result<ThreadMessage, Failure> {
+        self.send(SendMessageRequest {
+            interaction_id: interaction_id.to_owned(),
+            text: text.to_owned(),
+            reply_all: all,
+            ..Default::default()
+        })
+        .await
+    }
     /// Uploads a file to attach.
     async fn upload(&self, name: &str, content: Vec<u8>) -> Result<Upload, Failure>;
     /// Fetches a file of a message.
