@@ -172,7 +172,7 @@ async fn a_contact_made_by_hand_is_found_again_by_its_first_mail() {
     assert_eq!(seen.contact.unwrap().contact_id, made.contact_id, "his customer now");
 }
 
-/// Deleting `AND version = $2` from `store::update` turns the stale half red (tried).
+/// Deleting `AND version = $2` from `store::update` turns the stale half red.
 #[tokio::test]
 async fn addresses_and_numbers_come_and_go_with_the_contacts_version() {
     let house = House::open().await;

@@ -150,7 +150,7 @@ async fn an_attention_too_many_is_refused_and_nothing_moves() {
 }
 
 /// Mails of both addresses come in while the contacts are merged and merged on: each ends in one attention of the contact
-/// that stayed, none at a contact that went. Without `keys::lock` in `Merge::apply` some end there (tried).
+/// that stayed, none at a contact that went. Without `keys::lock` in `Merge::apply` some end there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn mail_that_comes_during_a_merge_ends_at_the_contact_that_stays() {
     let house = Arc::new(House::open().await);
