@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
+use lettre::address::Envelope;
 use lettre::message::header::{ContentType, MessageId};
 use lettre::message::{Attachment, Mailbox, MultiPart, SinglePart};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
@@ -61,9 +62,14 @@ impl Mail {
     /// # Errors
     /// When an address does not parse.
     pub fn build(&self) -> Result<Message> {
+        let (from, to): (Mailbox, Mailbox) =
+            (self.from.parse().context("from")?, self.to.parse().context("to")?);
+        // A mail server hands each domain its own recipients: the copies go elsewhere.
+        let envelope = Envelope::new(Some(from.email.clone()), vec![to.email.clone()])?;
         let mut builder = Message::builder()
-            .from(self.from.parse::<Mailbox>().context("from")?)
-            .to(self.to.parse::<Mailbox>().context("to")?)
+            .envelope(envelope)
+            .from(from)
+            .to(to)
             .subject(self.subject.clone())
             .header(MessageId::from(format!("<{}>", self.message_id)));
         if let Some(cc) = &self.cc {

@@ -86,7 +86,7 @@ async fn files_arrive_byte_by_byte_and_only_at_whom_they_are_for() {
         Mail::new("eva@cliente.example", installation.support_address(), "Contrato", "Va adjunto.");
     mail.cc = Some("jefa@cliente.example".to_owned());
     mail.attachment = Some(("contrato ñ \"1\".pdf".into(), "application/pdf".into(), contract.clone()));
-    customer::send(installation.smtp(), &mail).await.unwrap();
+    customer::send_until_accepted(installation.smtp(), &mail, SOON).await.unwrap();
     let item = desk.wait_for_offer("eva@cliente.example", SOON).await.unwrap();
     let opened = agent.open(&item.interaction_id).await.unwrap();
     let message = opened.messages.first().unwrap();
