@@ -40,8 +40,8 @@ pub(super) fn contact_field(field: &ContactField) -> Value {
     }))
 }
 
-/// Opening hours.
-pub(super) fn hours(hours: &OpeningHours) -> Value {
+/// Opening hours; the zone only where it is not the installation's, which they would else follow no longer.
+pub(super) fn hours(hours: &OpeningHours, installation: &str) -> Value {
     let week: Map<String, Value> =
         hours.weekly.iter().map(|one| (one.day.clone(), spans(&one.open))).collect();
     let holidays: Vec<Value> = hours
@@ -49,8 +49,9 @@ pub(super) fn hours(hours: &OpeningHours) -> Value {
         .iter()
         .map(|one| compact(json!({"date": one.date, "name": one.name, "open": spans(&one.open)})))
         .collect();
+    let zone = Some(&hours.time_zone).filter(|zone| *zone != installation);
     compact(json!({
-        "time_zone": hours.time_zone, "weekly": week, "holidays": holidays, "automatic_reply": hours.automatic_reply,
+        "time_zone": zone, "weekly": week, "holidays": holidays, "automatic_reply": hours.automatic_reply,
     }))
 }
 
@@ -83,8 +84,10 @@ mod tests {
     fn hours_are_written_as_they_are_read() {
         let span = TimeSpan { from: "09:00".into(), to: "18:00".into() };
         let day = hilo_proto::directory::v1::OpenDay { day: "monday".into(), open: vec![span] };
-        let written =
-            hours(&OpeningHours { time_zone: "UTC".into(), weekly: vec![day], ..Default::default() });
+        let written = hours(
+            &OpeningHours { time_zone: "UTC".into(), weekly: vec![day], ..Default::default() },
+            "America/Lima",
+        );
         assert_eq!(
             written,
             json!({"time_zone": "UTC", "weekly": {"monday": ["09:00-18:00"]}, "holidays": []})

@@ -154,7 +154,10 @@ fn document(directory: &Directory) -> Map<String, Value> {
     document.insert("accounts".to_owned(), list(accounts.collect()));
     let campaigns = directory.campaigns.iter().filter(|one| one.active && !ours(&one.key));
     let used = |key: &str| directory.accounts.iter().any(|account| account.active && account.key == key);
-    document.insert("campaigns".to_owned(), list(campaigns.map(|one| campaign(one, used)).collect()));
+    document.insert(
+        "campaigns".to_owned(),
+        list(campaigns.map(|one| campaign(one, &directory.time_zone, used)).collect()),
+    );
     let present =
         |key: &str| directory.campaigns.iter().any(|one| one.active && one.key == key && !ours(key));
     // Inactive people stay named: a campaign may still list them as members.
@@ -202,7 +205,7 @@ fn smtp(smtp: &SmtpSettings) -> Value {
     }))
 }
 
-fn campaign(campaign: &Campaign, used: impl Fn(&str) -> bool) -> Value {
+fn campaign(campaign: &Campaign, zone: &str, used: impl Fn(&str) -> bool) -> Value {
     let accounts: Vec<&String> = campaign.account_keys.iter().filter(|key| used(key)).collect();
     compact(json!({
         "key": campaign.key, "name": campaign.name, "description": campaign.description, "channel": campaign.channel,
@@ -211,7 +214,7 @@ fn campaign(campaign: &Campaign, used: impl Fn(&str) -> bool) -> Value {
         "overflow_mode": campaign.overflow_mode, "overflow_campaign": campaign.overflow_campaign_key,
         "inbound_form": campaign.inbound_form_key, "outbound_form": campaign.outbound_form_key, "signature": campaign.signature,
         "orphan_timeout_seconds": campaign.orphan_timeout_seconds, "service_level_seconds": campaign.service_level_seconds,
-        "hours": campaign.hours.as_ref().map(catalogue::hours),
+        "hours": campaign.hours.as_ref().map(|hours| catalogue::hours(hours, zone)),
     }))
 }
 

@@ -51,9 +51,8 @@ fn services(folder: &DataFolder, ports: &Ports, secrets: &Secrets) -> Value {
             "thread_key": secrets.thread_key,
             // The demo's customers live under .example, where nothing can be looked up.
             "resolver": "none",
-            "secrets": folder.mail_secrets(),
             // Passwords of mailboxes that a directory names (`password_secret`), one file each.
-            "secrets": folder.root().join("secrets"),
+            "secrets": folder.mail_secrets(),
         },
         "whatsapp-ingest": { "grpc": listen(ports.whatsapp_ingest()), "database": database("hilo_whatsapp") },
     })

@@ -114,6 +114,12 @@ pub fn thread(messages: &[ThreadMessage]) -> Vec<String> {
 
 /// One message: head, attachments, text.
 pub fn message(message: &ThreadMessage) -> Vec<String> {
+    if message.internal {
+        let (when, author) = (instant(message.occurred_at.as_ref()), person(message.from.as_ref()));
+        let mut lines = vec![format!("note {when}  {author}")];
+        lines.extend(clean_lines(message.text.trim_end()).iter().map(|line| format!("    {line}")));
+        return lines;
+    }
     let arrow = if message.direction == Direction::Outbound as i32 { "→" } else { "←" };
     let to: Vec<String> = message.to.iter().map(|to| person(Some(to))).collect();
     let mut head = format!(
