@@ -146,3 +146,15 @@ fn a_burst_is_bounded_per_call_and_goes_on_at_once() {
     assert_eq!(engine.tick(AT).len(), 100);
     assert_eq!(engine.waiting_items(), 0);
 }
+
+/// A partition that was just taken over learns of everybody at one instant: whoever is told first must not be served first.
+#[test]
+fn several_who_come_at_one_instant_are_served_in_the_order_of_the_rotation() {
+    let mut engine = engine(Mode::RoundRobin, &[ANA, BETO]);
+    let both = |presence| Input::Presences(vec![(BETO, presence), (ANA, presence)]);
+    engine.apply(both(Presence::Absent), AT);
+    assert_eq!(engine.apply(Input::Item(queued(1, None)), AT), Vec::new());
+    let decisions = engine.apply(both(Presence::Present), AT);
+    let [Decision::Offer(offer)] = decisions.as_slice() else { panic!("one offer: {decisions:?}") };
+    assert_eq!(offer.target, Target::Agent(ANA));
+}

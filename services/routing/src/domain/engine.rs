@@ -66,6 +66,11 @@ impl Engine {
             Input::CampaignRemoved(campaign) => self.remove_campaign(campaign),
             Input::Agent(view) => self.set_agent(&view, decisions),
             Input::Presence { agent, presence } => self.set_presence(agent, presence, decisions),
+            Input::Presences(changes) => {
+                for (agent, presence) in changes {
+                    self.set_presence(agent, presence, decisions);
+                }
+            }
             Input::Item(view) => self.merge(view, decisions),
             Input::Gone { interaction, version } => self.gone(interaction, version),
             Input::Answer(answer) => self.answered(answer, decisions),

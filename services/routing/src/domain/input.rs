@@ -131,6 +131,9 @@ pub enum Input {
         /// What is known now.
         presence: Presence,
     },
+    /// The same of several at one instant, with nothing decided in between: the first of them must not get what the
+    /// rotation holds for the next.
+    Presences(Vec<(AgentId, Presence)>),
     /// An item was queued, offered, opened, released, moved, or read from a snapshot.
     Item(ItemView),
     /// An item ended or left the partition.

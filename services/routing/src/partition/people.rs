@@ -92,7 +92,7 @@ impl Partition {
         if !self.sync.is_built() {
             return;
         }
-        let mut reports = Vec::new();
+        let (mut reports, mut changes) = (Vec::new(), Vec::new());
         for key in agents {
             let Some(agent) = self.agents.get(key) else { continue };
             let presence = self.around.board.presence(key);
@@ -113,10 +113,10 @@ impl Partition {
                 });
             }
             if agrees || presence != Presence::Present {
-                let agent = self.names.agent(key);
-                self.feed(Input::Presence { agent, presence }, now);
+                changes.push((self.names.agent(key), presence));
             }
         }
+        self.feed(Input::Presences(changes), now);
         let chunks = reports.chunks(MAX_REPORTS).map(|chunk| Effect::Report(chunk.to_vec()));
         self.effects.extend(chunks);
     }

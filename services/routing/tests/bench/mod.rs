@@ -72,6 +72,7 @@ impl Bench {
             Input::Presence { agent, presence } => {
                 self.presences.insert(*agent, *presence);
             }
+            Input::Presences(changes) => self.presences.extend(changes.iter().copied()),
             Input::Item(view) => self.tell(view.clone()),
             Input::Gone { interaction, .. } => {
                 self.told.remove(interaction);
