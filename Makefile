@@ -38,7 +38,7 @@ acceptance: ## Check every promised line with release binaries on a private stac
 	@$(target)/release/hilo-acceptance $(AREA)
 
 acceptance-fresh: ## Record the rows that need a fresh machine (needs root; see tests/README.md)
-	@$(scripts)/phase build -- cargo build --release --locked -p hilo-acceptance
+	@$(scripts)/phase build -- cargo build --release --locked -p hilo -p hilo-acceptance
 	@$(target)/release/hilo-acceptance fresh
 
 lint: ## Formatting and clippy, warnings are errors
