@@ -58,21 +58,15 @@ impl Contacts {
             bad = bad.field("contact.name", "a name, an address or a number is required");
         }
         checked(bad)?;
-        self.db
-            .transaction(move |tx| {
-                let (access, once, data) = (access.clone(), once.clone(), data.clone());
-                let identities = identities.clone();
-                Box::pin(async move {
-                    if let Some(answer) = once.begin(tx).await? {
-                        return Ok(answer);
-                    }
-                    let contact = create(tx, &access, &data, &identities).await?;
-                    let answer = CreateContactResponse { contact: Some(contact) };
-                    once.finish(tx, &answer).await?;
-                    Ok(answer)
-                })
+        once.answered(&self.db, move |tx| {
+            let (access, data) = (access.clone(), data.clone());
+            let identities = identities.clone();
+            Box::pin(async move {
+                let contact = create(tx, &access, &data, &identities).await?;
+                Ok(CreateContactResponse { contact: Some(contact) })
             })
-            .await
+        })
+        .await
     }
 
     /// Changes a contact that is at the version given.

@@ -57,20 +57,14 @@ impl Contacts {
             checked(malformed().field("merged_contact_id", "must be another contact"))?;
         }
         let subjects = self.subjects.clone();
-        self.db
-            .transaction(move |tx| {
-                let (access, subjects, once) = (access.clone(), subjects.clone(), once.clone());
-                Box::pin(async move {
-                    if let Some(answer) = once.begin(tx).await? {
-                        return Ok(answer);
-                    }
-                    let contact = merge.apply(tx, &subjects, &access).await?;
-                    let answer = MergeContactsResponse { contact: Some(contact) };
-                    once.finish(tx, &answer).await?;
-                    Ok(answer)
-                })
+        once.answered(&self.db, move |tx| {
+            let (access, subjects) = (access.clone(), subjects.clone());
+            Box::pin(async move {
+                let contact = merge.apply(tx, &subjects, &access).await?;
+                Ok(MergeContactsResponse { contact: Some(contact) })
             })
-            .await
+        })
+        .await
     }
 }
 

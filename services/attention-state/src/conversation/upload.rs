@@ -39,25 +39,16 @@ impl Files {
         let request_id = std::mem::take(&mut request.request_id);
         let once = Once::new(&access.user_key, "BeginUpload", &request_id, &request)?;
         let file = announced(request)?;
-        self.db
-            .transaction(move |tx| {
-                let (once, user, file) = (once.clone(), access.user_key.clone(), file.clone());
-                Box::pin(async move {
-                    if let Some(answer) = once.begin(tx).await? {
-                        return Ok(answer);
-                    }
-                    let upload = store::begin(tx, &user, &file).await?.ok_or_else(|| {
-                        Error::exhausted(
-                            "TOO_MANY_UPLOADS",
-                            "finish an upload first, or wait until some expire",
-                        )
-                    })?;
-                    let answer = BeginUploadResponse { upload: Some(upload.shown()) };
-                    once.finish(tx, &answer).await?;
-                    Ok(answer)
-                })
+        once.answered(&self.db, move |tx| {
+            let (user, file) = (access.user_key.clone(), file.clone());
+            Box::pin(async move {
+                let upload = store::begin(tx, &user, &file).await?.ok_or_else(|| {
+                    Error::exhausted("TOO_MANY_UPLOADS", "finish an upload first, or wait until some expire")
+                })?;
+                Ok(BeginUploadResponse { upload: Some(upload.shown()) })
             })
-            .await
+        })
+        .await
     }
 
     /// Takes a piece; the same one again changes nothing.

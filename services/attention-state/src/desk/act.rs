@@ -58,22 +58,17 @@ impl Actions {
         let request_id = std::mem::take(&mut request.request_id);
         let once = Once::new(&access.user_key, "OpenInteraction", &request_id, &request)?;
         let (subjects, caller) = (self.subjects.clone(), access.clone());
-        self.db
-            .transaction(move |tx| {
-                let (subjects, access, once) = (subjects.clone(), caller.clone(), once.clone());
-                Box::pin(async move {
-                    // The answer is large and read afresh; only that it was done is kept.
-                    if once.begin::<()>(tx).await?.is_some() {
-                        return Ok(());
-                    }
-                    let agent = UserKey::new(&access.user_key);
-                    change(tx, &subjects, &access, id, Command::Open { agent }).await?;
-                    once.finish(tx, &()).await?;
-                    fault::point("attention.open.before_commit").await;
-                    Ok(())
-                })
+        // The answer is large and read afresh; only that it was done is kept.
+        once.answered(&self.db, move |tx| {
+            let (subjects, access) = (subjects.clone(), caller.clone());
+            Box::pin(async move {
+                let agent = UserKey::new(&access.user_key);
+                change(tx, &subjects, &access, id, Command::Open { agent }).await?;
+                fault::point("attention.open.before_commit").await;
+                Ok(())
             })
-            .await?;
+        })
+        .await?;
         fault::point("attention.open.after_commit").await;
         read::opened(&self.db, access, id).await
     }
@@ -92,20 +87,14 @@ impl Actions {
         let request_id = std::mem::take(&mut request.request_id);
         let once = Once::new(&access.user_key, "DeclineOffer", &request_id, &request)?;
         let subjects = self.subjects.clone();
-        self.db
-            .transaction(move |tx| {
-                let (subjects, access, once) = (subjects.clone(), access.clone(), once.clone());
-                Box::pin(async move {
-                    if let Some(answer) = once.begin(tx).await? {
-                        return Ok(answer);
-                    }
-                    hand::pass(tx, &subjects, &access, id, offer).await?;
-                    let answer = DeclineOfferResponse {};
-                    once.finish(tx, &answer).await?;
-                    Ok(answer)
-                })
+        once.answered(&self.db, move |tx| {
+            let (subjects, access) = (subjects.clone(), access.clone());
+            Box::pin(async move {
+                hand::pass(tx, &subjects, &access, id, offer).await?;
+                Ok(DeclineOfferResponse {})
             })
-            .await
+        })
+        .await
     }
 
     /// Ends an open item, and its attention when asked.
@@ -121,16 +110,11 @@ impl Actions {
         let request_id = std::mem::take(&mut request.request_id);
         let once = Once::new(&access.user_key, "EndInteraction", &request_id, &request)?;
         let (subjects, close) = (self.subjects.clone(), request.close_attention);
-        let answer = self
-            .db
-            .transaction(move |tx| {
-                let (subjects, access, once) = (subjects.clone(), access.clone(), once.clone());
+        let answer = once
+            .answered(&self.db, move |tx| {
+                let (subjects, access) = (subjects.clone(), access.clone());
                 Box::pin(async move {
-                    if let Some(answer) = once.begin(tx).await? {
-                        return Ok(answer);
-                    }
                     let answer = end(tx, &subjects, &access, id, close).await?;
-                    once.finish(tx, &answer).await?;
                     fault::point("attention.end.before_commit").await;
                     Ok(answer)
                 })

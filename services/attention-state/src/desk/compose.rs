@@ -44,19 +44,14 @@ impl Actions {
         let once = Once::new(&access.user_key, "SendMessage", &request_id, &request)?;
         let letter = letter(&access, request)?;
         let (subjects, key) = (self.subjects.clone(), self.thread_key.clone());
-        let answer = self
-            .db
-            .transaction(move |tx| {
+        let answer = once
+            .answered(&self.db, move |tx| {
                 let (subjects, key) = (subjects.clone(), key.clone());
-                let (access, once, letter) = (access.clone(), once.clone(), letter.clone());
+                let (access, letter) = (access.clone(), letter.clone());
                 Box::pin(async move {
-                    if let Some(answer) = once.begin(tx).await? {
-                        return Ok(answer);
-                    }
                     let (mut work, state) = held(tx, &access, letter.interaction).await?;
                     let id = send::send(tx, &subjects, &key, &mut work, &state, &letter).await?;
                     let answer = SendMessageResponse { message: shown(tx, id).await? };
-                    once.finish(tx, &answer).await?;
                     fault::point("attention.send.before_commit").await;
                     Ok(answer)
                 })
@@ -79,28 +74,22 @@ impl Actions {
         let request_id = std::mem::take(&mut request.request_id);
         let once = Once::new(&access.user_key, "RetryMessage", &request_id, &request)?;
         let (subjects, key) = (self.subjects.clone(), self.thread_key.clone());
-        self.db
-            .transaction(move |tx| {
-                let (subjects, key) = (subjects.clone(), key.clone());
-                let (access, once) = (access.clone(), once.clone());
-                Box::pin(async move {
-                    if let Some(answer) = once.begin(tx).await? {
-                        return Ok(answer);
-                    }
-                    let missing = || Error::missing("MESSAGE_NOT_FOUND", "there is no such message of ours");
-                    let id = retry::interaction_of(tx, message).await?.ok_or_else(missing)?;
-                    let (mut work, _) = held(tx, &access, id).await.map_err(|error| match error.class() {
-                        Class::Missing => missing(),
-                        _ => error,
-                    })?;
-                    let agent = UserKey::new(&access.user_key);
-                    retry::retry(tx, &subjects, &key, &mut work, &agent, message).await?;
-                    let answer = RetryMessageResponse { message: shown(tx, MessageId(message)).await? };
-                    once.finish(tx, &answer).await?;
-                    Ok(answer)
-                })
+        once.answered(&self.db, move |tx| {
+            let (subjects, key) = (subjects.clone(), key.clone());
+            let access = access.clone();
+            Box::pin(async move {
+                let missing = || Error::missing("MESSAGE_NOT_FOUND", "there is no such message of ours");
+                let id = retry::interaction_of(tx, message).await?.ok_or_else(missing)?;
+                let (mut work, _) = held(tx, &access, id).await.map_err(|error| match error.class() {
+                    Class::Missing => missing(),
+                    _ => error,
+                })?;
+                let agent = UserKey::new(&access.user_key);
+                retry::retry(tx, &subjects, &key, &mut work, &agent, message).await?;
+                Ok(RetryMessageResponse { message: shown(tx, MessageId(message)).await? })
             })
-            .await
+        })
+        .await
     }
 }
 

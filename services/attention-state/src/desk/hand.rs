@@ -57,18 +57,12 @@ impl Actions {
         let request_id = std::mem::take(&mut request.request_id);
         let once = Once::new(&access.user_key, "TransferInteraction", &request_id, &request)?;
         let subjects = self.subjects.clone();
-        let answer = self
-            .db
-            .transaction(move |tx| {
-                let (subjects, access, once, wish) =
-                    (subjects.clone(), access.clone(), once.clone(), wish.clone());
+        let answer = once
+            .answered(&self.db, move |tx| {
+                let (subjects, access, wish) = (subjects.clone(), access.clone(), wish.clone());
                 Box::pin(async move {
-                    if let Some(answer) = once.begin(tx).await? {
-                        return Ok(answer);
-                    }
                     let after = moved(tx, &subjects, &access, &wish).await?;
                     let answer = TransferInteractionResponse { interaction: snapshot(&after) };
-                    once.finish(tx, &answer).await?;
                     fault::point("attention.transfer.before_commit").await;
                     Ok(answer)
                 })
@@ -96,21 +90,14 @@ impl Actions {
         let request_id = std::mem::take(&mut request.request_id);
         let once = Once::new(&access.user_key, "ReassignInteraction", &request_id, &request)?;
         let subjects = self.subjects.clone();
-        self.db
-            .transaction(move |tx| {
-                let (subjects, access, once, wish) =
-                    (subjects.clone(), access.clone(), once.clone(), wish.clone());
-                Box::pin(async move {
-                    if let Some(answer) = once.begin(tx).await? {
-                        return Ok(answer);
-                    }
-                    let after = moved(tx, &subjects, &access, &wish).await?;
-                    let answer = ReassignInteractionResponse { interaction: snapshot(&after) };
-                    once.finish(tx, &answer).await?;
-                    Ok(answer)
-                })
+        once.answered(&self.db, move |tx| {
+            let (subjects, access, wish) = (subjects.clone(), access.clone(), wish.clone());
+            Box::pin(async move {
+                let after = moved(tx, &subjects, &access, &wish).await?;
+                Ok(ReassignInteractionResponse { interaction: snapshot(&after) })
             })
-            .await
+        })
+        .await
     }
 
     /// Gives an open item back to the queue: the caller's own, or anybody's by a supervisor's hand.
@@ -126,21 +113,16 @@ impl Actions {
         let request_id = std::mem::take(&mut request.request_id);
         let once = Once::new(&access.user_key, "ReleaseInteraction", &request_id, &request)?;
         let subjects = self.subjects.clone();
-        self.db
-            .transaction(move |tx| {
-                let (subjects, access, once) = (subjects.clone(), access.clone(), once.clone());
-                Box::pin(async move {
-                    if let Some(answer) = once.begin(tx).await? {
-                        return Ok(answer);
-                    }
-                    let after = released(tx, &subjects, &access, id).await?;
-                    let answer = ReleaseInteractionResponse { interaction: snapshot(&after) };
-                    once.finish(tx, &answer).await?;
-                    fault::point("attention.release.before_commit").await;
-                    Ok(answer)
-                })
+        once.answered(&self.db, move |tx| {
+            let (subjects, access) = (subjects.clone(), access.clone());
+            Box::pin(async move {
+                let after = released(tx, &subjects, &access, id).await?;
+                let answer = ReleaseInteractionResponse { interaction: snapshot(&after) };
+                fault::point("attention.release.before_commit").await;
+                Ok(answer)
             })
-            .await
+        })
+        .await
     }
 
     /// Writes a note into the thread of a live item.
@@ -157,23 +139,16 @@ impl Actions {
         let request_id = std::mem::take(&mut request.request_id);
         let once = Once::new(&access.user_key, "AddNote", &request_id, &request)?;
         let subjects = self.subjects.clone();
-        self.db
-            .transaction(move |tx| {
-                let (subjects, access, once, note) =
-                    (subjects.clone(), access.clone(), once.clone(), note.clone());
-                Box::pin(async move {
-                    if let Some(answer) = once.begin(tx).await? {
-                        return Ok(answer);
-                    }
-                    let (mut work, _) = held_by(tx, &access, id, Right::Annotate).await?;
-                    let message = note::add(tx, &mut work, id, &note).await?;
-                    work.write(tx, &subjects).await?;
-                    let answer = AddNoteResponse { note: thread::one(tx, message).await? };
-                    once.finish(tx, &answer).await?;
-                    Ok(answer)
-                })
+        once.answered(&self.db, move |tx| {
+            let (subjects, access, note) = (subjects.clone(), access.clone(), note.clone());
+            Box::pin(async move {
+                let (mut work, _) = held_by(tx, &access, id, Right::Annotate).await?;
+                let message = note::add(tx, &mut work, id, &note).await?;
+                work.write(tx, &subjects).await?;
+                Ok(AddNoteResponse { note: thread::one(tx, message).await? })
             })
-            .await
+        })
+        .await
     }
 }
 

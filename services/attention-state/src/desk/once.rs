@@ -1,5 +1,9 @@
 //! Request ids: the same request gets the same answer for a day, in the transaction of its effect.
 
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use hilo_kit::db::Db;
 use hilo_kit::error::Error;
 use hilo_kit::idempotency::{self, Begin};
 use hilo_kit::ids;
@@ -31,14 +35,34 @@ impl Once {
         Ok(Self { principal: format!("user:{user}"), rpc, request_id, hash })
     }
 
-    /// The answer given before, if any.
+    /// The answer that was given to this request before; else what `work` does and answers, with the answer kept, in one
+    /// transaction, which is tried again when it loses a race.
     ///
     /// # Errors
-    /// `REQUEST_ID_REUSED`; database errors.
-    pub(crate) async fn begin<A: Message + Default>(
-        &self,
-        tx: &mut PgConnection,
-    ) -> Result<Option<A>, Error> {
+    /// `REQUEST_ID_REUSED`; those of `work`; database errors.
+    pub(crate) async fn answered<A, F>(self, db: &Db, work: F) -> Result<A, Error>
+    where
+        A: Message + Default + 'static,
+        F: for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, Result<A, Error>> + Send + Sync + 'static,
+    {
+        let command = Arc::new((self, work));
+        db.transaction(move |tx| {
+            let command = command.clone();
+            Box::pin(async move {
+                let (once, work) = &*command;
+                if let Some(answer) = once.begin(tx).await? {
+                    return Ok(answer);
+                }
+                let answer = work(&mut *tx).await?;
+                once.finish(tx, &answer).await?;
+                Ok(answer)
+            })
+        })
+        .await
+    }
+
+    /// The answer given before, if any.
+    async fn begin<A: Message + Default>(&self, tx: &mut PgConnection) -> Result<Option<A>, Error> {
         let begun: Begin =
             idempotency::begin(tx, &self.principal, self.rpc, &self.request_id, &self.hash).await?;
         match begun.replay()? {
@@ -48,10 +72,7 @@ impl Once {
     }
 
     /// Keeps the answer.
-    ///
-    /// # Errors
-    /// Database errors.
-    pub(crate) async fn finish(&self, tx: &mut PgConnection, answer: &impl Message) -> Result<(), Error> {
+    async fn finish(&self, tx: &mut PgConnection, answer: &impl Message) -> Result<(), Error> {
         idempotency::finish(tx, &self.principal, self.rpc, &self.request_id, &answer.encode_to_vec()).await
     }
 }

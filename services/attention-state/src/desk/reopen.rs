@@ -52,18 +52,13 @@ impl Actions {
         let request_id = std::mem::take(&mut request.request_id);
         let once = Once::new(&access.user_key, "ReopenInteraction", &request_id, &request)?;
         let subjects = self.subjects.clone();
-        let answer = self
-            .db
-            .transaction(move |tx| {
-                let (subjects, access, once) = (subjects.clone(), access.clone(), once.clone());
+        let answer = once
+            .answered(&self.db, move |tx| {
+                let (subjects, access) = (subjects.clone(), access.clone());
                 Box::pin(async move {
-                    if let Some(answer) = once.begin(tx).await? {
-                        return Ok(answer);
-                    }
                     let after = reopened(tx, &subjects, &access, id).await?;
                     let attention_state = published::attention_state(&after).into();
                     let answer = ReopenInteractionResponse { interaction: snapshot(&after), attention_state };
-                    once.finish(tx, &answer).await?;
                     fault::point("attention.reopen.before_commit").await;
                     Ok(answer)
                 })

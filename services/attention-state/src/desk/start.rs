@@ -39,17 +39,12 @@ impl Actions {
         let once = Once::new(&access.user_key, "StartAttention", &request_id, &request)?;
         check(&request)?;
         let (subjects, key) = (self.subjects.clone(), self.thread_key.clone());
-        let answer = self
-            .db
-            .transaction(move |tx| {
+        let answer = once
+            .answered(&self.db, move |tx| {
                 let (subjects, key) = (subjects.clone(), key.clone());
-                let (access, once, request) = (access.clone(), once.clone(), request.clone());
+                let (access, request) = (access.clone(), request.clone());
                 Box::pin(async move {
-                    if let Some(answer) = once.begin(tx).await? {
-                        return Ok(answer);
-                    }
                     let answer = started(tx, &subjects, &key, &access, request).await?;
-                    once.finish(tx, &answer).await?;
                     fault::point("attention.start.before_commit").await;
                     Ok(answer)
                 })

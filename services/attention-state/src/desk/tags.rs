@@ -81,17 +81,9 @@ impl Wish {
         answer: fn(Vec<String>) -> A,
     ) -> Result<A, Error> {
         let subjects = subjects.clone();
-        db.transaction(move |tx| {
-            let (wish, subjects, access, once) =
-                (self.clone(), subjects.clone(), access.clone(), once.clone());
-            Box::pin(async move {
-                if let Some(before) = once.begin(tx).await? {
-                    return Ok(before);
-                }
-                let answer = answer(wish.apply(tx, &subjects, &access).await?);
-                once.finish(tx, &answer).await?;
-                Ok(answer)
-            })
+        once.answered(db, move |tx| {
+            let (wish, subjects, access) = (self.clone(), subjects.clone(), access.clone());
+            Box::pin(async move { Ok(answer(wish.apply(tx, &subjects, &access).await?)) })
         })
         .await
     }

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 
 use super::delivery::DeliveryState;
 use super::event::Event;
-use super::keys::UserKey;
+use super::keys::{TagKey, UserKey};
 use super::state::{Attention, Direction, Interaction, MessageKind, Offer, Phase, Stage};
 use super::transfer;
 
@@ -16,14 +16,7 @@ pub fn evolve(state: Option<Attention>, event: &Event) -> Option<Attention> {
     match event {
         Event::AttentionOpened { .. } => {}
         Event::AttentionLinked { to } => attention.linked = Some(*to),
-        Event::AttentionTagged { tag, on } => {
-            attention.tags.retain(|known| known != tag);
-            if *on {
-                attention.tags.push(tag.clone());
-                attention.tags.sort_unstable();
-            }
-            change(&mut attention, |_| {});
-        }
+        Event::AttentionTagged { tag, on } => tagged(&mut attention, tag, *on),
         Event::ContactChanged { contact } => {
             attention.contact = *contact;
             change(&mut attention, |_| {});
@@ -57,12 +50,7 @@ pub fn evolve(state: Option<Attention>, event: &Event) -> Option<Attention> {
         Event::OfferWithdrawn { passed_by, rings_on, .. } => {
             change(&mut attention, |i| i.stage = withdrawn(&i.stage, passed_by.as_ref(), *rings_on));
         }
-        Event::InteractionOverflowed => change(&mut attention, |i| {
-            if let Stage::Queued { overflowed, passed_by, .. } = &mut i.stage {
-                *overflowed = true;
-                passed_by.clear();
-            }
-        }),
+        Event::InteractionOverflowed => change(&mut attention, overflow),
         Event::InteractionTransferredOut { from, to, at, because } => {
             attention.campaign = to.clone();
             change(&mut attention, |interaction| transfer::moved(interaction, from, to, *at, *because));
@@ -81,16 +69,9 @@ pub fn evolve(state: Option<Attention>, event: &Event) -> Option<Attention> {
             change(&mut attention, |i| i.stage = Stage::Open { agent: agent.clone(), opened_at: *at });
         }
         Event::InteractionStarted { .. } => start(&mut attention, event),
-        Event::InteractionEnded { at, closes } => change(&mut attention, |interaction| {
-            if let Stage::Open { agent, opened_at } = &interaction.stage {
-                interaction.stage = Stage::Ended {
-                    agent: agent.clone(),
-                    opened_at: *opened_at,
-                    ended_at: *at,
-                    closed_attention: *closes,
-                };
-            }
-        }),
+        Event::InteractionEnded { at, closes } => {
+            change(&mut attention, |i| i.stage = ended(&i.stage, *at, *closes));
+        }
     }
     Some(attention)
 }
@@ -160,6 +141,23 @@ fn start(attention: &mut Attention, event: &Event) {
     });
 }
 
+fn tagged(attention: &mut Attention, tag: &TagKey, on: bool) {
+    attention.tags.retain(|known| known != tag);
+    if on {
+        attention.tags.push(tag.clone());
+        attention.tags.sort_unstable();
+    }
+    change(attention, |_| {});
+}
+
+/// From here on everybody of the campaign is asked, also who let an offer pass.
+fn overflow(interaction: &mut Interaction) {
+    if let Stage::Queued { overflowed, passed_by, .. } = &mut interaction.stage {
+        *overflowed = true;
+        passed_by.clear();
+    }
+}
+
 /// Into the queue: the overflow clock starts anew, the customer's waiting goes on.
 fn enqueue(interaction: &mut Interaction, at: OffsetDateTime, passed_by: Vec<UserKey>) {
     interaction.queued_at = at;
@@ -206,5 +204,17 @@ fn withdrawn(stage: &Stage, by: Option<&UserKey>, rings_on: bool) -> Stage {
             Stage::Queued { offer, overflowed, passed_by, overflowed_from }
         }
         Stage::Open { .. } | Stage::Ended { .. } => stage.clone(),
+    }
+}
+
+fn ended(stage: &Stage, at: OffsetDateTime, closes: bool) -> Stage {
+    match stage {
+        Stage::Open { agent, opened_at } => Stage::Ended {
+            agent: agent.clone(),
+            opened_at: *opened_at,
+            ended_at: at,
+            closed_attention: closes,
+        },
+        Stage::Queued { .. } | Stage::Ended { .. } => stage.clone(),
     }
 }
