@@ -1,6 +1,6 @@
 //! Between the contracts and the engine: states in, decisions out. Nothing here decides anything.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use hilo_kit::error::Error;
 use hilo_proto::event::v1 as event;
@@ -209,7 +209,7 @@ fn record(record: &DecisionRecord, names: &Names) -> internal::DecisionRecord {
     let key = |agent| names.agent_key(agent).to_string();
     let count = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
     let counted = RULES.iter().zip(record.removed).filter(|(_, removed)| *removed > 0);
-    let removed: HashMap<String, i32> =
+    let removed: BTreeMap<String, i32> =
         counted.map(|(rule, removed)| (rule.word().to_owned(), count(removed))).collect();
     let mode = match record.mode {
         Mode::Everyone => internal::AssignmentMode::Everyone,

@@ -332,3 +332,26 @@ async fn extra_fields_are_those_of_the_directory_with_its_types() {
     wanted.extra.insert("dni".into(), "87654321".into());
     assert_eq!(updated(&house, "ana", wanted, &[], &[]).await.unwrap_err().reason(), "INVALID_REQUEST");
 }
+
+/// Red with maps in no order: the same bytes, decoded again, would be another request under the same id.
+#[tokio::test]
+async fn a_creation_with_several_extra_fields_is_the_same_request_when_it_comes_again() {
+    use prost::Message as _;
+    let house = House::open().await;
+    let mut yaml = testing::directory_of(&[("soporte", &["ana", "luis"]), ("ventas", &["rosa"])], "");
+    yaml += "contact_fields:\n";
+    for number in 0..8 {
+        yaml += &format!("  - {{key: campo{number}, label: Campo {number}, type: text}}\n");
+    }
+    apply(&house.db, &yaml).await;
+    let extra = (0..8).map(|number| (format!("campo{number}"), number.to_string())).collect();
+    let contact = Contact { name: "Eva Quispe".into(), extra, ..Contact::default() };
+    let sent = CreateContactRequest { contact: Some(contact), request_id: fresh() }.encode_to_vec();
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        let again = CreateContactRequest::decode(sent.as_slice()).unwrap();
+        answers.push(contacts(&house).create(house.access("ana").await, again).await.unwrap());
+    }
+    assert!(answers.windows(2).all(|pair| pair[0] == pair[1]));
+    assert_eq!(house.count("SELECT count(*) FROM contact.contact").await, 1);
+}

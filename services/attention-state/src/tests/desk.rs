@@ -6,7 +6,6 @@ use hilo_proto::attention::v1::{
     SaveDraftRequest, SaveFormRequest,
 };
 use hilo_proto::event::v1::{AttentionState, EventType, InteractionState};
-use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::{House, Mail, fresh};
@@ -243,10 +242,7 @@ async fn drafts_and_forms_are_saved_against_a_base_version_and_required_fields_b
     let form = |base, values: &[(&str, &str)]| SaveFormRequest {
         interaction_id: id.clone(),
         base_version: base,
-        values: values
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect::<HashMap<_, _>>(),
+        values: values.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
     };
     let full = [("motivo", "Reclamo"), ("resumen", "No llegó")];
     for (base, values, expected) in [
