@@ -49,6 +49,10 @@ impl std::fmt::Debug for Identity {
     }
 }
 
+fn wrong_password() -> Error {
+    Error::denied("WRONG_PASSWORD", "the password in force is another").field("current_password", "is wrong")
+}
+
 impl Identity {
     /// Signs with the issuer's key.
     pub fn new(db: Db, issuer: Arc<Issuer>, hasher: Hasher, announcer: Announcer) -> Self {
@@ -143,20 +147,20 @@ impl Identity {
         if new.expose_secret() == current.expose_secret() {
             return refuse("must be another than the one in force".to_owned());
         }
-        if self.knows(user, current).await?.is_none() {
-            let error = Error::denied("WRONG_PASSWORD", "the password in force is another");
-            return Err(error.field("current_password", "is wrong"));
-        }
+        let Some(before) = self.knows(user, current).await? else { return Err(wrong_password()) };
         let hash = self.hasher.hash(new).await?;
         let issued = self.issuer.issue(user, clock::wall(), TOKEN_TTL)?;
         let (token_id, expires_at, user) = (issued.token_id, issued.expires_at, user.to_owned());
         let version = self
             .db
             .transaction(move |tx| {
-                let (users, hashes) = ([user.clone()], [hash.clone()]);
+                let (users, before, hash) = ([user.clone()], before.clone(), hash.clone());
                 Box::pin(async move {
                     let [user] = &users;
-                    store::store_hashes(tx, &users, &hashes).await?;
+                    // A password that was set meanwhile stays: it may be the answer to a stolen one.
+                    if !store::replace_hash(tx, user, &before, &hash).await? {
+                        return Err(wrong_password());
+                    }
                     store::revoke_all(tx, &users).await?;
                     store::note_issued(tx, token_id, user, expires_at).await?;
                     let change = Change::of_identity(Action::PasswordChanged, user);

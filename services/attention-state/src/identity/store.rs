@@ -65,6 +65,28 @@ pub async fn store_hashes(tx: &mut PgConnection, users: &[String], hashes: &[Str
     Ok(())
 }
 
+/// Puts `hash` in the place of `before`; false when that is not in force any more.
+///
+/// # Errors
+/// Database errors.
+pub async fn replace_hash(
+    tx: &mut PgConnection,
+    user: &str,
+    before: &str,
+    hash: &str,
+) -> Result<bool, Error> {
+    let replaced = sqlx::query!(
+        "UPDATE identity.credential SET password_hash = $3, changed_at = now()
+         WHERE user_key = $1 AND password_hash = $2",
+        user,
+        before,
+        hash,
+    )
+    .execute(tx)
+    .await?;
+    Ok(replaced.rows_affected() == 1)
+}
+
 /// Revokes a token and forgets those that have expired by themselves.
 ///
 /// # Errors

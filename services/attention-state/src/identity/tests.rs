@@ -378,3 +378,21 @@ async fn internal_rpcs_refuse_an_agents_token_and_applying_needs_a_coordinator()
         .unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
 }
+
+/// Guard: `AND password_hash = $2` of `replace_hash`. Without it a change begun with a stolen password undoes the new one.
+#[tokio::test]
+async fn a_password_that_was_set_meanwhile_is_not_replaced() {
+    let served = served().await;
+    let replaced = async |before: String, after: &str| {
+        let mut conn = served.db.pool().acquire().await.unwrap();
+        super::store::replace_hash(&mut conn, "ana", &before, after).await.unwrap()
+    };
+    let stored = async || {
+        let hash = served.db.read(|conn| Box::pin(async move { super::store::hash_of(conn, "ana").await }));
+        hash.await.unwrap().unwrap()
+    };
+    let known = stored().await;
+    assert!(replaced(known.clone(), "$argon2id$set-by-the-coordinator").await);
+    assert!(!replaced(known, "$argon2id$set-by-who-knew-the-old-one").await);
+    assert_eq!(stored().await, "$argon2id$set-by-the-coordinator");
+}
