@@ -1,6 +1,7 @@
 //! Orphans: what an agent has open who is gone for longer than the campaign's orphan timeout goes back to its queue. Who
 //! returns in time keeps everything: absence is a stored instant, looked at again under the item's lock.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use hilo_kit::nats::Subjects;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use crate::attention::domain::{Command, InteractionId, Stage, UserKey};
+use crate::attention::domain::{Command, Interaction, InteractionId, Stage};
 use crate::attention::store::Wait;
 use crate::attention::work::{Actor, Found, Work};
 
@@ -71,9 +72,10 @@ async fn some(tx: &mut PgConnection, subjects: &Subjects) -> Result<usize, Error
     }
     let ids: Vec<InteractionId> = ids.into_iter().map(InteractionId).collect();
     let mut work = Work::lock(tx, &ids, Wait::Skip).await?;
+    let facts = Facts::hold(tx, &work, &ids).await?;
     let mut returned = 0;
     for id in ids {
-        let Some(command) = command(tx, &work, id).await? else { continue };
+        let Some(command) = command(&work, id, &facts) else { continue };
         if work.decide(id, command, &Actor::System).is_ok() {
             returned += 1;
         }
@@ -84,34 +86,57 @@ async fn some(tx: &mut PgConnection, subjects: &Subjects) -> Result<usize, Error
     Ok(returned)
 }
 
-/// What is true of the item and its agent now; his row is held until the commit, so that he does not return unseen.
-async fn command(tx: &mut PgConnection, work: &Work, id: InteractionId) -> Result<Option<Command>, Error> {
-    let Found::Locked(attention) = work.find(id) else { return Ok(None) };
-    let Some(interaction) = work.state(attention, Some(id)).and_then(|state| state.interaction) else {
-        return Ok(None);
-    };
-    let Stage::Open { agent, .. } = interaction.stage else { return Ok(None) };
-    let Some(absent_since) = absent_since(tx, &agent).await? else { return Ok(None) };
-    let after = sqlx::query_scalar!(
-        "SELECT orphan_timeout_seconds FROM directory.campaign WHERE campaign_key = $1",
-        interaction.campaign.as_str()
-    )
-    .fetch_optional(tx)
-    .await?
-    .flatten()
-    .filter(|seconds| *seconds > 0);
-    Ok(after.map(|seconds| {
-        let after = time::Duration::seconds(i64::from(seconds));
-        Command::Orphan { agent, absent_since, after }
-    }))
+/// What is true of an item and its agent now.
+fn command(work: &Work, id: InteractionId, facts: &Facts) -> Option<Command> {
+    let Stage::Open { agent, .. } = open(work, id)?.stage else { return None };
+    let absent_since = *facts.absent_since.get(agent.as_str())?;
+    let after = *facts.timeouts.get(open(work, id)?.campaign.as_str())?;
+    Some(Command::Orphan { agent, absent_since, after })
 }
 
-async fn absent_since(tx: &mut PgConnection, agent: &UserKey) -> Result<Option<OffsetDateTime>, Error> {
-    let row = sqlx::query_scalar!(
-        "SELECT absent_since FROM assignment.agent_state WHERE agent_key = $1 FOR SHARE",
-        agent.as_str()
-    )
-    .fetch_optional(tx)
-    .await?;
-    Ok(row.flatten())
+fn open(work: &Work, id: InteractionId) -> Option<Interaction> {
+    let Found::Locked(attention) = work.find(id) else { return None };
+    let interaction = work.state(attention, Some(id))?.interaction?;
+    matches!(interaction.stage, Stage::Open { .. }).then_some(interaction)
+}
+
+/// What decides: since when agents are absent, after how long a campaign takes back.
+struct Facts {
+    absent_since: HashMap<String, OffsetDateTime>,
+    timeouts: HashMap<String, time::Duration>,
+}
+
+impl Facts {
+    /// The agents' rows are held until the commit, so that nobody returns unseen; in the order in which presence reports
+    /// lock them.
+    async fn hold(tx: &mut PgConnection, work: &Work, ids: &[InteractionId]) -> Result<Self, Error> {
+        let held: Vec<Interaction> = ids.iter().filter_map(|id| open(work, *id)).collect();
+        let agents: Vec<String> =
+            held.iter().filter_map(Interaction::holder).map(ToString::to_string).collect();
+        let campaigns: Vec<String> = held.iter().map(|one| one.campaign.to_string()).collect();
+        let absent = sqlx::query!(
+            r#"SELECT agent_key, absent_since FROM assignment.agent_state WHERE agent_key = ANY($1)
+               ORDER BY agent_key COLLATE "C" FOR SHARE"#,
+            &agents
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        let timeouts = sqlx::query!(
+            r#"SELECT campaign_key, orphan_timeout_seconds AS "seconds!" FROM directory.campaign
+               WHERE campaign_key = ANY($1) AND orphan_timeout_seconds > 0"#,
+            &campaigns
+        )
+        .fetch_all(tx)
+        .await?;
+        Ok(Self {
+            absent_since: absent
+                .into_iter()
+                .filter_map(|row| Some((row.agent_key, row.absent_since?)))
+                .collect(),
+            timeouts: timeouts
+                .into_iter()
+                .map(|row| (row.campaign_key, time::Duration::seconds(i64::from(row.seconds))))
+                .collect(),
+        })
+    }
 }

@@ -186,15 +186,6 @@ async fn moved(
     let command = if wish.by_hand { Command::Reassign { to } } else { Command::Transfer { agent, to } };
     let decision = work.decide(wish.id, command, &actor)?;
     work.write(tx, subjects).await?;
-    if let Target::Campaign(_) = wish.target {
-        // The other campaign has its own form, also for what was opened again.
-        sqlx::query!(
-            "UPDATE attention.form_answer SET kept = false WHERE interaction_id = $1",
-            wish.id.uuid()
-        )
-        .execute(&mut *tx)
-        .await?;
-    }
     decision.state.ok_or_else(not_found)
 }
 

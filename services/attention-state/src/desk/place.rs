@@ -2,40 +2,15 @@
 
 use std::collections::HashSet;
 
-use hilo_kit::error::Error;
 use hilo_proto::attention::v1::{InteractionPlace, MessagesAt};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::attention::store::LoadedInteraction;
 
-/// Places of all interactions of one attention, given by ordinal.
-///
-/// # Errors
-/// Database errors.
-pub(super) async fn places(
-    tx: &mut PgConnection,
-    interactions: &[LoadedInteraction],
-) -> Result<Vec<InteractionPlace>, Error> {
-    let ended: Vec<Uuid> = interactions
-        .iter()
-        .filter(|one| !one.interaction.is_live())
-        .map(|one| one.interaction.id.uuid())
-        .collect();
-    let gone = left(tx, &ended).await?;
+/// Places of all interactions of one attention, given by ordinal, of which `gone` have left the live store.
+pub(super) fn places(interactions: &[LoadedInteraction], gone: &[Uuid]) -> Vec<InteractionPlace> {
     let ids: Vec<Uuid> = interactions.iter().map(|one| one.interaction.id.uuid()).collect();
-    Ok(in_order(&ids, &gone))
-}
-
-/// Of ended interactions those whose messages have left the live store.
-async fn left(tx: &mut PgConnection, ended: &[Uuid]) -> Result<HashSet<Uuid>, Error> {
-    let left = sqlx::query_scalar!(
-        "SELECT interaction_id FROM attention.interaction WHERE interaction_id = ANY($1) AND purged_at IS NOT NULL",
-        ended
-    )
-    .fetch_all(tx)
-    .await?;
-    Ok(left.into_iter().collect())
+    in_order(&ids, &gone.iter().copied().collect())
 }
 
 fn in_order(ids: &[Uuid], gone: &HashSet<Uuid>) -> Vec<InteractionPlace> {

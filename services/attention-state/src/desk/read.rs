@@ -154,6 +154,7 @@ async fn visible(tx: &mut PgConnection, access: &Access, id: Uuid) -> Result<Pro
     let loaded = store::attention(tx, id).await?.ok_or_else(not_found)?;
     let interactions = store::interactions_of(tx, &[id]).await?;
     let contact = contact::contact(tx, loaded.head.contact.uuid()).await?;
+    let gone = purge::purged_of(tx, id).await?;
     let head = loaded.head;
     Ok(ProtoAttention {
         attention_id: head.id.to_string(),
@@ -168,7 +169,7 @@ async fn visible(tx: &mut PgConnection, access: &Access, id: Uuid) -> Result<Pro
         contact,
         flooded: loaded.flooded,
         tags: head.tags.iter().map(ToString::to_string).collect(),
-        places: place::places(tx, &interactions).await?,
-        interaction_ids_in_history: purge::purged_of(tx, id).await?.iter().map(Uuid::to_string).collect(),
+        places: place::places(&interactions, &gone),
+        interaction_ids_in_history: gone.iter().map(Uuid::to_string).collect(),
     })
 }

@@ -289,6 +289,8 @@ impl Session {
             return Ok(());
         }
         self.subscription = self.watching.hub.join(&self.watcher.user, campaigns.iter().cloned().collect());
+        // What is open here concerns the new subscription too, already while the list is read.
+        self.follow();
         (self.desk, self.campaigns) = (desk, campaigns);
         self.snapshot().await
     }

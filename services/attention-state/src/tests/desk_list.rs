@@ -127,10 +127,9 @@ async fn places_tell_position_neighbours_and_where_the_messages_are() {
         (ids[0], ids[2])
     );
     assert!(places.iter().all(|one| one.messages_at() == MessagesAt::Live));
-    sqlx::raw_sql("UPDATE attention.interaction SET purged_at = now() WHERE ordinal = 1")
-        .execute(house.db.pool())
-        .await
-        .unwrap();
+    let purge = "UPDATE attention.message SET purged = true, text_body = '', html_body = ''
+                   WHERE interaction_id = (SELECT interaction_id FROM attention.interaction WHERE ordinal = 1)";
+    sqlx::raw_sql(purge).execute(house.db.pool()).await.unwrap();
     let opened = house.open_item("ana", seen.last_interaction).await;
     assert_eq!(opened.place.as_ref(), places.last());
     let at: Vec<MessagesAt> = opened.attention.unwrap().places.iter().map(|one| one.messages_at()).collect();

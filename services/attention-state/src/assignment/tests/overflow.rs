@@ -103,3 +103,31 @@ async fn it_returns_to_no_campaign_it_overflowed_from_until_somebody_opened_it()
     let again = apply(&db, batch("a", vec![overflow(id, 5)])).await.unwrap();
     assert_eq!((outcomes(&again), state(&again).campaign_key.as_str()), (vec![Applied], "a"));
 }
+
+/// Red without `forget_kept_forms`: the other campaign's agent would be shown, and asked for, a form that is not his.
+#[tokio::test]
+async fn a_thread_that_was_opened_again_gets_the_form_of_the_campaign_it_overflows_into() {
+    let db = each_into_the_other().await;
+    let id = queue(&db, "a", 1).await[0];
+    sqlx::query(
+        "INSERT INTO attention.form_answer (interaction_id, form_key, form_version, version, answers, kept)
+                   VALUES ($1, 'consulta', 1, 1, '{}', true)",
+    )
+    .bind(id.uuid())
+    .execute(db.pool())
+    .await
+    .unwrap();
+    let kept = async || -> bool {
+        sqlx::query_scalar("SELECT kept FROM attention.form_answer WHERE interaction_id = $1")
+            .bind(id.uuid())
+            .fetch_one(db.pool())
+            .await
+            .unwrap()
+    };
+    apply(&db, batch("a", vec![offer(id, 1, "ana")])).await.unwrap();
+    assert!(kept().await, "what stays in its campaign keeps it");
+    waited(&db, id).await;
+    let results = apply(&db, batch("a", vec![overflow(id, 2)])).await.unwrap();
+    assert_eq!(outcomes(&results), [Applied]);
+    assert!(!kept().await);
+}

@@ -168,3 +168,14 @@ pub(crate) async fn draw_numbers(tx: &mut PgConnection, count: usize) -> Result<
     .await?;
     Ok(numbers)
 }
+
+/// Takes from interactions that came to another campaign the version of the form they kept: that campaign has its own.
+pub(crate) async fn forget_kept_forms(tx: &mut PgConnection, moved: &[Uuid]) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE attention.form_answer SET kept = false WHERE interaction_id = ANY($1) AND kept",
+        moved
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}

@@ -41,12 +41,15 @@ impl Work {
     }
 
     async fn write_interactions(&self, tx: &mut PgConnection) -> Result<(), Error> {
-        let (mut new, mut changed) = (Vec::new(), Vec::new());
+        let (mut new, mut changed, mut moved) = (Vec::new(), Vec::new(), Vec::new());
         for entry in self.entries.values() {
             for touched in entry.interactions.values() {
                 match &touched.stored {
                     None => new.push((&entry.attention, &touched.now, &touched.lines)),
                     Some(stored) if *stored != touched.now => {
+                        if stored.campaign != touched.now.campaign {
+                            moved.push(touched.now.id.uuid());
+                        }
                         changed.push((stored.version, &entry.attention, &touched.now, &touched.lines));
                     }
                     Some(_) => {}
@@ -55,6 +58,9 @@ impl Work {
         }
         // Changes first: an interaction may end and another of the same attention begin in one transaction.
         store::update_interactions(tx, &changed).await?;
+        if !moved.is_empty() {
+            store::forget_kept_forms(tx, &moved).await?;
+        }
         store::insert_interactions(tx, &new).await
     }
 }
