@@ -27,9 +27,17 @@ pub fn hilo() -> Result<PathBuf> {
 /// # Errors
 /// When it is missing; the message names the command that installs it.
 pub fn python_tool(name: &str) -> Result<PathBuf> {
+    tool(&format!("venv/bin/{name}"))
+}
+
+/// Something that was installed under `.hilo/tools` (`tests/support/scripts/install test`).
+///
+/// # Errors
+/// When it is missing; the message names the command that installs it.
+pub fn tool(name: &str) -> Result<PathBuf> {
     let root = std::env::var_os("HILO_REPOSITORY")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.."), PathBuf::from);
-    let path = root.join(".hilo/tools/venv/bin").join(name);
+    let path = root.join(".hilo/tools").join(name);
     anyhow::ensure!(path.exists(), "{} is missing; `make tools` installs it", path.display());
     Ok(path)
 }
