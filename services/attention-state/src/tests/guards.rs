@@ -137,3 +137,14 @@ async fn attentions_are_locked_in_one_order() {
         task.await.unwrap();
     }
 }
+
+/// An index with a pending list has one unlucky writer merge the entries of thousands.
+#[tokio::test]
+async fn no_writer_pays_for_the_index_entries_of_others() {
+    let house = House::open().await;
+    let pending = house.count(
+        "SELECT count(*) FROM pg_class JOIN pg_am ON pg_am.oid = relam
+           WHERE amname = 'gin' AND relkind = 'i' AND NOT coalesce('fastupdate=off' = ANY(reloptions), false)",
+    );
+    assert_eq!(pending.await, 0);
+}

@@ -173,3 +173,17 @@ async fn no_text_is_too_long_or_too_strange_to_be_stored() {
     assert_eq!(store.put(thread.clone()).await.unwrap(), Stored::New);
     assert_eq!(store.thread(&Scope::All, thread.head.interaction_id).await.unwrap(), Some(thread));
 }
+
+/// An index with a pending list has one unlucky writer merge the words of a thousand threads, longer than a statement may take.
+#[tokio::test]
+async fn no_writer_pays_for_the_index_entries_of_others() {
+    let store = sample::store().await;
+    let pending: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM pg_class JOIN pg_am ON pg_am.oid = relam
+           WHERE amname = 'gin' AND relkind = 'i' AND NOT coalesce('fastupdate=off' = ANY(reloptions), false)",
+    )
+    .fetch_one(store.db().pool())
+    .await
+    .unwrap();
+    assert_eq!(pending, 0);
+}
