@@ -25,7 +25,8 @@ const BUSY_CAP: Duration = Duration::from_millis(200);
 const RETRY_BASE: Duration = Duration::from_millis(100);
 const RETRY_CAP: Duration = Duration::from_secs(5);
 const REPLAY_POLL: Duration = Duration::from_secs(2);
-/// From this attempt on a message is tried alone, so that one that kills its process is found.
+/// From this attempt on a message is tried alone, so that one that kills its process, or panics, is found and counted by itself
+/// and takes nobody along. What a killed process may have tried (`count_next`) counts as tried.
 const ALONE_FROM: u32 = 2;
 
 pub(super) struct Worker {
@@ -134,7 +135,9 @@ impl Worker {
         incoming: &mut mpsc::Receiver<jetstream::Message>,
         alive: &mut tokio::time::Interval,
     ) {
-        let alone = |entry: &Entry| entry.attempts >= ALONE_FROM || entry.replay_of.is_some();
+        // Asked before this try is counted.
+        let alone =
+            |entry: &Entry| entry.count_next || entry.attempts >= ALONE_FROM || entry.replay_of.is_some();
         let mut batch = self.lanes.take(self.spec.max_batch, self.spec.one_per_key, alone);
         if let Err(error) = self.count_attempts(&mut batch).await {
             error.log("counting attempts");

@@ -196,6 +196,65 @@ impl BatchHandler for Hanging {
     }
 }
 
+/// Ends its process, as far as anybody can see, whenever a batch holds number 7.
+struct Deadly {
+    died: tokio::sync::mpsc::Sender<()>,
+    done: Arc<Mutex<Vec<i64>>>,
+}
+
+#[async_trait]
+impl BatchHandler for Deadly {
+    async fn handle(&self, batch: &[Delivery]) -> Vec<Outcome> {
+        let numbers: Vec<i64> = batch.iter().map(|delivery| delivery.sequence().unwrap()).collect();
+        if numbers.contains(&7) {
+            let _ = self.died.send(()).await;
+            return std::future::pending().await;
+        }
+        self.done.lock().extend(numbers);
+        batch.iter().map(|_| Outcome::Ack).collect()
+    }
+}
+
+/// Guard: what a killed process may have tried is tried alone, so only the killer's own attempts are counted to their end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_kills_its_process_again_and_again_takes_no_other_along() {
+    let parts = parts().await;
+    append(&parts.db, (1..=20).map(|number| inbound(Uuid::now_v7(), number)).collect()).await;
+    relay(&parts);
+    let done = Arc::new(Mutex::new(Vec::new()));
+    let buried = || async { count(&parts.db, "SELECT count(*) FROM kit.dead_letter").await > 0 };
+    for _ in 0..20 {
+        let shutdown = Shutdown::new();
+        let (died, mut death) = tokio::sync::mpsc::channel::<()>(1);
+        let handler = Arc::new(Deadly { died, done: done.clone() });
+        let spec = ConsumerSpec {
+            ack_wait: Duration::from_millis(800),
+            ..ConsumerSpec::new(StreamKind::Inbound, "attention-intake")
+        };
+        let sink = Arc::new(DeadLetters::new(parts.db.clone()));
+        let nats = crate::parts::connect(&parts.server).await;
+        Consumer::spawn(nats.clone(), spec, handler, sink, &shutdown);
+        let ended = eventually("the process dies or the killer is buried", DEADLINE, || async {
+            !death.is_empty() || buried().await
+        });
+        ended.await.unwrap();
+        if buried().await {
+            break;
+        }
+        death.recv().await.unwrap();
+        nats.client().drain().await.unwrap();
+        shutdown.begin();
+    }
+    drained(&parts).await;
+    let mut handled = done.lock().clone();
+    handled.sort_unstable();
+    handled.dedup();
+    assert_eq!(handled.len(), 19, "{handled:?}");
+    let dead = "SELECT count(*) FROM kit.dead_letter";
+    assert_eq!(count(&parts.db, dead).await, 1, "the killer and nobody else");
+    parts.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn consumers_go_on_after_the_broker_was_killed_and_after_it_was_wiped() {
     let mut parts = parts().await;
