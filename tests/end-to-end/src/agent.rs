@@ -281,6 +281,32 @@ impl Agent {
         Ok(answer.messages)
     }
 
+    /// All messages of an attention, oldest first, page by page.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn all_messages(&self, attention_id: &str) -> Result<Vec<history::ThreadMessage>, Status> {
+        let mut request = attention::ListMessagesRequest {
+            attention_id: attention_id.to_owned(),
+            page_size: 200,
+            ..Default::default()
+        };
+        let mut messages = Vec::new();
+        loop {
+            let page = persist(PATIENCE, || {
+                let (mut client, request) = (self.attention(), request.clone());
+                async move { client.list_messages(request).await }
+            })
+            .await?;
+            // The first page is the newest one.
+            messages.splice(0..0, page.messages);
+            if page.next_page_token.is_empty() {
+                return Ok(messages);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
     /// Searches the history until exactly the expected number is found.
     ///
     /// # Errors

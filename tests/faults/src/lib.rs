@@ -1,7 +1,10 @@
-//! The path of an email under `kill -9`: what is killed, where, and one mail's whole journey as seen by its people.
+//! Hilo under faults: the path of an email and of its thread into the history and back under `kill -9`, with what is killed,
+//! where, and the whole journey as seen by its people; and the hardening cases as scenarios with a size.
 
 pub mod journey;
+pub mod round;
 pub mod steps;
 
 pub use journey::{Journey, Witness};
-pub use steps::{STEPS, Step};
+pub use round::Tally;
+pub use steps::{ARCHIVE, STEPS, Step};

@@ -32,7 +32,29 @@ pub const STEPS: &[Step] = &[
         ("message and OUTBOUND commit", "answer to the agent"),
     ),
     step("email.sender.after_commit", Service::EmailIngest, ("send committed to the ledger", "broker ack")),
+    step(
+        "email.send.before_final_dot",
+        Service::EmailIngest,
+        ("content written", "permission for the final dot"),
+    ),
+    step(
+        "email.send.final_dot_released",
+        Service::EmailIngest,
+        ("permission committed", "final dot written"),
+    ),
     step("email.send.after_final_dot", Service::EmailIngest, ("final dot written", "sent state commit")),
     step("attention.end.after_commit", Service::AttentionState, ("end commit", "answer to the agent")),
     step("history.store.after_commit", Service::History, ("thread stored", "ConfirmStored sent")),
+];
+
+/// The way of a long thread into the history, out of the hot tables, and back when it is opened again.
+pub const ARCHIVE: &[Step] = &[
+    step("history.store.after_page", Service::History, ("page of a thread committed", "next page fetched")),
+    step("attention.purge.before_commit", Service::AttentionState, ("bodies taken out", "purge commit")),
+    step("attention.purge.after_commit", Service::AttentionState, ("purge commit", "next round")),
+    step(
+        "attention.reload.after_page",
+        Service::AttentionState,
+        ("page of bodies committed", "next page fetched"),
+    ),
 ];

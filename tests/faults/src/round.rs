@@ -1,0 +1,187 @@
+//! One round of a matrix: the process that comes to a step stops there, a part is killed and started again, and what was on
+//! its way arrives. A tally proves by the process id that the kill landed between the two source points.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use hilo_end_to_end::installation::Part;
+use hilo_end_to_end::subscriber::Subscriber;
+use hilo_proto::event::v1::Direction;
+
+use crate::{Journey, Step, Witness};
+
+/// Kills that landed, by step: of the process that stood there, and of other parts meanwhile.
+#[derive(Debug, Default)]
+pub struct Tally {
+    landed: BTreeMap<&'static str, u32>,
+    beside: BTreeMap<&'static str, u32>,
+    /// What the mails left behind.
+    pub journeys: Vec<Journey>,
+}
+
+impl Tally {
+    /// Plays a round with the given journeys; `name` is unique to it and part of the customers' addresses.
+    ///
+    /// # Errors
+    /// When no process comes to the step, another one than expected does, or a journey does not end well.
+    pub async fn play<F>(
+        &mut self,
+        witness: &Witness,
+        step: &Step,
+        part: Part,
+        journeys: impl FnOnce(String) -> Vec<F>,
+    ) -> Result<()>
+    where
+        F: Future<Output = Result<Journey>> + Send + 'static,
+    {
+        let begun = Instant::now();
+        let ended = round(witness, step, part, journeys).await;
+        let ended = ended.with_context(|| format!("{} × {part:?}", step.point))?;
+        let own = part == Part::Service(step.service);
+        *if own { &mut self.landed } else { &mut self.beside }.entry(step.point).or_default() += 1;
+        println!(
+            "{:>6.1} s  {} × {part:?}: landed, {} journeys whole",
+            begun.elapsed().as_secs_f64(),
+            step.point,
+            ended.len()
+        );
+        self.journeys.extend(ended);
+        Ok(())
+    }
+
+    /// Kills of all rounds.
+    pub fn kills(&self) -> u32 {
+        self.landed.values().chain(self.beside.values()).sum()
+    }
+
+    /// Prints the kills of each step.
+    ///
+    /// # Errors
+    /// When none landed at a step.
+    pub fn account(&self, steps: &[Step]) -> Result<()> {
+        for step in steps {
+            let of = |counts: &BTreeMap<&str, u32>| counts.get(step.point).copied().unwrap_or(0);
+            let (own, others, (from, to)) = (of(&self.landed), of(&self.beside), step.between);
+            println!(
+                "{}: {own} kill between \"{from}\" and \"{to}\", {others} of other parts while it stood there",
+                step.point
+            );
+            anyhow::ensure!(own > 0 && others > 0, "no kill landed at {}", step.point);
+        }
+        Ok(())
+    }
+}
+
+async fn round<F>(
+    witness: &Witness,
+    step: &Step,
+    part: Part,
+    journeys: impl FnOnce(String) -> Vec<F>,
+) -> Result<Vec<Journey>>
+where
+    F: Future<Output = Result<Journey>> + Send + 'static,
+{
+    let installation = &witness.installation;
+    installation.faults().arm(step.point)?;
+    let name =
+        format!("{}-{part:?}", step.point).to_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "");
+    let travels: Vec<_> = journeys(name).into_iter().map(tokio::spawn).collect();
+    let process = installation.faults().reached(step.point, Duration::from_secs(60)).await;
+    let process = process.with_context(|| format!("no process came to {}", step.point))?;
+    let stopped = installation.service_of(process);
+    anyhow::ensure!(
+        stopped == Some(step.service),
+        "{stopped:?} stopped at {} instead of {:?}",
+        step.point,
+        step.service
+    );
+    if part == Part::Service(step.service) {
+        // The process that stands between the two points is the one that is killed.
+        anyhow::ensure!(
+            installation.process_id(step.service) == Some(process),
+            "another process than {process}"
+        );
+    }
+    installation.kill(part).await?;
+    installation.faults().release(step.point)?;
+    installation.start_part(part).await?;
+    let mut ended = Vec::new();
+    for travel in travels {
+        ended.push(travel.await??);
+    }
+    Ok(ended)
+}
+
+/// Compares both far ends, the subscriber and the mailbox, with the journeys.
+///
+/// # Errors
+/// When an attention is missing or too many, its events have a gap, or an answer arrived twice without having been shown as
+/// "may have been sent".
+pub async fn judge(witness: &Witness, subscriber: &Subscriber, journeys: &[Journey]) -> Result<()> {
+    let ended = |kind: &str| kind.ends_with(".interaction_ended");
+    let mails = journeys.len();
+    subscriber
+        .wait_until("every attention ended", Duration::from_secs(60), |log| {
+            log.attentions.values().filter(|events| events.values().any(|event| ended(&event.kind))).count()
+                >= mails
+        })
+        .await?;
+    subscriber.with(|log| {
+        println!(
+            "subscriber: {} attentions, {} repeats, {} restarts",
+            log.attentions.len(),
+            log.repeats,
+            log.restarts
+        );
+        anyhow::ensure!(log.violations.is_empty(), "order broken: {:?}", log.violations);
+        anyhow::ensure!(
+            log.attentions.len() == mails,
+            "{} attentions of {mails} journeys",
+            log.attentions.len()
+        );
+        Ok(())
+    })?;
+    let mut copies: BTreeMap<String, u32> = BTreeMap::new();
+    for mail in witness.installation.sink().received()? {
+        *copies.entry(mail.message_id).or_default() += 1;
+    }
+    let mut ambiguous = 0;
+    for journey in journeys {
+        let count = copies.get(&journey.answer_id).copied().unwrap_or(0);
+        // Twice only where it was shown as "may have been sent" first.
+        let allowed = if shown_as_unknown(subscriber, journey) { 2 } else { 1 };
+        anyhow::ensure!((1..=allowed).contains(&count), "{}: {count} copies of its answer", journey.customer);
+        ambiguous += u32::from(count == 2);
+        each_once(witness, journey).await?;
+    }
+    println!(
+        "mails that were cut off after the final dot and arrived twice with one Message-ID: {ambiguous}"
+    );
+    Ok(())
+}
+
+/// True when subscribers were told that the answer may have been sent.
+fn shown_as_unknown(subscriber: &Subscriber, journey: &Journey) -> bool {
+    let unknown = |event: &hilo_end_to_end::subscriber::Seen| {
+        event.data.pointer("/message/deliveryState").and_then(|state| state.as_str()) == Some("unknown")
+    };
+    subscriber.with(|log| {
+        log.attentions.get(&journey.attention_id).is_some_and(|events| events.values().any(unknown))
+    })
+}
+
+/// The thread holds each of the customer's mails once and the agent's answer once.
+async fn each_once(witness: &Witness, journey: &Journey) -> Result<()> {
+    let messages = witness.agent.messages(&journey.attention_id).await?;
+    let inbound = Direction::Inbound as i32;
+    let received = messages.iter().filter(|message| message.direction == inbound).count();
+    anyhow::ensure!(
+        received == journey.mails && messages.len() == journey.mails + 1,
+        "{}: {received} of {} inbound",
+        journey.customer,
+        messages.len()
+    );
+    Ok(())
+}
