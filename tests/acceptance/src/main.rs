@@ -15,6 +15,9 @@ fn main() -> ExitCode {
     hilo_kit::install_crypto();
     let area = std::env::args().nth(1).unwrap_or_default();
     let only: Vec<String> = std::env::args().skip(2).collect();
+    if area == rows::cases::RELAY {
+        return relay();
+    }
     let outcome = Targets::load().and_then(|targets| {
         let runtime = tokio::runtime::Runtime::new()?;
         runtime.block_on(async {
@@ -36,6 +39,16 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// This program as the relay that the row `cases` kills.
+fn relay() -> ExitCode {
+    let runtime = tokio::runtime::Runtime::new().map_err(anyhow::Error::from);
+    let ended = runtime.and_then(|runtime| runtime.block_on(hilo_faults::cases::child_relay()));
+    if let Err(error) = ended {
+        eprintln!("relay: {error:#}");
+    }
+    ExitCode::FAILURE
 }
 
 /// Runs the named rows of an area (all when none is named), each to its verdict.
@@ -61,6 +74,7 @@ async fn main_area(targets: &Main, only: &[String]) -> anyhow::Result<Report> {
         desks: rows::desks::run(&targets.desks).await,
         change: rows::change::run(&targets.change).await,
         search: rows::search::run(&targets.search).await,
+        cases: rows::cases::run(&targets.cases).await,
     )
 }
 

@@ -36,6 +36,19 @@ target!(Search {
     common_p99_at_most_milliseconds: u64,
     searchable_at_most_milliseconds: u64
 });
+target!(Cases {
+    cancelled_requests: usize,
+    idle_within_seconds: u64,
+    writers: usize,
+    conversations: usize,
+    transactions: usize,
+    relay_kills: u32,
+    large_bytes: usize,
+    buried_within_seconds: u64,
+    poison_p99_at_most_times: f64,
+    flaps_per_agent: usize,
+    converged_within_seconds: u64
+});
 target!(Memory { at_most_mebibytes: u64, idle_seconds: u64 });
 
 /// All rows of the area "path", and the other areas.
@@ -61,6 +74,7 @@ pub struct Main {
     pub desks: Desks,
     pub change: Change,
     pub search: Search,
+    pub cases: Cases,
 }
 
 impl Targets {

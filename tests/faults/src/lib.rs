@@ -1,6 +1,7 @@
 //! Hilo under faults: the path of an email and of its thread into the history and back under `kill -9`, with what is killed,
 //! where, and the whole journey as seen by its people; and the hardening cases as scenarios with a size.
 
+pub mod cases;
 pub mod journey;
 pub mod round;
 pub mod steps;

@@ -144,7 +144,12 @@ pub async fn desks(installation: &Installation, size: Desks) -> Result<DesksRepo
 }
 
 /// Sends mails of ever new customers, evenly over the time.
-async fn send_mails(installation: &Installation, run: &str, mails: usize, over: Duration) -> Result<()> {
+pub(crate) async fn send_mails(
+    installation: &Installation,
+    run: &str,
+    mails: usize,
+    over: Duration,
+) -> Result<()> {
     let begun = Instant::now();
     futures::stream::iter(0..mails)
         .map(|index| {
@@ -215,16 +220,16 @@ async fn serve(agent: Agent, state: Arc<Mutex<State>>) {
 
 /// What a desk shows.
 #[derive(Debug, Default)]
-struct State {
-    items: BTreeMap<String, DeskItem>,
+pub(crate) struct State {
+    pub(crate) items: BTreeMap<String, DeskItem>,
     counters: DeskCounters,
     repeated: u64,
     without_snapshot: u64,
 }
 
 /// A desk on a connection of its own.
-struct Watched {
-    state: Arc<Mutex<State>>,
+pub(crate) struct Watched {
+    pub(crate) state: Arc<Mutex<State>>,
     task: JoinHandle<()>,
 }
 
@@ -235,7 +240,7 @@ impl Drop for Watched {
 }
 
 impl Watched {
-    fn start(agent: &Agent) -> Self {
+    pub(crate) fn start(agent: &Agent) -> Self {
         let state = Arc::new(Mutex::new(State::default()));
         let task = tokio::spawn(follow_always(agent.clone(), state.clone()));
         Self { state, task }
@@ -272,7 +277,7 @@ async fn follow(agent: &Agent, state: &Mutex<State>) -> Result<()> {
 }
 
 impl State {
-    fn take(&mut self, update: Update) {
+    pub(crate) fn take(&mut self, update: Update) {
         match update {
             Update::Snapshot(snapshot) => {
                 self.counters = snapshot.counters.unwrap_or_default();
@@ -334,7 +339,7 @@ fn number(item: &DeskItem) -> usize {
 }
 
 /// Desks that differ from the server's list when the time is over.
-async fn compare(desks: &[Watched], agents: &[Agent], settle: Duration) -> Result<Vec<String>> {
+pub(crate) async fn compare(desks: &[Watched], agents: &[Agent], settle: Duration) -> Result<Vec<String>> {
     let until = Instant::now() + settle;
     loop {
         let mut different = Vec::new();

@@ -5,10 +5,12 @@
 
 pub mod change;
 pub mod desks;
+pub mod flaps;
 pub mod report;
 pub mod steady;
 
 pub use change::{Change, ChangeReport, change};
 pub use desks::{Desks, DesksReport, desks};
+pub use flaps::{Flaps, FlapsReport, flaps};
 pub use report::Report;
 pub use steady::{Steady, steady};

@@ -75,6 +75,14 @@ impl Postgres {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
+    /// What the server has said since it was started first.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn log(&self) -> Result<String> {
+        std::fs::read_to_string(&self.launch.log).context("log of PostgreSQL")
+    }
+
     /// Makes an empty database; its address.
     ///
     /// # Errors

@@ -28,6 +28,14 @@ impl Installation {
         Ok(())
     }
 
+    /// What PostgreSQL has said so far.
+    ///
+    /// # Errors
+    /// When its log cannot be read.
+    pub fn database_log(&self) -> Result<String> {
+        self.postgres.log()
+    }
+
     /// A channel to attention-state with a service's identity, to look at what only services may see.
     ///
     /// # Errors
