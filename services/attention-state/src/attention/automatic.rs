@@ -7,27 +7,19 @@
 
 use std::time::Duration;
 
-use hilo_kit::clock::to_proto;
 use hilo_kit::db::Db;
 use hilo_kit::error::Error;
 use hilo_kit::lifecycle::Shutdown;
-use hilo_kit::nats::{StreamKind, Subjects};
-use hilo_kit::outbox::{OutboxRow, append};
+use hilo_kit::nats::Subjects;
 use hilo_kit::thread_token;
-use hilo_proto::inbound::v1::EmailAddress;
-use hilo_proto::outbound::v1::outbound_envelope::Content;
-use hilo_proto::outbound::v1::{OutboundEmail, OutboundEnvelope};
-use prost::Message as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::domain::{
-    Attention, Command, DeliveryState, InteractionId, MessageId, MessageKind, MessageSummary,
-};
-use super::outbox;
+use super::domain::{Attention, Command, InteractionId, MessageId};
+use super::outgoing::{self, Outgoing};
 use super::reply::{self, Mode, Reply, own_address};
 use super::store::answered::{Answered, answered};
-use super::store::message::{self, Key, KeyRow, NewMessage, StoredAddress};
+use super::store::message::StoredAddress;
 use super::work::{Actor, Found, Work};
 use super::{Wait, commands};
 use crate::directory;
@@ -173,92 +165,12 @@ impl Replies {
         reply: Reply,
     ) -> Result<(), Error> {
         let id = MessageId::new();
-        let kind = MessageKind::Outbound { delivery: DeliveryState::Queued };
-        let message = MessageSummary { id, occurred_at: work.now(), attachments: 0, kind };
+        let message = Outgoing::summary(id, 0, work);
         let decision = work.decide(interaction, Command::AnswerAutomatically { message }, &Actor::System)?;
         let after = decision.state.ok_or_else(commands::not_found)?;
         let traceparent = work.traceparent(interaction).to_owned();
         work.write(tx, &self.subjects).await?;
-        let row = |key: Key| KeyRow { key, message: id, interaction, attention: after.id };
-        let keys = [Some(Key::Send(id.uuid())), Key::internet(&reply.message_id)];
-        let keys: Vec<KeyRow> = keys.into_iter().flatten().map(row).collect();
-        message::insert_messages(tx, &[stored(work, &after, interaction, &reply, id)]).await?;
-        message::insert_keys(tx, &keys).await?;
-        append(tx, &[handed_over(&self.subjects, work, &after, reply, id, traceparent)?]).await
+        let outgoing = Outgoing { id, interaction, agent: None, mail: reply, files: Vec::new() };
+        outgoing::commit(tx, &self.subjects, work, &after, &traceparent, outgoing).await
     }
-}
-
-fn stored(
-    work: &Work,
-    after: &Attention,
-    interaction: InteractionId,
-    reply: &Reply,
-    id: MessageId,
-) -> NewMessage {
-    NewMessage {
-        message_id: id.uuid(),
-        attention_id: after.id.uuid(),
-        interaction_id: interaction.uuid(),
-        position: after.messages,
-        direction: "outbound",
-        from_address: reply.from.address.clone(),
-        from_name: reply.from.name.clone(),
-        to_addresses: reply.to.clone(),
-        cc_addresses: Vec::new(),
-        bcc_addresses: Vec::new(),
-        reply_to_addresses: Vec::new(),
-        subject: reply.subject.clone(),
-        text_body: reply.text.clone(),
-        html_body: String::new(),
-        attachments: Vec::new(),
-        occurred_at: work.now(),
-        internet_message_id: reply.message_id.clone(),
-        reference_ids: reply.references.clone(),
-        agent_key: None,
-        mail_class: "",
-        sender_verified: true,
-        delivery_state: Some(DeliveryState::Queued.word()),
-        conversation_key: None,
-        conversation_number: None,
-    }
-}
-
-fn handed_over(
-    subjects: &Subjects,
-    work: &Work,
-    after: &Attention,
-    reply: Reply,
-    id: MessageId,
-    traceparent: String,
-) -> Result<OutboxRow, Error> {
-    let envelope = OutboundEnvelope {
-        send_id: id.to_string(),
-        account_key: after.account.to_string(),
-        conversation_key: after.id.to_string(),
-        sequence: after.sends,
-        created_at: Some(to_proto(work.now())),
-        traceparent: traceparent.clone(),
-        content: Some(Content::Email(OutboundEmail {
-            message_id: reply.message_id,
-            from: Some(reply.from.into()),
-            to: reply.to.into_iter().map(EmailAddress::from).collect(),
-            subject: reply.subject,
-            text: reply.text,
-            in_reply_to: reply.in_reply_to,
-            references: reply.references,
-            reply_to: reply.reply_to,
-            automatic: true,
-            ..OutboundEmail::default()
-        })),
-    };
-    let headers = outbox::trace(&traceparent).map(|trace| ("traceparent".to_owned(), trace));
-    Ok(OutboxRow {
-        id: Uuid::now_v7(),
-        stream: StreamKind::Outbound,
-        subject: subjects.handover(StreamKind::Outbound, after.channel.word(), after.account.as_str())?,
-        key: after.id.uuid(),
-        sequence: after.sends,
-        headers: headers.into_iter().collect(),
-        payload: envelope.encode_to_vec(),
-    })
 }

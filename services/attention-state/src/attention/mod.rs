@@ -9,6 +9,7 @@ pub(crate) mod ended;
 mod envelope;
 pub(crate) mod note;
 pub(crate) mod outbox;
+mod outgoing;
 pub(crate) mod published;
 pub(crate) mod purge;
 pub(crate) mod quote;

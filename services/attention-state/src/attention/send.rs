@@ -3,21 +3,16 @@
 
 use hilo_kit::error::Error;
 use hilo_kit::nats::Subjects;
-use hilo_kit::outbox::append;
 use hilo_kit::{telemetry, thread_token};
-use hilo_proto::inbound::v1::{Attachment, EmailAddress};
-use hilo_proto::outbound::v1::OutboundEmail;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::domain::{
-    Attention, Command, DeliveryState, InteractionId, MessageId, MessageKind, MessageSummary, UserKey,
-};
-use super::envelope;
+use super::domain::{Attention, Command, InteractionId, MessageId, UserKey};
+use super::outgoing::{self, Outgoing};
 use super::reply::{self, Mode, Reply};
 use super::store::LastMessage;
 use super::store::answered::{Answered, answered};
-use super::store::message::{self, Key, KeyRow, NewMessage, StoredAddress, StoredAttachment};
+use super::store::message::{StoredAddress, StoredAttachment};
 use super::work::{Actor, Work};
 use crate::conversation::attach::{self, Wanted};
 use crate::directory;
@@ -25,10 +20,6 @@ use crate::intake::preview;
 
 /// Most recipients of one mail.
 const MAX_RECIPIENTS: usize = 100;
-/// Most bytes of files in one mail: base 64 and headers make 25 MiB of it, which is what servers take.
-const MAX_FILES_BYTES: i64 = 18 * 1024 * 1024;
-/// Most files of one mail, the original's among them.
-const MAX_FILES: usize = 100;
 
 /// What an agent wrote.
 #[derive(Clone, Debug)]
@@ -70,12 +61,7 @@ pub(crate) async fn send(
     let written = compose(tx, thread_key, before, letter).await;
     // Whoever may not send learns that first.
     let files = written.as_ref().map_or(0, |(_, files)| files.len());
-    let message = MessageSummary {
-        id,
-        occurred_at: work.now(),
-        attachments: i32::try_from(files).unwrap_or(i32::MAX),
-        kind: MessageKind::Outbound { delivery: DeliveryState::Queued },
-    };
+    let message = Outgoing::summary(id, files, work);
     let stored = work.traceparent(letter.interaction).to_owned();
     let span = telemetry::span_with_parent(Some(&stored), tracing::info_span!("attention.send"));
     let traceparent = span.in_scope(telemetry::current_traceparent).unwrap_or(stored);
@@ -89,16 +75,9 @@ pub(crate) async fn send(
         LastMessage { preview: preview(&reply.text), at: work.now(), sender_verified: None },
     );
     work.write(tx, subjects).await?;
-    let row = |key: Key| KeyRow { key, message: id, interaction: letter.interaction, attention: after.id };
-    let keys: Vec<KeyRow> = [Some(Key::Send(id.uuid())), Key::internet(&reply.message_id)]
-        .into_iter()
-        .flatten()
-        .map(row)
-        .collect();
-    message::insert_messages(tx, &[stored_message(work, &after, letter, &reply, &files, id)]).await?;
-    message::insert_keys(tx, &keys).await?;
-    let row = envelope::row(subjects, &after, id.uuid(), work.now(), &traceparent, email(reply, files))?;
-    append(tx, &[row]).await?;
+    let outgoing =
+        Outgoing { id, interaction: letter.interaction, agent: Some(letter.agent.clone()), mail: reply, files };
+    outgoing::commit(tx, subjects, work, &after, &traceparent, outgoing).await?;
     Ok(id)
 }
 
@@ -134,9 +113,7 @@ async fn compose(
     check_recipients(letter, &reply)?;
     let mut files =
         attach::resolve(tx, &letter.agent, state.id.uuid(), letter.interaction.uuid(), &letter.files).await?;
-    for file in &mut files {
-        file.inline = !file.content_id.is_empty() && reply.html.contains(&format!("cid:{}", file.content_id));
-    }
+    outgoing::place(&mut files, &reply.html);
     if letter.mode == Mode::Forward && letter.original_files {
         files.extend(original.files());
     }
@@ -145,7 +122,7 @@ async fn compose(
             files.push(shown);
         }
     }
-    check_files(&files)?;
+    outgoing::check_files(&files)?;
     Ok((reply, files))
 }
 
@@ -177,73 +154,5 @@ fn check_recipients(letter: &Letter, reply: &Reply) -> Result<(), Error> {
                 .field("cc", "too many"))
         }
         _ => Ok(()),
-    }
-}
-
-fn check_files(files: &[StoredAttachment]) -> Result<(), Error> {
-    if files.len() > MAX_FILES {
-        let text = format!("at most {MAX_FILES} files");
-        return Err(Error::invalid("TOO_MANY_ATTACHMENTS", text.clone()).field("attachments", text));
-    }
-    let bytes: i64 = files.iter().map(|file| file.size_bytes.max(0)).sum();
-    if bytes > MAX_FILES_BYTES {
-        let text = format!("files of one mail have at most {MAX_FILES_BYTES} bytes together, these {bytes}");
-        return Err(Error::invalid("MESSAGE_TOO_LARGE", text).field("attachments", "too large together"));
-    }
-    Ok(())
-}
-
-fn stored_message(
-    work: &Work,
-    after: &Attention,
-    letter: &Letter,
-    reply: &Reply,
-    files: &[StoredAttachment],
-    id: MessageId,
-) -> NewMessage {
-    NewMessage {
-        message_id: id.uuid(),
-        attention_id: after.id.uuid(),
-        interaction_id: letter.interaction.uuid(),
-        position: after.messages,
-        direction: "outbound",
-        from_address: reply.from.address.clone(),
-        from_name: reply.from.name.clone(),
-        to_addresses: reply.to.clone(),
-        cc_addresses: reply.cc.clone(),
-        bcc_addresses: reply.bcc.clone(),
-        reply_to_addresses: Vec::new(),
-        subject: reply.subject.clone(),
-        text_body: reply.text.clone(),
-        html_body: reply.html.clone(),
-        attachments: files.to_vec(),
-        occurred_at: work.now(),
-        internet_message_id: reply.message_id.clone(),
-        reference_ids: reply.references.clone(),
-        agent_key: Some(letter.agent.to_string()),
-        mail_class: "",
-        sender_verified: true,
-        delivery_state: Some(DeliveryState::Queued.word()),
-        conversation_key: None,
-        conversation_number: None,
-    }
-}
-
-fn email(reply: Reply, files: Vec<StoredAttachment>) -> OutboundEmail {
-    let list = |from: Vec<StoredAddress>| from.into_iter().map(EmailAddress::from).collect();
-    OutboundEmail {
-        message_id: reply.message_id,
-        from: Some(reply.from.into()),
-        to: list(reply.to),
-        cc: list(reply.cc),
-        bcc: list(reply.bcc),
-        subject: reply.subject,
-        text: reply.text,
-        html: reply.html,
-        attachments: files.into_iter().map(Attachment::from).collect(),
-        in_reply_to: reply.in_reply_to,
-        references: reply.references,
-        reply_to: reply.reply_to,
-        ..OutboundEmail::default()
     }
 }

@@ -93,7 +93,8 @@ impl Actions {
     }
 }
 
-async fn shown(tx: &mut PgConnection, id: MessageId) -> Result<Option<ThreadMessage>, Error> {
+/// A message as the desk gets it, sanitised like every output.
+pub(super) async fn shown(tx: &mut PgConnection, id: MessageId) -> Result<Option<ThreadMessage>, Error> {
     let mut message = thread::one(tx, id).await?;
     if let Some(message) = &mut message {
         html::show(message, false);
@@ -113,19 +114,19 @@ fn letter(access: &Access, request: SendMessageRequest) -> Result<Letter, Error>
     if length > MAX_TEXT || (request.text.trim().is_empty() && mode != Mode::Forward) {
         bad = bad.field("text", format!("1 to {MAX_TEXT} characters"));
     }
-    if request.html.len() > MAX_HTML {
-        bad = bad.field("html", format!("at most {MAX_HTML} bytes"));
-    }
     if request.subject.chars().count() > MAX_SUBJECT {
         bad = bad.field("subject", format!("at most {MAX_SUBJECT} characters"));
     }
     for (field, list) in [("to", &request.to), ("cc", &request.cc), ("bcc", &request.bcc)] {
         bad = addresses(bad, field, list);
     }
-    let clean = if request.html.len() > MAX_HTML { None } else { html::outgoing(&storable(&request.html)) };
-    if clean.is_none() && request.html.len() <= MAX_HTML {
-        bad = bad.field("html", "too complex");
-    }
+    let html = match written_html(&request.html) {
+        Ok(html) => html,
+        Err(why) => {
+            bad = bad.field("html", why);
+            String::new()
+        }
+    };
     if !bad.violations().is_empty() {
         return Err(bad);
     }
@@ -144,15 +145,23 @@ fn letter(access: &Access, request: SendMessageRequest) -> Result<Letter, Error>
         bcc: list(request.bcc),
         subject: storable(&request.subject),
         text: storable(&request.text),
-        html: clean.unwrap_or_default(),
+        html,
         quote: request.quote,
         files: attach::wanted(&request.attachments, "attachments")?,
         original_files: request.include_attachments,
     })
 }
 
+/// What an agent wrote as HTML, sanitised, or what is wrong with it.
+pub(super) fn written_html(html: &str) -> Result<String, String> {
+    if html.len() > MAX_HTML {
+        return Err(format!("at most {MAX_HTML} bytes"));
+    }
+    html::outgoing(&storable(html)).ok_or_else(|| "too complex".to_owned())
+}
+
 /// PostgreSQL stores no NUL.
-fn storable(text: &str) -> String {
+pub(super) fn storable(text: &str) -> String {
     text.replace('\0', "")
 }
 

@@ -8,19 +8,17 @@ use hilo_proto::inbound::v1::EmailAddress;
 use sqlx::PgConnection;
 
 use super::act::{Actions, snapshot};
-use super::compose::{MAX_HTML, MAX_TEXT, is_address};
+use super::compose::{MAX_SUBJECT, MAX_TEXT, is_address, shown, storable, written_html};
 use super::once::Once;
 use crate::attention::domain::{AccountKey, Channel, UserKey};
 use crate::attention::start::{self, First};
 use crate::attention::store::message::StoredAddress;
-use crate::attention::store::thread;
+use crate::conversation::attach::{self, Wanted};
 use crate::directory::domain::model::Campaign;
 use crate::directory::{self, Access};
 
 /// Most recipients of one mail.
 const MAX_RECIPIENTS: usize = 100;
-/// Longest subject (RFC 5322 section 2.1.1).
-const MAX_SUBJECT: usize = 998;
 /// Longest name of a recipient, in characters.
 const MAX_NAME: usize = 200;
 
@@ -29,7 +27,7 @@ impl Actions {
     ///
     /// # Errors
     /// `INVALID_REQUEST` with violations, `CAMPAIGN_NOT_FOUND`, `AGENT_REQUIRED`, `CAMPAIGN_INACTIVE`, `OTHER_CHANNEL`,
-    /// `NO_ACCOUNT`, `NO_RECIPIENT`; database errors.
+    /// `NO_ACCOUNT`, `NO_RECIPIENT`, `ATTACHMENT_NOT_FOUND`, `UPLOAD_INCOMPLETE`, `MESSAGE_TOO_LARGE`; database errors.
     pub(crate) async fn start(
         &self,
         access: Access,
@@ -37,14 +35,14 @@ impl Actions {
     ) -> Result<StartAttentionResponse, Error> {
         let request_id = std::mem::take(&mut request.request_id);
         let once = Once::new(&access.user_key, "StartAttention", &request_id, &request)?;
-        check(&request)?;
+        let written = check(&request)?;
         let (subjects, key) = (self.subjects.clone(), self.thread_key.clone());
         let answer = once
             .answered(&self.db, move |tx| {
                 let (subjects, key) = (subjects.clone(), key.clone());
-                let (access, request) = (access.clone(), request.clone());
+                let (access, request, written) = (access.clone(), request.clone(), written.clone());
                 Box::pin(async move {
-                    let answer = started(tx, &subjects, &key, &access, request).await?;
+                    let answer = started(tx, &subjects, &key, &access, request, written).await?;
                     fault::point("attention.start.before_commit").await;
                     Ok(answer)
                 })
@@ -61,10 +59,10 @@ async fn started(
     key: &[u8],
     access: &Access,
     request: StartAttentionRequest,
+    written: Written,
 ) -> Result<StartAttentionResponse, Error> {
     let campaign = campaign(tx, access, &request.campaign_key).await?;
     let (account, from) = account(tx, &campaign, &request.account_key).await?;
-    let storable = |text: String| if text.contains('\0') { text.replace('\0', "") } else { text };
     let addresses = |list: Vec<EmailAddress>| list.into_iter().map(StoredAddress::from).collect();
     let first = First {
         agent: UserKey::new(&access.user_key),
@@ -74,15 +72,16 @@ async fn started(
         cc: addresses(request.cc),
         bcc: addresses(request.bcc),
         subject: request.subject.trim().to_owned(),
-        text: storable(request.text),
-        html: storable(request.html),
+        text: storable(&request.text),
+        html: written.html,
+        files: written.files,
     };
     let (after, message) = start::start(tx, subjects, key, &campaign, &first).await?;
     Ok(StartAttentionResponse {
         attention_id: after.id.to_string(),
         attention_number: after.number,
         interaction: snapshot(&after),
-        message: thread::one(tx, message).await?,
+        message: shown(tx, message).await?,
     })
 }
 
@@ -138,7 +137,15 @@ fn invalid(field: &str, text: &str) -> Error {
     Error::invalid("INVALID_REQUEST", "the message is malformed").field(field, text)
 }
 
-fn check(request: &StartAttentionRequest) -> Result<(), Error> {
+/// What was read of a request while it was checked.
+#[derive(Clone, Debug)]
+struct Written {
+    /// Sanitised.
+    html: String,
+    files: Vec<Wanted>,
+}
+
+fn check(request: &StartAttentionRequest) -> Result<Written, Error> {
     let mut bad = Error::invalid("INVALID_REQUEST", "the message is malformed");
     if request.campaign_key.is_empty() {
         bad = bad.field("campaign_key", "required");
@@ -162,8 +169,15 @@ fn check(request: &StartAttentionRequest) -> Result<(), Error> {
     if request.text.trim().is_empty() || request.text.chars().count() > MAX_TEXT {
         bad = bad.field("text", format!("1 to {MAX_TEXT} characters"));
     }
-    if request.html.len() > MAX_HTML {
-        bad = bad.field("html", format!("at most {MAX_HTML} bytes"));
+    let html = match written_html(&request.html) {
+        Ok(html) => html,
+        Err(why) => {
+            bad = bad.field("html", why);
+            String::new()
+        }
+    };
+    if !bad.violations().is_empty() {
+        return Err(bad);
     }
-    if bad.violations().is_empty() { Ok(()) } else { Err(bad) }
+    Ok(Written { html, files: attach::wanted(&request.attachments, "attachments")? })
 }

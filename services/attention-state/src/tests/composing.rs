@@ -17,11 +17,11 @@ use super::sending::{addresses, request, sent};
 use super::{Mail, fresh};
 use crate::desk::{read, save_draft};
 
-fn upload(id: &str, content_id: &str) -> AttachmentRef {
+pub(super) fn upload(id: &str, content_id: &str) -> AttachmentRef {
     AttachmentRef { source: Some(Source::UploadId(id.into())), content_id: content_id.into() }
 }
 
-fn of_message(message: &str, index: i32) -> AttachmentRef {
+pub(super) fn of_message(message: &str, index: i32) -> AttachmentRef {
     let source = Source::Message(MessageAttachmentRef { message_id: message.into(), index });
     AttachmentRef { source: Some(source), content_id: String::new() }
 }
@@ -30,7 +30,7 @@ fn to(list: &[&str]) -> Vec<EmailAddress> {
     list.iter().map(|one| EmailAddress { address: (*one).into(), name: String::new() }).collect()
 }
 
-fn names(email: &OutboundEmail) -> Vec<(&str, bool)> {
+pub(super) fn names(email: &OutboundEmail) -> Vec<(&str, bool)> {
     email.attachments.iter().map(|one| (one.file_name.as_str(), one.inline)).collect()
 }
 

@@ -37,7 +37,7 @@ impl Store {
         Self { house, files, objects, folder }
     }
 
-    async fn begin(&self, user: &str, name: &str, content: &[u8]) -> Result<Upload, Error> {
+    pub(super) async fn begin(&self, user: &str, name: &str, content: &[u8]) -> Result<Upload, Error> {
         let request = BeginUploadRequest {
             file_name: name.into(),
             media_type: "image/png".into(),

@@ -11,6 +11,8 @@ use hilo_proto::outbound::v1::{OutboundEmail, OutboundEnvelope};
 use prost::Message as _;
 use uuid::Uuid;
 
+use super::composing::{names, of_message, upload};
+use super::files::Store;
 use super::{House, Mail, THREAD_KEY, fresh};
 use crate::desk::list;
 use crate::directory::testing::{apply, database, directory_of, example};
@@ -139,6 +141,7 @@ async fn bad_requests_and_strangers_are_refused_and_nothing_begins() {
     let good =
         || StartAttentionRequest { account_key: "soporte-mail".into(), ..request("soporte", &["eva@x.pe"]) };
     let many: Vec<EmailAddress> = (0..101).map(|n| address(&format!("c{n}@x.pe"))).collect();
+    let bomb = (0..2_000).map(|n| format!("<b a={n}>")).collect::<String>() + &"<p>x".repeat(2_000);
     let rows = [
         ("ana", request("", &["eva@x.pe"]), "INVALID_REQUEST", "campaign_key"),
         ("ana", request("soporte", &["eva@x.pe"]), "INVALID_REQUEST", "account_key"),
@@ -172,6 +175,7 @@ async fn bad_requests_and_strangers_are_refused_and_nothing_begins() {
         ),
         ("ana", StartAttentionRequest { text: " ".into(), ..good() }, "INVALID_REQUEST", "text"),
         ("ana", StartAttentionRequest { html: "x".repeat(400_001), ..good() }, "INVALID_REQUEST", "html"),
+        ("ana", StartAttentionRequest { html: bomb, ..good() }, "INVALID_REQUEST", "html"),
         (
             "ana",
             StartAttentionRequest { to: vec![address("soporte@ejemplo.pe")], ..good() },
@@ -200,6 +204,69 @@ async fn bad_requests_and_strangers_are_refused_and_nothing_begins() {
     }
     assert!(house.attentions().await.is_empty() && sent(&house).await.is_empty(), "nothing happened");
     assert_eq!(house.count("SELECT count(*) FROM contact.contact").await, 0);
+}
+
+#[tokio::test]
+async fn files_go_with_the_first_mail_and_it_is_shown_like_every_other() {
+    let store = Store::open().await;
+    let house = &store.house;
+    let file = store.uploaded("ana", "boleta.pdf", b"boleta").await;
+    let logo = store.uploaded("ana", "logo.png", b"logo").await;
+    let asked = StartAttentionRequest {
+        html: "<p>Mire<img src=\"cid:logo@x\"><img src=\"https://espia.example/p.gif\"></p>".into(),
+        attachments: vec![upload(&file.upload_id, ""), upload(&logo.upload_id, "logo@x")],
+        ..request("soporte", &["eva@cliente.example"])
+    };
+    let answer = house.actions.start(house.access("ana").await, asked).await.unwrap();
+    let shown = answer.message.unwrap();
+    assert_eq!(shown.html, "<p>Mire<img src=\"cid:logo@x\"><img></p>");
+    assert_eq!((shown.remote_images_blocked, shown.attachments.len()), (1, 2));
+    let (_, email) = sent(house).await.pop().unwrap();
+    assert_eq!(names(&email), [("boleta.pdf", false), ("logo.png", true)]);
+    assert!(email.html.contains("https://espia.example/p.gif"), "the customer gets what was written");
+    let listed = house.open_item("ana", house.attentions().await[0].last_interaction).await;
+    assert_eq!(listed.messages[0].attachments, shown.attachments);
+    assert_eq!(house.count("SELECT jsonb_array_length(attachments)::bigint FROM attention.message").await, 2);
+}
+
+#[tokio::test]
+async fn files_that_are_not_there_are_refused_and_nothing_begins() {
+    let store = Store::open().await;
+    let house = &store.house;
+    house.take(&[Mail::from("eva@cliente.example").with(|email| {
+        email.attachments = vec![hilo_proto::inbound::v1::Attachment {
+            sha256: "0".repeat(64),
+            file_name: "ajeno.pdf".into(),
+            media_type: "application/pdf".into(),
+            size_bytes: 3,
+            ..Default::default()
+        }];
+    })])
+    .await;
+    let item = house.open_item("ana", house.attentions().await[0].last_interaction).await;
+    let theirs = store.uploaded("luis", "de-luis.pdf", b"x").await;
+    let half = store.begin("ana", "medio.pdf", b"abc").await.unwrap();
+    let mine = store.uploaded("ana", "a.pdf", b"x").await;
+    let large = sqlx::query("UPDATE conversation.upload SET size_bytes = $1, received_bytes = $1 WHERE upload_id = $2::uuid");
+    let big = store.uploaded("ana", "b.pdf", b"y").await;
+    large.bind(18_i64 * 1024 * 1024 + 1).bind(&big.upload_id).execute(house.db.pool()).await.unwrap();
+    for (files, reason, field) in [
+        (vec![upload(&fresh(), "")], "ATTACHMENT_NOT_FOUND", "attachments[0]"),
+        (vec![upload(&mine.upload_id, ""), upload(&theirs.upload_id, "")], "ATTACHMENT_NOT_FOUND", "attachments[1]"),
+        (vec![of_message(&item.messages[0].message_id, 0)], "ATTACHMENT_NOT_FOUND", "attachments[0]"),
+        (vec![upload(&half.upload_id, "")], "UPLOAD_INCOMPLETE", ""),
+        (vec![upload(&big.upload_id, "")], "MESSAGE_TOO_LARGE", "attachments"),
+        (vec![upload(&mine.upload_id, ""); 51], "TOO_MANY_ATTACHMENTS", "attachments"),
+        (vec![upload(&mine.upload_id, "a b")], "INVALID_REQUEST", "attachments[0].content_id"),
+    ] {
+        let asked =
+            StartAttentionRequest { attachments: files, ..request("soporte", &["otto@cliente.example"]) };
+        let error = house.actions.start(house.access("ana").await, asked).await.unwrap_err();
+        assert_eq!(error.reason(), reason, "{field}");
+        let fields: Vec<&str> = error.violations().iter().map(|one| one.field.as_str()).collect();
+        assert_eq!(fields, if field.is_empty() { vec![] } else { vec![field] }, "{reason}");
+    }
+    assert_eq!((house.attentions().await.len(), sent(house).await.len()), (1, 0), "nothing began");
 }
 
 /// Guard: `intake::lock_address` in `start::resolve`; without it one of the two meets the primary key of identities.
