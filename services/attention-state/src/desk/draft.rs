@@ -13,7 +13,7 @@ use super::act::{held, id_of};
 use super::compose::{MAX_HTML, MAX_SUBJECT};
 use super::drafts::opened_by;
 use crate::attention::domain::{InteractionId, UserKey};
-use crate::conversation::{attach, upload_store};
+use crate::conversation::{attach, html, upload_store};
 use crate::directory::Access;
 
 /// Longest draft in characters: that of a message.
@@ -24,6 +24,8 @@ const MAX_RECIPIENTS: usize = 100;
 const MAX_ADDRESS: usize = 320;
 /// Largest draft that is sent back with a refusal: details travel in headers, which clients bound (8 KiB in some).
 const MAX_DETAIL: usize = 3_000;
+/// Largest HTML that is handed out, in bytes: cleaning writes `>` as `&gt;`, and a draft travels with messages in one answer.
+const MAX_SHOWN: usize = 2 * MAX_HTML;
 
 /// Saves the draft of an item the caller has open.
 ///
@@ -48,7 +50,8 @@ pub(crate) async fn save_draft(
                 keep_files(tx, &access, state.id.uuid(), id, &content).await?;
                 match write(tx, id.uuid(), request.base_version, &request.text, &content).await? {
                     Some(version) => {
-                        let draft = Draft { version, text: request.text, content: Some(content) };
+                        let content = Some(handed_out(content));
+                        let draft = Draft { version, text: request.text, content };
                         Ok(Ok(SaveDraftResponse { draft: Some(draft) }))
                     }
                     None => Ok(Err(draft(tx, id.uuid()).await?)),
@@ -160,15 +163,26 @@ async fn write(
     Ok(saved)
 }
 
-/// The draft saved so far.
+/// The draft saved so far, fit for the desk of whoever has the item now: another may have written it.
 pub(super) async fn draft(tx: &mut PgConnection, id: Uuid) -> Result<Option<Draft>, Error> {
     let row =
         sqlx::query!("SELECT version, body, content FROM attention.draft WHERE interaction_id = $1", id)
             .fetch_optional(tx)
             .await?;
     let Some(row) = row else { return Ok(None) };
-    let content = DraftContent::decode(row.content.as_slice())?;
+    let content = handed_out(DraftContent::decode(row.content.as_slice())?);
     Ok(Some(Draft { version: row.version, text: row.body, content: Some(content) }))
+}
+
+/// Sanitised as it would be when it is sent: what is shown is what would leave, images from elsewhere among it (without them
+/// the next save would lose them). HTML that costs too much to clean could not be sent; neither it nor what grows beyond
+/// [`MAX_SHOWN`] is handed out.
+fn handed_out(content: DraftContent) -> DraftContent {
+    if content.html.is_empty() {
+        return content;
+    }
+    let html = html::outgoing(&content.html).filter(|html| html.len() <= MAX_SHOWN);
+    DraftContent { html: html.unwrap_or_default(), ..content }
 }
 
 /// What the draft holds beside its text; empty without a draft.

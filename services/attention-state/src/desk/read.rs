@@ -110,7 +110,7 @@ pub(super) async fn opened(
             let item = item.seen_by(&access.user_key);
             let attention_id = ids::parse(&item.attention_id, "attention_id")?;
             let state = addressed(tx, attention_id, id).await?;
-            let messages = thread::page(tx, attention_id, None, i64::MAX, OPENING_MESSAGES).await?;
+            let messages = thread::opening(tx, attention_id, OPENING_MESSAGES).await?;
             let attention = visible(tx, &access, attention_id).await?;
             let place =
                 attention.places.iter().find(|one| one.interaction_id == item.interaction_id).cloned();

@@ -87,9 +87,11 @@ pub(crate) async fn one(tx: &mut PgConnection, id: MessageId) -> Result<Option<T
 
 /// Content of one page at most, well below gRPC's message limit.
 const PAGE_BYTES: usize = 3 * 1024 * 1024;
+/// The same of the page that comes with opening: a draft comes with it.
+const OPENING_BYTES: usize = 1024 * 1024;
 
-/// A page of messages in thread order: the newest before position `before`, at most `limit`, at most [`PAGE_BYTES`] of
-/// content (but at least one), each with its position.
+/// A page of messages in thread order: the newest before position `before`, at most `limit`, at most 3 MiB of content (but at
+/// least one), each with its position.
 pub(crate) async fn page(
     tx: &mut PgConnection,
     attention: Uuid,
@@ -97,17 +99,30 @@ pub(crate) async fn page(
     before: i64,
     limit: i64,
 ) -> Result<Vec<(i64, ThreadMessage)>, Error> {
-    let rows = rows(tx, attention, interaction, before, limit).await?;
+    Ok(fitting(rows(tx, attention, interaction, before, limit).await?, PAGE_BYTES))
+}
+
+/// The newest messages of an attention as they come with opening: at most `limit`, at most 1 MiB of content (but at least one).
+pub(crate) async fn opening(
+    tx: &mut PgConnection,
+    attention: Uuid,
+    limit: i64,
+) -> Result<Vec<(i64, ThreadMessage)>, Error> {
+    Ok(fitting(rows(tx, attention, None, i64::MAX, limit).await?, OPENING_BYTES))
+}
+
+/// Those of the newest that fit together, in thread order.
+fn fitting(rows: Vec<MessageRow>, most: usize) -> Vec<(i64, ThreadMessage)> {
     let mut bytes = 0;
     let fits = |row: &MessageRow| {
         let first = bytes == 0;
         bytes += row.text_body.len() + row.html_body.len() + 1;
-        first || bytes <= PAGE_BYTES
+        first || bytes <= most
     };
     let mut page: Vec<Placed<ThreadMessage>> = rows.into_iter().take_while(fits).map(Placed::from).collect();
     page.reverse();
     in_ledger_order(&mut page);
-    Ok(page.into_iter().map(|placed| (placed.position, placed.message)).collect())
+    page.into_iter().map(|placed| (placed.position, placed.message)).collect()
 }
 
 /// Newest first.
