@@ -32,6 +32,7 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use crate::attention::automatic::Replies;
+use crate::attention::envelope::Post;
 use crate::attention::reload::Archive;
 use crate::config::{Config, Section};
 use crate::conversation::{self, Files, files::Downloads};
@@ -120,8 +121,12 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
     let parts = assemble(&config, &shutdown).await?;
     spawn_outbox(&config, &parts, &shutdown)?;
     spawn_consumers(&parts, &shutdown);
-    let thread_key = config.section.thread_key.expose().as_bytes().to_vec();
-    Replies::new(parts.db.clone(), parts.nats.subjects().clone(), thread_key).spawn(&shutdown);
+    let post = Post {
+        subjects: Arc::new(parts.nats.subjects().clone()),
+        thread_key: Arc::new(config.section.thread_key.expose().as_bytes().to_vec()),
+        objects: Some(parts.objects.clone()),
+    };
+    Replies::new(parts.db.clone(), post).spawn(&shutdown);
     let grace = std::time::Duration::from_secs(config.section.purge_after_seconds);
     crate::attention::purge::spawn(&parts.db, grace, &shutdown);
     crate::assignment::release::spawn(&parts.db, parts.nats.subjects().clone(), &parts.announcer, &shutdown);
@@ -205,7 +210,9 @@ fn routes(config: &Config, parts: &Parts, issuer: Issuer, shutdown: &Shutdown) -
     let identity = Identity::new(db.clone(), Arc::new(issuer), hasher, parts.announcer.clone())
         .by_provider(config.auth.oidc.is_some());
     let key = config.section.thread_key.expose().as_bytes().to_vec();
-    let actions = Actions::new(db.clone(), subjects.clone(), key).with_archive(parts.archive.clone());
+    let actions = Actions::new(db.clone(), subjects.clone(), key)
+        .with_archive(parts.archive.clone())
+        .with_objects(parts.objects.clone());
     let watching = Watching {
         db: db.clone(),
         hub: parts.hub.clone(),

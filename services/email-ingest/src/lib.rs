@@ -29,6 +29,7 @@ pub use run::{Listeners, main, migrate, run};
 pub fn sending_consumer(
     db: hilo_kit::db::Db,
     subjects: hilo_kit::nats::Subjects,
+    objects: hilo_kit::objects::Objects,
 ) -> std::sync::Arc<dyn hilo_kit::consumer::BatchHandler> {
-    consumer::SendIntake::new(store::Store::new(db, subjects))
+    consumer::SendIntake::new(store::Store::new(db, subjects), objects)
 }

@@ -199,7 +199,7 @@ fn spawn_sending(config: &Config, parts: &Parts, shutdown: &Shutdown) -> Result<
     let filter = parts.nats.subjects().channel(StreamKind::Outbound, "email")?;
     let spec = ConsumerSpec::new(StreamKind::Outbound, SENDER).filters(vec![filter]);
     let letters = Arc::new(DeadLetters::new(parts.db.clone()));
-    let intake = SendIntake::new(parts.store.clone());
+    let intake = SendIntake::new(parts.store.clone(), parts.objects.clone());
     let consumer = Consumer::spawn(parts.nats.clone(), spec, intake, letters, shutdown);
     let confirmed = parts.readiness.condition("consumer");
     shutdown.spawn("consumer readiness", async move {

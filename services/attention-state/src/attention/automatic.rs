@@ -10,12 +10,12 @@ use std::time::Duration;
 use hilo_kit::db::Db;
 use hilo_kit::error::Error;
 use hilo_kit::lifecycle::Shutdown;
-use hilo_kit::nats::Subjects;
 use hilo_kit::thread_token;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::domain::{Attention, Command, InteractionId, MessageId};
+use super::envelope::Post;
 use super::outgoing::{self, Outgoing};
 use super::reply::{self, Mode, Reply, own_address};
 use super::store::answered::{Answered, answered};
@@ -38,14 +38,13 @@ pub(crate) const BUDGET_PER_HOUR: i64 = 500;
 #[derive(Clone, Debug)]
 pub(crate) struct Replies {
     db: Db,
-    subjects: Subjects,
-    thread_key: Vec<u8>,
+    post: Post,
 }
 
 impl Replies {
-    /// Writes to `db`, hands over under `subjects`, signs threads with the key.
-    pub(crate) fn new(db: Db, subjects: Subjects, thread_key: Vec<u8>) -> Self {
-        Self { db, subjects, thread_key }
+    /// Writes to `db`, hands over by `post`.
+    pub(crate) fn new(db: Db, post: Post) -> Self {
+        Self { db, post }
     }
 
     /// Works until the shutdown.
@@ -139,7 +138,7 @@ impl Replies {
         let subject = format!("{campaign} [#{}]", state.number);
         let to = StoredAddress { address: to.to_owned(), name: String::new() };
         let answered = Answered { from: to, reply_to: Vec::new(), ..answered };
-        let token = thread_token::make(&self.thread_key, state.id.uuid());
+        let token = thread_token::make(&self.post.thread_key, state.id.uuid());
         reply::compose(reply::Parts {
             account,
             answered,
@@ -169,8 +168,8 @@ impl Replies {
         let decision = work.decide(interaction, Command::AnswerAutomatically { message }, &Actor::System)?;
         let after = decision.state.ok_or_else(commands::not_found)?;
         let traceparent = work.traceparent(interaction).to_owned();
-        work.write(tx, &self.subjects).await?;
+        work.write(tx, &self.post.subjects).await?;
         let outgoing = Outgoing { id, interaction, agent: None, mail: reply, files: Vec::new() };
-        outgoing::commit(tx, &self.subjects, work, &after, &traceparent, outgoing).await
+        outgoing::commit(tx, &self.post, work, &after, &traceparent, outgoing).await
     }
 }

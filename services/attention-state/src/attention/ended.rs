@@ -17,7 +17,7 @@ use crate::{contact, directory};
 
 /// Messages of a thread; the domain allows no more.
 const MAX_MESSAGES: i64 = super::domain::MAX_MESSAGES as i64;
-/// Messages of one page weigh at most as much (but there is at least one, which the outbox bounds at 960 KiB): with the head
+/// Messages of one page weigh at most as much (but there is at least one, of at most 2 MiB: `envelope::MAX_BODIES`): with the head
 /// well below the 4 MiB that gRPC takes.
 const PAGE_BYTES: i64 = 2 * 1024 * 1024;
 /// Messages of one page.

@@ -6,7 +6,7 @@ pub mod commands;
 pub(crate) mod customer;
 pub mod domain;
 pub(crate) mod ended;
-mod envelope;
+pub(crate) mod envelope;
 pub(crate) mod note;
 pub(crate) mod outbox;
 mod outgoing;

@@ -2,7 +2,6 @@
 //! OUTBOUND. One way for whoever composed it: a reply, a forward, a first mail, an automatic reply.
 
 use hilo_kit::error::Error;
-use hilo_kit::nats::Subjects;
 use hilo_kit::outbox::append;
 use hilo_proto::inbound::v1::{Attachment, EmailAddress};
 use hilo_proto::outbound::v1::OutboundEmail;
@@ -11,7 +10,7 @@ use sqlx::PgConnection;
 use super::domain::{
     Attention, DeliveryState, InteractionId, MessageId, MessageKind, MessageSummary, UserKey,
 };
-use super::envelope;
+use super::envelope::Post;
 use super::reply::Reply;
 use super::store::message::{self, Key, KeyRow, NewMessage, StoredAttachment};
 use super::work::Work;
@@ -47,10 +46,10 @@ impl Outgoing {
 /// Commits the mail at the attention's newest place, which `after` has.
 ///
 /// # Errors
-/// `MESSAGE_TOO_LARGE`; an invalid subject; database errors.
+/// `MESSAGE_TOO_LARGE`, `OBJECT_STORE_UNAVAILABLE`; an invalid subject; database errors.
 pub(super) async fn commit(
     tx: &mut PgConnection,
-    subjects: &Subjects,
+    post: &Post,
     work: &Work,
     after: &Attention,
     traceparent: &str,
@@ -62,7 +61,7 @@ pub(super) async fn commit(
     let keys: Vec<KeyRow> = keys.into_iter().flatten().map(key).collect();
     message::insert_messages(tx, &[stored(work, after, &outgoing)]).await?;
     message::insert_keys(tx, &keys).await?;
-    append(tx, &[envelope::row(subjects, after, id.uuid(), now, traceparent, email(outgoing))?]).await
+    append(tx, &[post.row(after, id.uuid(), now, traceparent, email(outgoing)).await?]).await
 }
 
 /// Marks the files that the HTML shows.

@@ -2,7 +2,6 @@
 //! Message-ID, by which receivers recognise it, as a new send.
 
 use hilo_kit::error::Error;
-use hilo_kit::nats::Subjects;
 use hilo_kit::outbox::append;
 use hilo_kit::thread_token;
 use hilo_proto::inbound::v1::{Attachment, EmailAddress};
@@ -14,7 +13,7 @@ use uuid::Uuid;
 use super::domain::{
     Attention, Command, DeliveryState, InteractionId, MessageId, MessageKind, MessageSummary, UserKey,
 };
-use super::envelope;
+use super::envelope::Post;
 use super::store::delivery::{self, Change, KnownSend, StoredRecipient};
 use super::store::message::{self, Key, KeyRow, StoredAddress, StoredAttachment};
 use super::work::{Actor, Work};
@@ -40,8 +39,7 @@ pub(crate) async fn interaction_of(
 /// `NOTHING_TO_RETRY`, `NOT_YOURS` while another agent has the interaction open; database errors.
 pub(crate) async fn retry(
     tx: &mut PgConnection,
-    subjects: &Subjects,
-    thread_key: &[u8],
+    post: &Post,
     work: &mut Work,
     agent: &UserKey,
     message: Uuid,
@@ -60,7 +58,7 @@ pub(crate) async fn retry(
     let decision = work.decide(known.interaction, command, &Actor::User(agent.clone()))?;
     let after = decision.state.ok_or_else(super::commands::not_found)?;
     let traceparent = work.traceparent(known.interaction).to_owned();
-    work.write(tx, subjects).await?;
+    work.write(tx, &post.subjects).await?;
     let send = Uuid::now_v7();
     note(tx, &known, &again, send).await?;
     let key = KeyRow {
@@ -70,8 +68,8 @@ pub(crate) async fn retry(
         attention: after.id,
     };
     message::insert_keys(tx, &[key]).await?;
-    let email = email(mail, &after, thread_key, again);
-    append(tx, &[envelope::row(subjects, &after, send, work.now(), &traceparent, email)?]).await
+    let email = email(mail, &after, &post.thread_key, again);
+    append(tx, &[post.row(&after, send, work.now(), &traceparent, email).await?]).await
 }
 
 /// Who has not got it for certain: everybody, when nothing is known of single recipients.

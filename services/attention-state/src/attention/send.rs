@@ -2,12 +2,12 @@
 //! in one transaction.
 
 use hilo_kit::error::Error;
-use hilo_kit::nats::Subjects;
 use hilo_kit::{telemetry, thread_token};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::domain::{Attention, Command, InteractionId, MessageId, UserKey};
+use super::envelope::Post;
 use super::outgoing::{self, Outgoing};
 use super::reply::{self, Mode, Reply};
 use super::store::LastMessage;
@@ -48,17 +48,16 @@ pub(crate) struct Letter {
 ///
 /// # Errors
 /// The rejection (`NOT_YOURS`, ...), `NO_RECIPIENT`, `TOO_MANY_RECIPIENTS`, `MESSAGE_NOT_FOUND`, `ATTACHMENT_NOT_FOUND`,
-/// `TOO_MANY_ATTACHMENTS`, `MESSAGE_TOO_LARGE`, `ACCOUNT_UNKNOWN`; database errors.
+/// `TOO_MANY_ATTACHMENTS`, `MESSAGE_TOO_LARGE`, `ACCOUNT_UNKNOWN`, `OBJECT_STORE_UNAVAILABLE`; database errors.
 pub(crate) async fn send(
     tx: &mut PgConnection,
-    subjects: &Subjects,
-    thread_key: &[u8],
+    post: &Post,
     work: &mut Work,
     before: &Attention,
     letter: &Letter,
 ) -> Result<MessageId, Error> {
     let id = MessageId::new();
-    let written = compose(tx, thread_key, before, letter).await;
+    let written = compose(tx, &post.thread_key, before, letter).await;
     // Whoever may not send learns that first.
     let files = written.as_ref().map_or(0, |(_, files)| files.len());
     let message = Outgoing::summary(id, files, work);
@@ -74,10 +73,10 @@ pub(crate) async fn send(
         letter.interaction,
         LastMessage { preview: preview(&reply.text), at: work.now(), sender_verified: None },
     );
-    work.write(tx, subjects).await?;
+    work.write(tx, &post.subjects).await?;
     let outgoing =
         Outgoing { id, interaction: letter.interaction, agent: Some(letter.agent.clone()), mail: reply, files };
-    outgoing::commit(tx, subjects, work, &after, &traceparent, outgoing).await?;
+    outgoing::commit(tx, post, work, &after, &traceparent, outgoing).await?;
     Ok(id)
 }
 

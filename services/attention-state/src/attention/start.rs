@@ -2,7 +2,6 @@
 //! with the keyed token and row of OUTBOUND in one transaction. The customer's answer joins it like any other.
 
 use hilo_kit::error::Error;
-use hilo_kit::nats::Subjects;
 use hilo_kit::{telemetry, thread_token};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -12,6 +11,7 @@ use super::domain::{
     AccountKey, Attention, AttentionId, CampaignKey, Channel, Command, ContactId, InteractionId, MessageId,
     Opening, UserKey,
 };
+use super::envelope::Post;
 use super::outgoing::{self, Outgoing};
 use super::quote::Original;
 use super::reply::{self, Mode, Reply};
@@ -47,16 +47,15 @@ pub(crate) struct First {
 ///
 /// # Errors
 /// `NO_RECIPIENT` when every recipient is the account itself, `ATTACHMENT_NOT_FOUND`, `UPLOAD_INCOMPLETE`,
-/// `MESSAGE_TOO_LARGE`; database errors.
+/// `MESSAGE_TOO_LARGE`, `OBJECT_STORE_UNAVAILABLE`; database errors.
 pub(crate) async fn start(
     tx: &mut PgConnection,
-    subjects: &Subjects,
-    thread_key: &[u8],
+    post: &Post,
     campaign: &Campaign,
     first: &First,
 ) -> Result<(Attention, MessageId), Error> {
     let (attention, interaction, id) = (AttentionId::new(), InteractionId::new(), MessageId::new());
-    let mail = compose(thread_key, campaign, attention, first);
+    let mail = compose(&post.thread_key, campaign, attention, first);
     let customer =
         mail.to.first().cloned().ok_or_else(|| {
             Error::rejected("NO_RECIPIENT", "nobody but the account itself would receive it")
@@ -93,10 +92,10 @@ pub(crate) async fn start(
     work.begin_by(command, head, &traceparent, "", &Actor::User(first.agent.clone()))?;
     let last = LastMessage { preview: preview(&first.text), at: work.now(), sender_verified: None };
     work.show(interaction, last);
-    work.write(tx, subjects).await?;
+    work.write(tx, &post.subjects).await?;
     let after = work.state(attention, Some(interaction)).ok_or_else(not_found)?;
     let outgoing = Outgoing { id, interaction, agent: Some(first.agent.clone()), mail, files };
-    outgoing::commit(tx, subjects, &work, &after, &traceparent, outgoing).await?;
+    outgoing::commit(tx, post, &work, &after, &traceparent, outgoing).await?;
     Ok((after, id))
 }
 

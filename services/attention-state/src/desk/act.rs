@@ -6,6 +6,7 @@ use hilo_kit::db::Db;
 use hilo_kit::error::Error;
 use hilo_kit::fault;
 use hilo_kit::nats::Subjects;
+use hilo_kit::objects::Objects;
 use hilo_proto::attention::v1::{
     DeclineOfferRequest, DeclineOfferResponse, EndInteractionRequest, EndInteractionResponse,
     OpenInteractionRequest, OpenInteractionResponse,
@@ -18,6 +19,7 @@ use super::rights::{self, Right};
 use super::{draft, drafts, hand, read};
 use crate::attention::commands::{locked, not_found};
 use crate::attention::domain::{Attention, Command, InteractionId, OfferId, UserKey};
+use crate::attention::envelope::Post;
 use crate::attention::published;
 use crate::attention::reload::Archive;
 use crate::attention::work::{Actor, Found, Work};
@@ -29,20 +31,37 @@ pub(crate) struct Actions {
     pub(super) db: Db,
     pub(super) subjects: Arc<Subjects>,
     /// Key of the token in Message-IDs.
-    pub(super) thread_key: Arc<Vec<u8>>,
+    thread_key: Arc<Vec<u8>>,
     /// Where bodies are that were purged; `None` where nobody can be asked.
     pub(super) archive: Option<Archive>,
+    /// Where mails wait that the broker does not take; `None` refuses them.
+    objects: Option<Objects>,
 }
 
 impl Actions {
     /// Writes to `db`, announces under `subjects`, signs Message-IDs with `thread_key`.
     pub(crate) fn new(db: Db, subjects: Subjects, thread_key: Vec<u8>) -> Self {
-        Self { db, subjects: Arc::new(subjects), thread_key: Arc::new(thread_key), archive: None }
+        let (subjects, thread_key) = (Arc::new(subjects), Arc::new(thread_key));
+        Self { db, subjects, thread_key, archive: None, objects: None }
     }
 
     /// Fetches purged bodies from `archive`.
     pub(crate) fn with_archive(self, archive: Archive) -> Self {
         Self { archive: Some(archive), ..self }
+    }
+
+    /// Hands large mails over by way of `objects`.
+    pub(crate) fn with_objects(self, objects: Objects) -> Self {
+        Self { objects: Some(objects), ..self }
+    }
+
+    /// What sending needs.
+    pub(super) fn post(&self) -> Post {
+        Post {
+            subjects: self.subjects.clone(),
+            thread_key: self.thread_key.clone(),
+            objects: self.objects.clone(),
+        }
     }
 
     /// The one atomic claim; an item the caller has open already is only loaded.

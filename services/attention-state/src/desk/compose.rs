@@ -43,14 +43,14 @@ impl Actions {
         let request_id = std::mem::take(&mut request.request_id);
         let once = Once::new(&access.user_key, "SendMessage", &request_id, &request)?;
         let letter = letter(&access, request)?;
-        let (subjects, key) = (self.subjects.clone(), self.thread_key.clone());
+        let post = self.post();
         let answer = once
             .answered(&self.db, move |tx| {
-                let (subjects, key) = (subjects.clone(), key.clone());
+                let post = post.clone();
                 let (access, letter) = (access.clone(), letter.clone());
                 Box::pin(async move {
                     let (mut work, state) = held(tx, &access, letter.interaction).await?;
-                    let id = send::send(tx, &subjects, &key, &mut work, &state, &letter).await?;
+                    let id = send::send(tx, &post, &mut work, &state, &letter).await?;
                     let answer = SendMessageResponse { message: shown(tx, id).await? };
                     fault::point("attention.send.before_commit").await;
                     Ok(answer)
@@ -73,9 +73,9 @@ impl Actions {
         let message = ids::parse(&request.message_id, "message_id")?;
         let request_id = std::mem::take(&mut request.request_id);
         let once = Once::new(&access.user_key, "RetryMessage", &request_id, &request)?;
-        let (subjects, key) = (self.subjects.clone(), self.thread_key.clone());
+        let post = self.post();
         once.answered(&self.db, move |tx| {
-            let (subjects, key) = (subjects.clone(), key.clone());
+            let post = post.clone();
             let access = access.clone();
             Box::pin(async move {
                 let missing = || Error::missing("MESSAGE_NOT_FOUND", "there is no such message of ours");
@@ -85,7 +85,7 @@ impl Actions {
                     _ => error,
                 })?;
                 let agent = UserKey::new(&access.user_key);
-                retry::retry(tx, &subjects, &key, &mut work, &agent, message).await?;
+                retry::retry(tx, &post, &mut work, &agent, message).await?;
                 Ok(RetryMessageResponse { message: shown(tx, MessageId(message)).await? })
             })
         })

@@ -2,7 +2,6 @@
 
 use hilo_kit::error::Error;
 use hilo_kit::fault;
-use hilo_kit::nats::Subjects;
 use hilo_proto::attention::v1::{StartAttentionRequest, StartAttentionResponse};
 use hilo_proto::inbound::v1::EmailAddress;
 use sqlx::PgConnection;
@@ -11,6 +10,7 @@ use super::act::{Actions, snapshot};
 use super::compose::{MAX_SUBJECT, MAX_TEXT, is_address, shown, storable, written_html};
 use super::once::Once;
 use crate::attention::domain::{AccountKey, Channel, UserKey};
+use crate::attention::envelope::Post;
 use crate::attention::start::{self, First};
 use crate::attention::store::message::StoredAddress;
 use crate::conversation::attach::{self, Wanted};
@@ -36,13 +36,13 @@ impl Actions {
         let request_id = std::mem::take(&mut request.request_id);
         let once = Once::new(&access.user_key, "StartAttention", &request_id, &request)?;
         let written = check(&request)?;
-        let (subjects, key) = (self.subjects.clone(), self.thread_key.clone());
+        let post = self.post();
         let answer = once
             .answered(&self.db, move |tx| {
-                let (subjects, key) = (subjects.clone(), key.clone());
+                let post = post.clone();
                 let (access, request, written) = (access.clone(), request.clone(), written.clone());
                 Box::pin(async move {
-                    let answer = started(tx, &subjects, &key, &access, request, written).await?;
+                    let answer = started(tx, &post, &access, request, written).await?;
                     fault::point("attention.start.before_commit").await;
                     Ok(answer)
                 })
@@ -55,8 +55,7 @@ impl Actions {
 
 async fn started(
     tx: &mut PgConnection,
-    subjects: &Subjects,
-    key: &[u8],
+    post: &Post,
     access: &Access,
     request: StartAttentionRequest,
     written: Written,
@@ -76,7 +75,7 @@ async fn started(
         html: written.html,
         files: written.files,
     };
-    let (after, message) = start::start(tx, subjects, key, &campaign, &first).await?;
+    let (after, message) = start::start(tx, post, &campaign, &first).await?;
     Ok(StartAttentionResponse {
         attention_id: after.id.to_string(),
         attention_number: after.number,

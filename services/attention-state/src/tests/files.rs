@@ -29,11 +29,12 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) async fn open() -> Self {
-        let house = House::open().await;
+        let mut house = House::open().await;
         let folder = tempfile::tempdir().unwrap();
         let config = ObjectsConfig { path: folder.path().to_owned(), ..ObjectsConfig::default() };
         let objects = Objects::open(&config).await.unwrap();
         let files = Files::new(house.db.clone(), objects.clone(), links(), "");
+        house.actions = house.actions.with_objects(objects.clone());
         Self { house, files, objects, folder }
     }
 

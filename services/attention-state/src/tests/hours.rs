@@ -1,5 +1,7 @@
 //! Out of hours: what begins then is marked, and people get one automatic reply, machines and forgers none.
 
+use std::sync::Arc;
+
 use hilo_kit::nats::Subjects;
 use hilo_proto::inbound::v1::{DmarcResult, EmailAddress, MailClass};
 use hilo_proto::outbound::v1::outbound_envelope::Content;
@@ -9,6 +11,7 @@ use uuid::Uuid;
 
 use super::{House, Mail, THREAD_KEY};
 use crate::attention::automatic::Replies;
+use crate::attention::envelope::Post;
 use crate::directory::testing::{apply, directory_of};
 
 const TEXT: &str = "Recibimos su mensaje; volvemos el lunes.";
@@ -35,7 +38,12 @@ async fn house() -> House {
 }
 
 fn replies(house: &House) -> Replies {
-    Replies::new(house.db.clone(), Subjects::new("hilo").unwrap(), THREAD_KEY.to_vec())
+    let post = Post {
+        subjects: Arc::new(Subjects::new("hilo").unwrap()),
+        thread_key: Arc::new(THREAD_KEY.to_vec()),
+        objects: None,
+    };
+    Replies::new(house.db.clone(), post)
 }
 
 /// Of a person whose domain proved it.
@@ -65,6 +73,7 @@ async fn outbound(house: &House) -> Vec<OutboundEmail> {
     rows.iter()
         .map(|row| match OutboundEnvelope::decode(row.as_slice()).unwrap().content.unwrap() {
             Content::Email(email) => email,
+            Content::StoredEmail(_) => panic!("small enough for the broker"),
         })
         .collect()
 }

@@ -16,6 +16,7 @@ mod guards;
 mod hand;
 mod hours;
 mod intake;
+mod large;
 mod purge;
 mod quick;
 mod reopen;

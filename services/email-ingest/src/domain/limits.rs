@@ -28,3 +28,5 @@ pub const TEXT_CHARS: usize = 200_000;
 pub const HTML_BYTES: usize = 1024 * 1024;
 /// Most work the HTML parser may be asked for, in re-opened formatting elements (see `domain::html`).
 pub const HTML_COST: usize = 200_000;
+/// Largest encoded mail fetched from the object store to be sent: twice the bodies that attention-state lets through.
+pub const STORED_MAIL_BYTES: i64 = 4 * 1024 * 1024;

@@ -4,19 +4,23 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use hilo_email_ingest::sending_consumer;
+use hilo_kit::config::ObjectsConfig;
 use hilo_kit::conformance::{self, Candidate, Parts};
 use hilo_kit::consumer::{BatchHandler, ConsumerSpec};
 use hilo_kit::db::Db;
 use hilo_kit::error::Error;
 use hilo_kit::ids::Uuid;
 use hilo_kit::nats::{Nats, StreamKind};
+use hilo_kit::objects::Objects;
 use hilo_kit::outbox::OutboxRow;
 use hilo_test_support::Postgres;
 use prost::Message as _;
 
 use crate::rig::send;
 
-struct Sender;
+struct Sender {
+    objects: Objects,
+}
 
 fn id(key: u32, sequence: i64) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{key}/{sequence}").as_bytes())
@@ -33,7 +37,7 @@ impl Candidate for Sender {
     }
 
     fn handler(&self, db: Db, nats: Nats) -> Arc<dyn BatchHandler> {
-        sending_consumer(db, nats.subjects().clone())
+        sending_consumer(db, nats.subjects().clone(), self.objects.clone())
     }
 
     fn message(&self, key: u32, sequence: i64) -> OutboxRow {
@@ -65,8 +69,11 @@ impl Candidate for Sender {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn email_sender_conforms() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = ObjectsConfig { path: folder.path().to_owned(), ..ObjectsConfig::default() };
+    let sender = Sender { objects: Objects::open(&config).await.unwrap() };
     let servers = parking_lot::Mutex::new(Vec::new());
-    conformance::run(&Sender, || async {
+    conformance::run(&sender, || async {
         let nats = hilo_test_support::Nats::start().await.unwrap();
         let parts = Parts {
             database_url: Postgres::shared().await.unwrap().fresh_database().await.unwrap(),

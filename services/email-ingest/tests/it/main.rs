@@ -11,6 +11,7 @@ mod dns;
 mod feed;
 mod fetching;
 mod held;
+mod large;
 mod mailbox;
 mod outgoing;
 mod receiving;

@@ -32,7 +32,7 @@ use crate::client::Client;
 use crate::feed::Feed;
 
 pub const THREAD_KEY: &str = "0123456789abcdef0123456789abcdef";
-const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Address of the account that most tests use.
 pub const VENTAS: &str = "ventas@hilo.example";
