@@ -101,6 +101,7 @@ fn queued(snapshot: &event::InteractionSnapshot, names: &mut Names) -> Result<Qu
                 key => Target::Agent(names.agent(key)),
             },
             deadline: offer.deadline_at.as_ref().map(instant),
+            transferred: !offer.sender_key.is_empty(),
         }),
     };
     Ok(Queued {

@@ -57,6 +57,7 @@ struct Interaction<'a> {
 struct Offer {
     offer_id: String,
     agent_key: String,
+    sender_key: String,
     #[serde(deserialize_with = "instant")]
     deadline_at: Option<Timestamp>,
 }
@@ -107,6 +108,7 @@ impl Interaction<'_> {
             offer: self.offer.map(|offer| event::OfferSnapshot {
                 offer_id: offer.offer_id,
                 agent_key: offer.agent_key,
+                sender_key: offer.sender_key,
                 deadline_at: offer.deadline_at,
                 ..event::OfferSnapshot::default()
             }),
@@ -161,6 +163,7 @@ mod tests {
             offer: Some(event::OfferSnapshot {
                 offer_id: uuid::Uuid::from_u128(8).to_string(),
                 agent_key: "ana".to_owned(),
+                sender_key: "luis".to_owned(),
                 deadline_at: at(999_999_999),
                 ..event::OfferSnapshot::default()
             }),

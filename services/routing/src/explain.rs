@@ -123,7 +123,9 @@ fn explanation(
 
 /// When the overflow takes effect, and the campaign it leads to; `None` when none is to come.
 fn overflow(snapshot: &InteractionSnapshot, campaign: &RoutingCampaign) -> Option<(Timestamp, String)> {
-    let queued_at = snapshot.queued_at.filter(|_| campaign.overflow_seconds > 0 && !snapshot.overflowed)?;
+    let transferred = snapshot.offer.as_ref().is_some_and(|offer| !offer.sender_key.is_empty());
+    let may = campaign.overflow_seconds > 0 && !snapshot.overflowed && !transferred;
+    let queued_at = snapshot.queued_at.filter(|_| may)?;
     let at = Timestamp { seconds: queued_at.seconds + i64::from(campaign.overflow_seconds), ..queued_at };
     let to = &campaign.overflow_campaign_key;
     match campaign.overflow_mode() {

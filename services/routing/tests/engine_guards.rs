@@ -38,7 +38,7 @@ fn agent_view(agent: AgentId, version: i64) -> AgentView {
 }
 
 fn queued(version: i64, offer: Option<Target>) -> ItemView {
-    let offer = offer.map(|target| Ringing { offer: OfferId(1), target, deadline: None });
+    let offer = offer.map(|target| Ringing { offer: OfferId(1), target, deadline: None, transferred: false });
     let state = Queued { waiting_since: AT, queued_at: AT, overflowed: false, offer };
     ItemView {
         interaction: ITEM,
@@ -118,6 +118,25 @@ fn what_rings_at_everyone_does_not_overflow_to_everyone() {
     let mut engine = engine(Mode::Everyone, &[ANA]);
     engine.apply(Input::Item(queued(2, Some(Target::Everyone))), AT);
     assert_eq!(engine.tick(Instant(AT.0 + 120_000_000)), Vec::new());
+}
+
+/// Guard: `transferred` in `Item::overflow_at`. The offer of a transfer ends by its own deadline; once its sender is gone the
+/// item waits in the queue and overflows at once.
+#[test]
+fn what_an_agent_transferred_does_not_overflow_before_its_offer_has_ended() {
+    let mut engine = engine(Mode::RoundRobin, &[ANA]);
+    let mut transferred = queued(2, Some(Target::Agent(ANA)));
+    let end = Instant(AT.0 + 90_000_000);
+    if let ItemState::Queued(Queued { offer: Some(ringing), .. }) = &mut transferred.state {
+        (ringing.transferred, ringing.deadline) = (true, Some(end));
+    }
+    engine.apply(Input::Item(transferred), AT);
+    assert_eq!(engine.tick(Instant(AT.0 + 60_000_000)), Vec::new());
+    let reason = ExpireReason::AcceptTimeout;
+    let expire = Decision::Expire { interaction: ITEM, version: 2, offer: OfferId(1), reason };
+    assert_eq!(engine.tick(end), vec![expire]);
+    let overflow = Decision::Overflow { interaction: ITEM, version: 3 };
+    assert_eq!(engine.apply(Input::Item(ItemView { passed_by: vec![ANA], ..queued(3, None) }), end), vec![overflow]);
 }
 
 #[test]

@@ -23,6 +23,8 @@ pub struct Ringing {
     pub target: Target,
     /// When it moves on; `None` when the accept timeout is off.
     pub deadline: Option<Instant>,
+    /// An agent transferred it and gets it back when nobody takes it: no overflow ends it.
+    pub transferred: bool,
 }
 
 /// A queued item as committed.

@@ -178,6 +178,9 @@ impl Item {
             }
         };
         let overflow = campaign.config.overflow?;
+        if ringing.is_some_and(|ringing| ringing.transferred) {
+            return None;
+        }
         let pointless = match overflow.action {
             OverflowAction::AssignToAll => ringing.is_some_and(|ringing| ringing.target == Target::Everyone),
             OverflowAction::SendToCampaign(target) => self.has_been_in(target),

@@ -194,7 +194,7 @@ impl World {
                 }
                 if let ItemState::Queued(queued) = &mut item.state {
                     queued.offer =
-                        Some(Ringing { offer: OfferId(self.offers), target: offer.target, deadline });
+                        Some(Ringing { offer: OfferId(self.offers), target: offer.target, deadline, transferred: false });
                 }
             }
         }

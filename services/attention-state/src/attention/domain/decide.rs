@@ -241,6 +241,11 @@ fn overflow(
     if queued.overflowed || been_there {
         return Err(Rejection::AlreadyOverflowed);
     }
+    // A transfer is on its way from one agent to another: not taken, it goes back to its sender and into no other queue. The
+    // campaign's clock counts again when he is gone.
+    if queued.offer.as_ref().is_some_and(|offer| offer.sender.is_some()) {
+        return Err(Rejection::OfferOutstanding);
+    }
     if now - queued.queued_at < after {
         return Err(Rejection::TooEarly);
     }

@@ -195,6 +195,28 @@ fn deadlines_are_compared_with_the_clock_given() {
     assert!(decide(Some(&queued), overflow(1), at(1)).is_ok());
 }
 
+/// Not taken, a transfer goes back to its sender (product.md, life cycles); the overflow comes when he is gone.
+#[test]
+fn an_overflow_waits_for_the_end_of_a_transfer() {
+    let rings = after([receive(10), open("ana"), transfer(to_agent(7, "luis"))]);
+    let version = rings.interaction.as_ref().expect("live").version;
+    for one in [overflow(version), overflow_to(version, "soporte")] {
+        assert_eq!(decide(Some(&rings), one, at(10_000)), Err(Rejection::OfferOutstanding));
+    }
+    let expire = |returns| Command::ExpireOffer {
+        version,
+        offer: OfferId(id(7)),
+        because: Expire::AcceptTimeout,
+        returns,
+    };
+    let back = decide(Some(&rings), expire(true), at(10_000)).expect("due").state.expect("there");
+    assert_eq!(back.interaction.and_then(|live| live.holder().cloned()), Some(user("ana")));
+    let left = decide(Some(&rings), expire(false), at(10_000)).expect("due").state.expect("there");
+    let queued = left.interaction.as_ref().expect("live").version;
+    let overflowed = decide(Some(&left), overflow(queued), at(10_000)).expect("the clock began with the transfer");
+    assert!(matches!(overflowed.events[0].event, Event::InteractionOverflowed));
+}
+
 #[test]
 fn an_overflow_into_another_campaign_queues_anew_and_goes_on_waiting() {
     let rings = after([receive(10), offer(1, Some("ana"))]);
