@@ -49,7 +49,8 @@ impl SendIntake {
     /// The mail was on disk before its send was handed over. One that is not there is looked for again a few times (a folder that
     /// is not mounted yet), and is then a dead letter to be replayed when the store is whole again.
     async fn fetch(&self, stored: &StoredEmail) -> Result<OutboundEmail, Error> {
-        let unreadable = || Error::corrupt("SEND_UNREADABLE", "the reference to a stored mail cannot be read");
+        let unreadable =
+            || Error::corrupt("SEND_UNREADABLE", "the reference to a stored mail cannot be read");
         let digest: Digest256 = stored.sha256.parse().map_err(|_| unreadable())?;
         if !(1..=STORED_MAIL_BYTES).contains(&stored.size_bytes) {
             return Err(unreadable());

@@ -111,7 +111,12 @@ impl Bench {
             let Decision::Offer(offer) = decision else { continue };
             let Target::Agent(agent) = offer.target else { continue };
             offers += 1;
-            let ringing = Ringing { offer: OfferId(1), target: offer.target, deadline: offer.deadline, transferred: false };
+            let ringing = Ringing {
+                offer: OfferId(1),
+                target: offer.target,
+                deadline: offer.deadline,
+                transferred: false,
+            };
             let number = (offer.interaction.0 >> 80) as u64;
             let current = Some(self.queued(number, 2, Some(ringing)));
             let answer =

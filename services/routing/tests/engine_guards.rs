@@ -136,7 +136,10 @@ fn what_an_agent_transferred_does_not_overflow_before_its_offer_has_ended() {
     let expire = Decision::Expire { interaction: ITEM, version: 2, offer: OfferId(1), reason };
     assert_eq!(engine.tick(end), vec![expire]);
     let overflow = Decision::Overflow { interaction: ITEM, version: 3 };
-    assert_eq!(engine.apply(Input::Item(ItemView { passed_by: vec![ANA], ..queued(3, None) }), end), vec![overflow]);
+    assert_eq!(
+        engine.apply(Input::Item(ItemView { passed_by: vec![ANA], ..queued(3, None) }), end),
+        vec![overflow]
+    );
 }
 
 #[test]

@@ -74,8 +74,13 @@ pub(crate) async fn send(
         LastMessage { preview: preview(&reply.text), at: work.now(), sender_verified: None },
     );
     work.write(tx, &post.subjects).await?;
-    let outgoing =
-        Outgoing { id, interaction: letter.interaction, agent: Some(letter.agent.clone()), mail: reply, files };
+    let outgoing = Outgoing {
+        id,
+        interaction: letter.interaction,
+        agent: Some(letter.agent.clone()),
+        mail: reply,
+        files,
+    };
     outgoing::commit(tx, post, work, &after, &traceparent, outgoing).await?;
     Ok(id)
 }

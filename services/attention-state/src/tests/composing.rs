@@ -293,7 +293,8 @@ async fn a_draft_is_sanitised_wherever_it_is_handed_out() {
     let house = &desk.store.house;
     let hostile = "<p onclick=\"x()\">Hola<script>alert(1)</script><img src=\"https://x.example/p.gif\" onerror=\"alert(1)\">\
         <a href=\"javascript:alert(1)\">x</a><svg onload=\"alert(1)\"></svg></p>";
-    let safe = "<p>Hola<img src=\"https://x.example/p.gif\"><a rel=\"noopener noreferrer nofollow\">x</a></p>";
+    let safe =
+        "<p>Hola<img src=\"https://x.example/p.gif\"><a rel=\"noopener noreferrer nofollow\">x</a></p>";
     let save = async |base_version, html: &str| {
         let content = DraftContent { html: html.into(), ..DraftContent::default() };
         let request = SaveDraftRequest {

@@ -2,7 +2,9 @@
 
 use hilo_kit::objects::Digest256;
 use hilo_kit::outbox::MAX_PAYLOAD;
-use hilo_proto::attention::v1::{ComposeMode, OpenInteractionRequest, RetryMessageRequest, StartAttentionRequest};
+use hilo_proto::attention::v1::{
+    ComposeMode, OpenInteractionRequest, RetryMessageRequest, StartAttentionRequest,
+};
 use hilo_proto::inbound::v1::EmailAddress;
 use hilo_proto::outbound::v1::outbound_envelope::Content;
 use hilo_proto::outbound::v1::{OutboundEmail, OutboundEnvelope, StoredEmail};
@@ -71,22 +73,27 @@ async fn a_reply_at_every_limit_goes_by_reference_and_so_does_its_repetition() {
     let [large, small] = sent.as_slice() else { panic!("{}", sent.len()) };
     assert!(matches!(small.content, Some(Content::Email(_))), "what fits travels as before");
     let email = stored(&store, large).await;
-    assert!(email.text.starts_with(&letter.text) && email.text.contains("> Hola,"), "all of it, and the quotation");
+    assert!(
+        email.text.starts_with(&letter.text) && email.text.contains("> Hola,"),
+        "all of it, and the quotation"
+    );
     assert!(email.html.starts_with(&letter.html) && email.html.contains("<blockquote>"));
     assert_eq!((large.sequence, small.sequence), (1, 2), "in its place in the order of sends");
     let message = answer.message.unwrap();
     assert_eq!((large.send_id.as_str(), email.text.len()), (message.message_id.as_str(), message.text.len()));
     // An answer of gRPC has at most 4 MiB: the item can still be opened, with a draft as large as it may be.
-    sqlx::query("INSERT INTO attention.draft (interaction_id, version, body, content) VALUES ($1, 1, $2, $3)")
-        .bind(id)
-        .bind(longest_text())
-        .bind(
-            hilo_proto::attention::v1::DraftContent { html: "xxx>".repeat(100_000), ..Default::default() }
-                .encode_to_vec(),
-        )
-        .execute(house.db.pool())
-        .await
-        .unwrap();
+    sqlx::query(
+        "INSERT INTO attention.draft (interaction_id, version, body, content) VALUES ($1, 1, $2, $3)",
+    )
+    .bind(id)
+    .bind(longest_text())
+    .bind(
+        hilo_proto::attention::v1::DraftContent { html: "xxx>".repeat(100_000), ..Default::default() }
+            .encode_to_vec(),
+    )
+    .execute(house.db.pool())
+    .await
+    .unwrap();
     let again = OpenInteractionRequest { interaction_id: id.to_string(), request_id: fresh() };
     let opened = house.actions.open(ana().await, again).await.unwrap();
     assert!(opened.encoded_len() < 4 * 1024 * 1024, "{}", opened.encoded_len());

@@ -233,26 +233,33 @@ async fn files_go_with_the_first_mail_and_it_is_shown_like_every_other() {
 async fn files_that_are_not_there_are_refused_and_nothing_begins() {
     let store = Store::open().await;
     let house = &store.house;
-    house.take(&[Mail::from("eva@cliente.example").with(|email| {
-        email.attachments = vec![hilo_proto::inbound::v1::Attachment {
-            sha256: "0".repeat(64),
-            file_name: "ajeno.pdf".into(),
-            media_type: "application/pdf".into(),
-            size_bytes: 3,
-            ..Default::default()
-        }];
-    })])
-    .await;
+    house
+        .take(&[Mail::from("eva@cliente.example").with(|email| {
+            email.attachments = vec![hilo_proto::inbound::v1::Attachment {
+                sha256: "0".repeat(64),
+                file_name: "ajeno.pdf".into(),
+                media_type: "application/pdf".into(),
+                size_bytes: 3,
+                ..Default::default()
+            }];
+        })])
+        .await;
     let item = house.open_item("ana", house.attentions().await[0].last_interaction).await;
     let theirs = store.uploaded("luis", "de-luis.pdf", b"x").await;
     let half = store.begin("ana", "medio.pdf", b"abc").await.unwrap();
     let mine = store.uploaded("ana", "a.pdf", b"x").await;
-    let large = sqlx::query("UPDATE conversation.upload SET size_bytes = $1, received_bytes = $1 WHERE upload_id = $2::uuid");
+    let large = sqlx::query(
+        "UPDATE conversation.upload SET size_bytes = $1, received_bytes = $1 WHERE upload_id = $2::uuid",
+    );
     let big = store.uploaded("ana", "b.pdf", b"y").await;
     large.bind(18_i64 * 1024 * 1024 + 1).bind(&big.upload_id).execute(house.db.pool()).await.unwrap();
     for (files, reason, field) in [
         (vec![upload(&fresh(), "")], "ATTACHMENT_NOT_FOUND", "attachments[0]"),
-        (vec![upload(&mine.upload_id, ""), upload(&theirs.upload_id, "")], "ATTACHMENT_NOT_FOUND", "attachments[1]"),
+        (
+            vec![upload(&mine.upload_id, ""), upload(&theirs.upload_id, "")],
+            "ATTACHMENT_NOT_FOUND",
+            "attachments[1]",
+        ),
         (vec![of_message(&item.messages[0].message_id, 0)], "ATTACHMENT_NOT_FOUND", "attachments[0]"),
         (vec![upload(&half.upload_id, "")], "UPLOAD_INCOMPLETE", ""),
         (vec![upload(&big.upload_id, "")], "MESSAGE_TOO_LARGE", "attachments"),

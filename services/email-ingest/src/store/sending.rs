@@ -69,9 +69,8 @@ impl Picked {
     pub(crate) fn repetition(&self, pause: Duration) -> Option<Duration> {
         match &self.envelope.content {
             Some(outbound_envelope::Content::Email(email)) if email.automatic => None,
-            Some(outbound_envelope::Content::Email(_) | outbound_envelope::Content::StoredEmail(_)) | None => {
-                Some(pause)
-            }
+            Some(outbound_envelope::Content::Email(_) | outbound_envelope::Content::StoredEmail(_))
+            | None => Some(pause),
         }
     }
 }

@@ -193,8 +193,12 @@ impl World {
                     self.pointers.insert(offer.campaign, pointer);
                 }
                 if let ItemState::Queued(queued) = &mut item.state {
-                    queued.offer =
-                        Some(Ringing { offer: OfferId(self.offers), target: offer.target, deadline, transferred: false });
+                    queued.offer = Some(Ringing {
+                        offer: OfferId(self.offers),
+                        target: offer.target,
+                        deadline,
+                        transferred: false,
+                    });
                 }
             }
         }

@@ -213,7 +213,8 @@ fn an_overflow_waits_for_the_end_of_a_transfer() {
     assert_eq!(back.interaction.and_then(|live| live.holder().cloned()), Some(user("ana")));
     let left = decide(Some(&rings), expire(false), at(10_000)).expect("due").state.expect("there");
     let queued = left.interaction.as_ref().expect("live").version;
-    let overflowed = decide(Some(&left), overflow(queued), at(10_000)).expect("the clock began with the transfer");
+    let overflowed =
+        decide(Some(&left), overflow(queued), at(10_000)).expect("the clock began with the transfer");
     assert!(matches!(overflowed.events[0].event, Event::InteractionOverflowed));
 }
 
