@@ -3,6 +3,7 @@
 
 mod beside;
 mod cut;
+mod said;
 
 use std::time::Duration;
 
@@ -175,10 +176,13 @@ fn accept(stream: TcpStream, token: &CancellationToken) -> std::io::Result<cut::
 type Layers = tower::layer::util::Stack<
     InterceptorLayer<Identify>,
     tower::layer::util::Stack<
-        tonic_web::GrpcWebLayer,
+        said::SaidLayer,
         tower::layer::util::Stack<
-            CorsLayer,
-            tower::layer::util::Stack<BesideLayer, tower::layer::util::Identity>,
+            tonic_web::GrpcWebLayer,
+            tower::layer::util::Stack<
+                CorsLayer,
+                tower::layer::util::Stack<BesideLayer, tower::layer::util::Identity>,
+            >,
         >,
     >,
 >;
@@ -199,6 +203,7 @@ fn builder(verifier: Option<Verifier>, beside: BesideLayer) -> tonic::transport:
         .layer(beside)
         .layer(cors())
         .layer(tonic_web::GrpcWebLayer::new())
+        .layer(said::SaidLayer)
         .layer(InterceptorLayer::new(Identify(verifier)))
 }
 
