@@ -17,6 +17,8 @@ fn from_database(error: &dyn sqlx::error::DatabaseError) -> Error {
         "55P03" => Error::conflict("LOCK_TIMEOUT", "a lock was not granted in time"),
         "57014" => Error::unavailable("STATEMENT_TIMEOUT", "a statement took too long"),
         "25P03" => Error::unavailable("TRANSACTION_TIMEOUT", "a transaction was idle for too long"),
+        // PostgreSQL stores no NUL, which every string of protobuf may hold.
+        "22021" | "22P05" => Error::invalid("INVALID_TEXT", "a text holds a character that cannot be stored"),
         _ if code.starts_with("23") => {
             Error::internal("CONSTRAINT_VIOLATED", "a database constraint refused it")
         }
@@ -67,11 +69,15 @@ impl From<tonic::transport::Error> for Error {
 
 /// The only place that makes a gRPC status. Internal failures keep their source out of the answer.
 pub fn to_status(error: &Error) -> tonic::Status {
-    let metadata: std::collections::HashMap<String, String> =
-        error.0.metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+    let metadata = error.0.metadata.iter().map(|(key, value)| ((*key).to_owned(), cut(value)));
+    let mut metadata: std::collections::HashMap<String, String> = metadata.collect();
+    let (told, untold) = bounded(error.violations());
+    if untold > 0 {
+        metadata.insert("violations_left_out".to_owned(), untold.to_string());
+    }
     let mut details = ErrorDetails::with_error_info(error.reason(), DOMAIN, metadata);
-    for violation in error.violations() {
-        details.add_bad_request_violation(&violation.field, &violation.description);
+    for (field, description) in told {
+        details.add_bad_request_violation(field, description);
     }
     let code = match error.reason() {
         "UNAUTHENTICATED" => Code::Unauthenticated,
@@ -80,6 +86,31 @@ pub fn to_status(error: &Error) -> tonic::Status {
     };
     let status = tonic::Status::with_error_details(code, error.message(), details);
     if error.0.details.is_empty() { status } else { with_messages(status, &error.0.details) }
+}
+
+/// Most bytes of violations: details travel in headers, which some clients bound at 8 KiB and which a field's path, for instance a
+/// key of the caller's own choosing, must not exceed.
+const MAX_VIOLATIONS: usize = 2_500;
+/// Most characters of a single text in the details.
+const MAX_DETAIL_TEXT: usize = 200;
+
+fn cut(text: &str) -> String {
+    text.chars().take(MAX_DETAIL_TEXT).collect()
+}
+
+/// The first violations that fit, and how many do not.
+fn bounded(violations: &[Violation]) -> (Vec<(String, String)>, usize) {
+    let (mut told, mut length) = (Vec::new(), 0);
+    for violation in violations {
+        let (field, description) = (cut(&violation.field), cut(&violation.description));
+        length += field.len() + description.len();
+        if length > MAX_VIOLATIONS {
+            break;
+        }
+        told.push((field, description));
+    }
+    let untold = violations.len() - told.len();
+    (told, untold)
 }
 
 /// The same status with messages of ours behind the standard details (`google.rpc.Status.details`).

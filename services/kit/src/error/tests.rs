@@ -43,3 +43,20 @@ fn unauthenticated_has_its_own_code_and_display_hides_the_source() {
     assert!(error.chain().contains("secret inner"));
     assert!(!to_status(&error).message().contains("inner"));
 }
+
+/// Without the bound a caller's own long key came back in headers that no client takes, as an INTERNAL of the transport.
+#[test]
+fn details_stay_small_whatever_the_caller_sends() {
+    let long = "ñ".repeat(10_000);
+    let many = (0..1_000).fold(Error::invalid("BAD_REQUEST", "many"), |error, at| {
+        error.field(format!("values.{at}.{long}"), &long).metadata("long", &long)
+    });
+    for error in [many, Error::invalid("BAD_REQUEST", "one").field(&long, &long)] {
+        let told = error.violations().len();
+        let status = to_status(&error);
+        assert!(status.details().len() < 4_000, "{} bytes", status.details().len());
+        let back = Error::from(status);
+        assert_eq!(back.reason(), "BAD_REQUEST");
+        assert!(!back.violations().is_empty() && back.violations().len() <= told);
+    }
+}
