@@ -95,7 +95,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
     };
     let server = grpc::Server::new(listeners.grpc, parts.readiness.clone())
         .add_routes(routes(&parts))
-        .authenticate(verifier)
+        .authenticate(verifier.with_directory(parts.directory.clone()))
         .linger(linger);
     let served = server.serve(shutdown.clone()).await;
     shutdown.begin();

@@ -76,7 +76,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
     let store = Store::new(db.clone());
     let directory = DirectoryCache::start(&config.endpoints, &tokens, &nats, &shutdown)?;
     // Not a condition of readiness: a new installation has no directory, and only users' calls need one.
-    let rights = Rights::new(directory);
+    let rights = Rights::new(directory.clone());
     watch_database(db.clone(), database, &shutdown);
 
     let channel = grpc::internal(&config.endpoints.attention_state, &tokens)?;
@@ -103,7 +103,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
     let linger = if config.profile == Profile::Production { LINGER } else { Duration::ZERO };
     let served = grpc::Server::new(listeners.grpc, readiness)
         .add_routes(routes(&store, &rights, history, reports))
-        .authenticate(Verifier::new(&config.auth)?)
+        .authenticate(Verifier::new(&config.auth)?.with_directory(directory))
         .linger(linger)
         .serve(shutdown.clone())
         .await;

@@ -65,6 +65,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
     let stop = shutdown.clone();
     shutdown.spawn("streams", async move { declare(&nats, &streams, &stop).await });
 
+    let verifier = Verifier::new(&config.auth)?.with_directory(directory.clone());
     let is_coordinator = move |user: &str| directory.current().has_role(user, Role::Coordinator);
     let dead = DeadLetterEndpoint::new(db.clone(), crate::NAME, Arc::new(is_coordinator));
     let mut routes = Routes::builder();
@@ -72,7 +73,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
     let linger = if config.profile == Profile::Production { LINGER } else { Duration::ZERO };
     let served = grpc::Server::new(listeners.grpc, readiness)
         .add_routes(routes.routes())
-        .authenticate(Verifier::new(&config.auth)?)
+        .authenticate(verifier)
         .linger(linger)
         .serve(shutdown.clone())
         .await;
