@@ -24,13 +24,9 @@ pub enum Right {
 }
 
 impl Right {
-    /// Roles that give it within a user's campaigns; coordinators have it everywhere.
-    fn roles(self) -> &'static [Role] {
-        match self {
-            Right::Threads => &[Role::Agent, Role::Supervisor, Role::Reporter],
-            Right::Reports => &[Role::Supervisor, Role::Reporter],
-        }
-    }
+    /// Roles that give it within the campaigns a user was given; coordinators have it everywhere, agents that of threads
+    /// in the campaigns they serve.
+    const GIVEN: [Role; 2] = [Role::Supervisor, Role::Reporter];
 
     fn refusal(self) -> Error {
         let text = match self {
@@ -136,8 +132,70 @@ fn granted(directory: &Directory, user: &str, right: Right) -> Result<Scope, Err
     if directory.has_role(user, Role::Coordinator) {
         return Ok(Scope::All);
     }
-    if !right.roles().iter().any(|role| directory.has_role(user, *role)) {
-        return Err(right.refusal());
+    if Right::GIVEN.iter().any(|role| directory.has_role(user, *role)) {
+        return Ok(Scope::Campaigns(directory.campaigns_of(user).into_iter().collect()));
     }
-    Ok(Scope::Campaigns(directory.campaigns_of(user).into_iter().collect()))
+    match right {
+        // An agent who also watches a panel as a monitor reads nothing more for it.
+        Right::Threads if directory.has_role(user, Role::Agent) => {
+            Ok(Scope::Campaigns(directory.member_of(user).into_iter().collect()))
+        }
+        Right::Threads | Right::Reports => Err(right.refusal()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hilo_proto::directory::v1::{Campaign, Directory as ProtoDirectory, User};
+
+    fn directory(roles: &[Role]) -> Directory {
+        let user = User {
+            key: "mixta".into(),
+            roles: roles.iter().map(|role| (*role).into()).collect(),
+            campaign_keys: vec!["ventas".into()],
+            active: true,
+            ..User::default()
+        };
+        let campaign = |key: &str, members: &[&str]| Campaign {
+            key: key.into(),
+            member_keys: members.iter().map(|one| (*one).to_owned()).collect(),
+            ..Campaign::default()
+        };
+        let campaigns = vec![campaign("soporte", &["mixta"]), campaign("ventas", &[])];
+        let literal = ProtoDirectory { users: vec![user], campaigns, ..ProtoDirectory::default() };
+        Directory::new(1, literal, [])
+    }
+
+    /// Member of `soporte`, given `ventas`. Without the difference between both an agent would read the threads of a
+    /// campaign of which he only watches the panel.
+    #[test]
+    fn several_roles_give_no_more_than_each() {
+        let campaigns =
+            |keys: &[&str]| Some(keys.iter().map(|key| (*key).to_owned()).collect::<BTreeSet<_>>());
+        let rows = [
+            (vec![Role::Agent], campaigns(&["soporte"]), None),
+            (vec![Role::Agent, Role::Monitor], campaigns(&["soporte"]), None),
+            (vec![Role::Monitor], None, None),
+            (
+                vec![Role::Agent, Role::Supervisor],
+                campaigns(&["soporte", "ventas"]),
+                campaigns(&["soporte", "ventas"]),
+            ),
+            (vec![Role::Reporter], campaigns(&["soporte", "ventas"]), campaigns(&["soporte", "ventas"])),
+        ];
+        for (roles, threads, reports) in rows {
+            let granted = |right| match granted(&directory(&roles), "mixta", right) {
+                Ok(Scope::Campaigns(keys)) => Some(keys.into_iter().collect::<BTreeSet<_>>()),
+                Ok(Scope::All) => panic!("{roles:?}: everything"),
+                Err(error) => {
+                    assert_eq!(error.reason(), "ROLE_REQUIRED");
+                    None
+                }
+            };
+            assert_eq!((granted(Right::Threads), granted(Right::Reports)), (threads, reports), "{roles:?}");
+        }
+        let all = granted(&directory(&[Role::Coordinator, Role::Agent]), "mixta", Right::Threads).unwrap();
+        assert!(matches!(all, Scope::All));
+    }
 }

@@ -89,7 +89,16 @@ impl Directory {
         self.users.values()
     }
 
-    /// Keys of the campaigns an active user is a member of.
+    /// Keys of the campaigns an active user serves as a member, without those he was given to watch or to report on.
+    pub fn member_of(&self, user: &str) -> HashSet<String> {
+        if self.user(user).is_none() {
+            return HashSet::new();
+        }
+        let member = |campaign: &&Campaign| campaign.member_keys.iter().any(|key| key == user);
+        self.campaigns.values().filter(member).map(|campaign| campaign.key.clone()).collect()
+    }
+
+    /// Keys of the campaigns an active user is a member of or was given.
     pub fn campaigns_of(&self, user: &str) -> HashSet<String> {
         match self.user(user) {
             Some(_) => self.campaigns_of.get(user).cloned().unwrap_or_default(),
