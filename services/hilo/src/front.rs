@@ -226,6 +226,25 @@ fn refusal(web: bool, code: tonic::Code, message: &'static str) -> Response<Body
 #[cfg(test)]
 mod tests {
     use super::*;
+    use prost::Message as _;
+
+    /// A contract that is added is public or internal; forgetting it here would hide it, or show it to everybody.
+    #[test]
+    fn every_public_contract_is_offered_and_no_internal_one() {
+        let at = SocketAddr::from(([127, 0, 0, 1], 1));
+        let backends = Backends { attention_state: at, routing: at, history: at };
+        let files = prost_types::FileDescriptorSet::decode(hilo_proto::FILE_DESCRIPTOR_SET).unwrap();
+        let mut seen = 0;
+        for file in files.file {
+            for service in &file.service {
+                let path = format!("/{}.{}/Any", file.package(), service.name());
+                let internal = file.package().starts_with("hilo.internal.");
+                assert_eq!(backends.of(&path).is_none(), internal, "{path}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 10, "only {seen} services");
+    }
 
     #[test]
     fn calls_go_where_they_are_served_and_internal_ones_nowhere() {

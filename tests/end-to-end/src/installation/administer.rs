@@ -36,6 +36,11 @@ impl Installation {
         self.postgres.log()
     }
 
+    /// Its keys, for a test that makes tokens of its own, false ones among them.
+    pub fn keys(&self) -> &hilo_kit::auth::Keys {
+        &self.keys
+    }
+
     /// A channel to attention-state with a service's identity, to look at what only services may see.
     ///
     /// # Errors
