@@ -9,9 +9,10 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tonic::{Code, Status};
 
+use crate::both::directory;
 use crate::requests::body;
 use crate::wire::{self, Answer};
-use crate::world::{OURS, SOON, THEIRS, World, directory};
+use crate::world::{OURS, SOON, THEIRS, World};
 
 const DESK: &str = "hilo.attention.v1.AttentionService/WatchDesk";
 const QUEUES: &str = "hilo.routing.v1.RoutingService/WatchQueues";
