@@ -112,9 +112,9 @@ impl<'a> Matrix<'a> {
         let before = state::of(&self.world.installation, state::GUARDED).await;
         for (method, cells, host) in self.rows() {
             self.nobody(&method, &cells, host).await;
-            for column in 0..COORDINATOR {
+            for (column, cell) in cells.iter().enumerate().take(COORDINATOR) {
                 let caller = Caller::of(column, OURS[0]);
-                self.stranger(&method, cells[column].foreign, host, &caller).await;
+                self.stranger(&method, cell.foreign, host, &caller).await;
             }
         }
         let after = state::of(&self.world.installation, state::GUARDED).await;
