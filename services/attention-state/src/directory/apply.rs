@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use futures::{StreamExt, TryStreamExt, stream};
 use hilo_kit::Error;
 use hilo_kit::db::Db;
-use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 
@@ -14,15 +12,17 @@ use super::domain::diff::{self, Action, Change};
 use super::domain::groups;
 use super::domain::hours_yaml::UNKNOWN_ZONE;
 use super::domain::immutable;
-use super::domain::key::UserKey;
 use super::domain::merge;
-use super::domain::model::{Credential, Directory, Given};
+use super::domain::model::{Directory, Given};
 use super::domain::parse;
 use super::domain::problems::{Problem, Problems};
+use super::passwords;
 use super::store::{audit, read, write};
 use crate::assignment;
-use crate::identity;
 use crate::identity::password::Hasher;
+
+/// Times an apply is decided anew because another one gave its users other passwords meanwhile.
+const MAX_ROUNDS: usize = 5;
 
 /// What an apply did, or why it did nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,8 +57,6 @@ pub struct Admin {
 /// Everything the transaction needs; shared because a transaction that lost a race runs again.
 struct Plan {
     given: Given,
-    /// Users whose password changes, with the hash; empty hashes in a dry run.
-    credentials: Vec<(String, String)>,
     problems: parking_lot::Mutex<Problems>,
     /// Time zones that we know and PostgreSQL does not.
     unknown_zones: Vec<String>,
@@ -76,7 +74,7 @@ impl Admin {
     /// Brings the directory to what the text says, all or nothing. `by` names who did it in the trail (`user:<key>`, `service:<name>`).
     ///
     /// # Errors
-    /// Database errors, `LOGIN_BUSY`. What is wrong with the text is in the outcome.
+    /// Database errors, `LOGIN_BUSY`, `PASSWORDS_CHANGE`. What is wrong with the text is in the outcome.
     pub async fn apply(&self, yaml: String, mode: Mode, by: String) -> Result<Outcome, Error> {
         let digest = Sha256::digest(yaml.as_bytes()).to_vec();
         // A large text takes tens of milliseconds; the async workers serve agents meanwhile.
@@ -90,21 +88,10 @@ impl Admin {
                 return Ok(Outcome { version, errors, ..Outcome::default() });
             }
         };
-        let credentials = self.credentials(&given, mode.dry_run).await?;
-        let zones = zones(&given.directory).into_iter().map(|(_, zone)| zone.to_owned()).collect::<Vec<_>>();
-        let unknown_zones = self
-            .db
-            .read(move |conn| Box::pin(async move { write::unknown_time_zones(conn, &zones).await }))
-            .await?;
+        let unknown_zones = self.unknown_zones(&given.directory).await?;
         let problems = parking_lot::Mutex::new(problems);
-        let plan = Arc::new(Plan { given, credentials, problems, unknown_zones, digest, by, mode });
-        let (outcome, changed) = self
-            .db
-            .transaction(move |tx| {
-                let plan = plan.clone();
-                Box::pin(async move { run(tx, &plan).await })
-            })
-            .await?;
+        let plan = Arc::new(Plan { given, problems, unknown_zones, digest, by, mode });
+        let (outcome, changed) = self.decide(&plan).await?;
         if changed {
             tracing::info!(
                 version = outcome.version,
@@ -116,50 +103,56 @@ impl Admin {
         Ok(outcome)
     }
 
-    /// Which given passwords are new, hashed outside of the transaction. A password in clear that fits the stored hash is none.
-    async fn credentials(&self, given: &Given, dry_run: bool) -> Result<Vec<(String, String)>, Error> {
-        let users: Vec<String> = given.credentials.iter().map(|(user, _)| user.to_string()).collect();
-        if users.is_empty() {
-            return Ok(Vec::new());
-        }
-        let stored = self
-            .db
-            .read(move |conn| Box::pin(async move { identity::store::hashes(conn, &users).await }))
-            .await?;
-        let stored: std::collections::HashMap<String, String> = stored.into_iter().collect();
-        let changed = stream::iter(given.credentials.iter().cloned())
-            .map(|(user, credential)| {
-                self.credential(user.clone(), credential, stored.get(user.as_str()).cloned(), dry_run)
+    /// Names that PostgreSQL does not know. What is in force was looked up when it came, and to list all names takes PostgreSQL
+    /// as long as everything else here.
+    async fn unknown_zones(&self, directory: &Directory) -> Result<Vec<String>, Error> {
+        let named: Vec<String> = zones(directory).into_iter().map(|(_, zone)| zone.to_owned()).collect();
+        self.db
+            .read(move |conn| {
+                Box::pin(async move {
+                    let known = read::time_zones(conn).await?;
+                    let new: Vec<String> = named.into_iter().filter(|zone| !known.contains(zone)).collect();
+                    if new.is_empty() {
+                        return Ok(new);
+                    }
+                    write::unknown_time_zones(conn, &new).await
+                })
             })
-            .buffered(2)
-            .try_collect::<Vec<_>>()
-            .await?;
-        Ok(changed.into_iter().flatten().collect())
+            .await
     }
 
-    async fn credential(
-        &self,
-        user: UserKey,
-        credential: Credential,
-        stored: Option<String>,
-        dry_run: bool,
-    ) -> Result<Option<(String, String)>, Error> {
-        let hash = match credential {
-            Credential::Hash(hash) if stored.as_deref() == Some(hash.expose_secret()) => return Ok(None),
-            Credential::Hash(hash) => hash.expose_secret().to_owned(),
-            Credential::Password(password) => {
-                if stored.is_some() && self.hasher.verify(password.clone(), stored).await? {
-                    return Ok(None);
-                }
-                if dry_run { String::new() } else { self.hasher.hash(password).await? }
+    /// Compares passwords outside and everything else inside of the transaction, again while another apply gives these users
+    /// other passwords in between.
+    async fn decide(&self, plan: &Arc<Plan>) -> Result<(Outcome, bool), Error> {
+        for _ in 0..MAX_ROUNDS {
+            let given = &plan.given.credentials;
+            let new = passwords::compare(&self.db, &self.hasher, given, plan.mode.dry_run).await?;
+            let (plan, new) = (plan.clone(), Arc::new(new));
+            let decided = self
+                .db
+                .transaction(move |tx| {
+                    let (plan, new) = (plan.clone(), new.clone());
+                    Box::pin(async move { run(tx, &plan, &new).await })
+                })
+                .await?;
+            if let Some(decided) = decided {
+                return Ok(decided);
             }
-        };
-        Ok(Some((user.into(), hash)))
+        }
+        Err(Error::conflict("PASSWORDS_CHANGE", "other applies keep changing the same passwords; try again"))
     }
 }
 
-async fn run(tx: &mut PgConnection, plan: &Plan) -> Result<(Outcome, bool), Error> {
+/// What came of it and whether anything changed; nothing when the passwords must be compared anew.
+async fn run(
+    tx: &mut PgConnection,
+    plan: &Plan,
+    new: &passwords::New,
+) -> Result<Option<(Outcome, bool)>, Error> {
     let version = write::lock(tx).await?;
+    if !passwords::still_hold(tx, new).await? {
+        return Ok(None);
+    }
     let (_, current) = read::directory(tx).await?;
     {
         let mut problems = plan.problems.lock();
@@ -174,17 +167,19 @@ async fn run(tx: &mut PgConnection, plan: &Plan) -> Result<(Outcome, bool), Erro
         }
         if !problems.is_empty() {
             let errors = std::mem::take(&mut *problems).into_sorted();
-            return Ok((Outcome { version, errors, ..Outcome::default() }, false));
+            return Ok(Some((Outcome { version, errors, ..Outcome::default() }, false)));
         }
     }
     let merged = merge::merge(&current, plan.given.directory.clone(), plan.mode.prune);
     let (next, omitted) = (merged.directory, merged.omitted);
     let mut changed = diff::diff(&current, &next);
-    let passwords = plan.credentials.iter().map(|(user, _)| Change::of_identity(Action::PasswordSet, user));
-    changed.changes.extend(passwords);
+    changed.changes.extend(new.set.iter().map(|(user, _)| Change::of_identity(Action::PasswordSet, user)));
     let differences: Vec<String> = changed.changes.iter().map(diff::line).collect();
     if plan.mode.dry_run || differences.is_empty() {
-        return Ok((Outcome { version, differences, omitted, errors: Vec::new() }, false));
+        if !plan.mode.dry_run {
+            passwords::store(tx, new).await?;
+        }
+        return Ok(Some((Outcome { version, differences, omitted, errors: Vec::new() }, false)));
     }
     let version = version + 1;
     // Lock order: the partitions' fence first, agents' loads last.
@@ -194,13 +189,10 @@ async fn run(tx: &mut PgConnection, plan: &Plan) -> Result<(Outcome, bool), Erro
     assignment::groups::store(tx, &groups, &moved, version).await?;
     let users: Vec<_> = next.users.iter().filter(|one| changed.users.contains(one.key.as_str())).collect();
     assignment::agents::follow_directory(tx, &users).await?;
-    let (keys, hashes): (Vec<String>, Vec<String>) = plan.credentials.iter().cloned().unzip();
-    identity::store::store_hashes(tx, &keys, &hashes).await?;
-    // Whoever knew the old password is out.
-    identity::store::revoke_all(tx, &keys).await?;
+    passwords::store(tx, new).await?;
     audit::record(tx, &plan.by, Some(version), &changed.changes).await?;
     write::finish(tx, version, &next.time_zone, &plan.by, &plan.digest, &differences).await?;
-    Ok((Outcome { version, differences, omitted, errors: Vec::new() }, true))
+    Ok(Some((Outcome { version, differences, omitted, errors: Vec::new() }, true)))
 }
 
 /// Every time zone named, with its path.

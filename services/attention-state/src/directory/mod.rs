@@ -11,6 +11,7 @@ pub mod apply;
 pub mod audit;
 pub mod domain;
 pub mod feed;
+pub mod passwords;
 pub mod proto;
 pub(crate) mod proto_catalogue;
 pub mod store;

@@ -1,6 +1,7 @@
 //! Password hashing: argon2id (RFC 9106) with the parameters of OWASP's Password Storage Cheat Sheet (m = 19 MiB, t = 2,
 //! p = 1), off the async workers and a few at a time, because each takes 20 ms of a core and 19 MiB.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -53,11 +54,12 @@ pub fn check_hash(text: &str) -> Result<(), String> {
 #[derive(Clone, Debug)]
 pub struct Hasher {
     permits: Arc<Semaphore>,
+    computed: Arc<AtomicU64>,
 }
 
 impl Default for Hasher {
     fn default() -> Self {
-        Self { permits: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { permits: Arc::new(Semaphore::new(AT_ONCE)), computed: Arc::default() }
     }
 }
 
@@ -89,11 +91,17 @@ impl Hasher {
         .await?
     }
 
+    /// Hashes computed so far, to make or to compare: what signing in and applying cost.
+    pub fn computed(&self) -> u64 {
+        self.computed.load(Ordering::Relaxed)
+    }
+
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
         let permit = tokio::time::timeout(MAX_WAIT, self.permits.clone().acquire_owned())
             .await
             .map_err(|_| Error::exhausted("LOGIN_BUSY", "too many sign-ins at once; try again"))?
             .map_err(|error| Error::internal("LOGIN_CLOSED", "hashing has stopped").with_source(error))?;
+        self.computed.fetch_add(1, Ordering::Relaxed);
         tokio::task::spawn_blocking(move || {
             let result = work();
             drop(permit);

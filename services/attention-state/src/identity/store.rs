@@ -1,4 +1,6 @@
-//! Rows of credentials and revoked tokens.
+//! Rows of credentials, of what was given last, and of revoked tokens.
+
+use std::collections::BTreeMap;
 
 use hilo_kit::Error;
 use sqlx::PgConnection;
@@ -35,28 +37,33 @@ pub async fn is_hash(tx: &mut PgConnection, user: &str, hash: &str) -> Result<bo
     Ok(found.fetch_optional(tx).await?.is_some())
 }
 
-/// The stored hashes of these users, active or not.
+/// The hashes that a text last gave these users, active or not; those who never had one have no entry.
 ///
 /// # Errors
 /// Database errors.
-pub async fn hashes(conn: &mut PgConnection, users: &[String]) -> Result<Vec<(String, String)>, Error> {
+pub async fn given_hashes(
+    conn: &mut PgConnection,
+    users: &[String],
+) -> Result<BTreeMap<String, String>, Error> {
     let rows = sqlx::query!(
-        "SELECT user_key, password_hash FROM identity.credential WHERE user_key = ANY($1)",
+        r#"SELECT user_key, coalesce(given_hash, password_hash) AS "hash!"
+           FROM identity.credential WHERE user_key = ANY($1)"#,
         users
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.user_key, row.password_hash)).collect())
+    Ok(rows.into_iter().map(|row| (row.user_key, row.hash)).collect())
 }
 
-/// Stores hashes.
+/// Stores hashes given by a text.
 ///
 /// # Errors
 /// Database errors.
-pub async fn store_hashes(tx: &mut PgConnection, users: &[String], hashes: &[String]) -> Result<(), Error> {
+pub async fn store_given(tx: &mut PgConnection, users: &[String], hashes: &[String]) -> Result<(), Error> {
     sqlx::query!(
         "INSERT INTO identity.credential (user_key, password_hash) SELECT * FROM unnest($1::text[], $2::text[])
-         ON CONFLICT (user_key) DO UPDATE SET password_hash = excluded.password_hash, changed_at = now()",
+         ON CONFLICT (user_key) DO UPDATE SET password_hash = excluded.password_hash, given_hash = NULL,
+             changed_at = now()",
         users,
         hashes,
     )
@@ -65,7 +72,8 @@ pub async fn store_hashes(tx: &mut PgConnection, users: &[String], hashes: &[Str
     Ok(())
 }
 
-/// Puts `hash` in the place of `before`; false when that is not in force any more.
+/// Puts the hash of a password that the user has chosen himself in the place of `before`; false when that is not in force
+/// any more. The one a text gave is remembered.
 ///
 /// # Errors
 /// Database errors.
@@ -76,7 +84,8 @@ pub async fn replace_hash(
     hash: &str,
 ) -> Result<bool, Error> {
     let replaced = sqlx::query!(
-        "UPDATE identity.credential SET password_hash = $3, changed_at = now()
+        "UPDATE identity.credential SET given_hash = coalesce(given_hash, password_hash), password_hash = $3,
+             changed_at = now()
          WHERE user_key = $1 AND password_hash = $2",
         user,
         before,
@@ -85,6 +94,45 @@ pub async fn replace_hash(
     .execute(tx)
     .await?;
     Ok(replaced.rows_affected() == 1)
+}
+
+/// What the last text gave in clear, as one hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// argon2id PHC string over users and passwords.
+    pub fingerprint: String,
+    /// Those users, sorted.
+    pub users: Vec<String>,
+    /// SHA-256 over their given hashes.
+    pub hashes: Vec<u8>,
+}
+
+/// The fingerprint, when there is one.
+///
+/// # Errors
+/// Database errors.
+pub async fn fingerprint(conn: &mut PgConnection) -> Result<Option<Fingerprint>, Error> {
+    Ok(sqlx::query_as!(Fingerprint, "SELECT fingerprint, user_keys AS users, hashes FROM identity.given")
+        .fetch_optional(conn)
+        .await?)
+}
+
+/// Replaces the fingerprint.
+///
+/// # Errors
+/// Database errors.
+pub async fn store_fingerprint(tx: &mut PgConnection, of: &Fingerprint) -> Result<(), Error> {
+    sqlx::query!(
+        "INSERT INTO identity.given (fingerprint, user_keys, hashes) VALUES ($1, $2, $3)
+         ON CONFLICT (only_row) DO UPDATE SET fingerprint = excluded.fingerprint, user_keys = excluded.user_keys,
+             hashes = excluded.hashes",
+        of.fingerprint,
+        &of.users,
+        of.hashes,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 /// Revokes a token and forgets those that have expired by themselves.

@@ -39,6 +39,19 @@ pub async fn version(conn: &mut PgConnection) -> Result<i64, Error> {
     Ok(sqlx::query_scalar!("SELECT version FROM directory.state").fetch_one(conn).await?)
 }
 
+/// Every time zone in force.
+///
+/// # Errors
+/// Database errors.
+pub async fn time_zones(conn: &mut PgConnection) -> Result<Vec<String>, Error> {
+    Ok(sqlx::query_scalar!(
+        r#"SELECT time_zone AS "zone!" FROM directory.state
+           UNION SELECT hours ->> 'time_zone' FROM directory.campaign WHERE hours ->> 'time_zone' IS NOT NULL"#
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
 /// Version and directory. Call it in a snapshot or under the state row's lock.
 ///
 /// # Errors

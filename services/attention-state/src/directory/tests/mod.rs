@@ -3,6 +3,7 @@
 mod applying;
 mod catalogue;
 mod leaving_out;
+mod passwords;
 mod text;
 mod trail;
 
