@@ -15,7 +15,7 @@ use super::rights::{self, Right};
 use super::{draft, drafts, items, place};
 use crate::attention::commands::not_found;
 use crate::attention::domain::{Attention, InteractionId};
-use crate::attention::store::thread;
+use crate::attention::store::{LoadedAttention, LoadedInteraction, thread};
 use crate::attention::{published, purge, store};
 use crate::contact;
 use crate::conversation::html;
@@ -109,9 +109,13 @@ pub(super) async fn opened(
             rights::check(&access, Right::Serve, &item.campaign)?;
             let item = item.seen_by(&access.user_key);
             let attention_id = ids::parse(&item.attention_id, "attention_id")?;
-            let state = addressed(tx, attention_id, id).await?;
+            let loaded = store::attention(tx, attention_id).await?.ok_or_else(not_found)?;
+            let interactions = store::interactions_of(tx, &[attention_id]).await?;
+            let addressed = interactions.iter().map(|one| &one.interaction).find(|one| one.id == id);
+            let state = Attention { interaction: addressed.cloned(), ..loaded.head.clone() };
             let messages = thread::opening(tx, attention_id, OPENING_MESSAGES).await?;
-            let attention = visible(tx, &access, attention_id).await?;
+            // Whoever serves one of its interactions may see the attention.
+            let attention = told(tx, loaded, &interactions).await?;
             let place =
                 attention.places.iter().find(|one| one.interaction_id == item.interaction_id).cloned();
             Ok(OpenInteractionResponse {
@@ -126,14 +130,6 @@ pub(super) async fn opened(
         })
     })
     .await
-}
-
-/// The domain's state with one interaction addressed, read without a lock.
-async fn addressed(tx: &mut PgConnection, attention: Uuid, id: InteractionId) -> Result<Attention, Error> {
-    let loaded = store::attention(tx, attention).await?.ok_or_else(not_found)?;
-    let interaction =
-        store::interactions(tx, &[id.uuid()]).await?.into_iter().next().map(|one| one.interaction);
-    Ok(Attention { interaction, ..loaded.head })
 }
 
 /// Checks that the caller may see an attention: one of its interactions is in a campaign of his.
@@ -153,9 +149,23 @@ async fn visible(tx: &mut PgConnection, access: &Access, id: Uuid) -> Result<Pro
     check(tx, access, id).await?;
     let loaded = store::attention(tx, id).await?.ok_or_else(not_found)?;
     let interactions = store::interactions_of(tx, &[id]).await?;
+    told(tx, loaded, &interactions).await
+}
+
+/// An attention in the words of the contract, from its head and all its interactions.
+async fn told(
+    tx: &mut PgConnection,
+    loaded: LoadedAttention,
+    interactions: &[LoadedInteraction],
+) -> Result<ProtoAttention, Error> {
     let contact = contact::contact(tx, loaded.head.contact.uuid()).await?;
-    let gone = purge::purged_of(tx, id).await?;
     let head = loaded.head;
+    // Only what has ended is ever purged.
+    let gone = if interactions.iter().any(|one| !one.interaction.is_live()) {
+        purge::purged_of(tx, head.id.uuid()).await?
+    } else {
+        Vec::new()
+    };
     Ok(ProtoAttention {
         attention_id: head.id.to_string(),
         number: head.number,
@@ -169,7 +179,7 @@ async fn visible(tx: &mut PgConnection, access: &Access, id: Uuid) -> Result<Pro
         contact,
         flooded: loaded.flooded,
         tags: head.tags.iter().map(ToString::to_string).collect(),
-        places: place::places(&interactions, &gone),
+        places: place::places(interactions, &gone),
         interaction_ids_in_history: gone.iter().map(Uuid::to_string).collect(),
     })
 }

@@ -149,7 +149,7 @@ pub(crate) async fn set_delivery(tx: &mut PgConnection, changes: &[Change]) -> R
         "UPDATE attention.message AS m SET delivery_state = v.state, delivery_detail = v.detail,
            delivery_recipients = v.recipients
          FROM unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[]) AS v(id, state, detail, recipients)
-         WHERE m.message_id = v.id",
+         WHERE m.message_id = v.id AND m.message_id = ANY($1)",
         &ids,
         &states,
         &details,

@@ -1,5 +1,6 @@
 //! Writes domain states, many rows in one statement. Updates carry the version they were decided on in their WHERE
-//! clause: a state that changed meanwhile is a conflict, never overwritten.
+//! clause: a state that changed meanwhile is a conflict, never overwritten. They name their rows a second time by `= ANY`:
+//! of a set returned by a function PostgreSQL expects a hundred rows, and would read a table of thousands whole for each.
 
 use hilo_kit::error::Error;
 use serde::Serialize;
@@ -129,6 +130,7 @@ pub(crate) async fn update_attentions(
     }
     let values: Vec<_> =
         changed.iter().map(|(was, attention, head)| attention_values(*was, attention, head)).collect();
+    let ids: Vec<Uuid> = values.iter().map(|one| one.attention_id).collect();
     let updated = sqlx::query!(
         "UPDATE attention.attention AS a SET campaign_key = v.campaign_key, state = v.state, closed_at = v.closed_at,
            sequence = v.sequence, send_sequence = v.send_sequence, message_position = v.message_position,
@@ -137,8 +139,9 @@ pub(crate) async fn update_attentions(
          FROM json_to_recordset($1::json) AS v(attention_id uuid, campaign_key text, state text, closed_at timestamptz,
            sequence bigint, was bigint, send_sequence bigint, message_position bigint, interaction_count integer,
            linked_attention_id uuid, participants text[], contact_id uuid, tags text[])
-         WHERE a.attention_id = v.attention_id AND a.sequence = v.was",
-        Json(&values) as _
+         WHERE a.attention_id = v.attention_id AND a.sequence = v.was AND a.attention_id = ANY($2)",
+        Json(&values) as _,
+        &ids
     )
     .execute(tx)
     .await?
@@ -349,6 +352,7 @@ pub(crate) async fn update_interactions(
     }
     let values: Vec<_> =
         changed.iter().map(|(was, a, i, lines)| interaction_values(*was, a, i, lines)).collect();
+    let ids: Vec<Uuid> = values.iter().map(|one| one.interaction_id).collect();
     let updated = sqlx::query!(
         "UPDATE attention.interaction AS i SET version = v.version, state = v.state, campaign_key = v.campaign_key,
            agent_key = v.agent_key, queued_at = v.queued_at, opened_at = v.opened_at,
@@ -365,8 +369,9 @@ pub(crate) async fn update_interactions(
            offer_sender_key text, overflowed boolean, passed_by text[], overflowed_from text[], priority integer,
            message_count integer, closed_attention boolean,
            preview text, last_message_at timestamptz, sender_verified boolean)
-         WHERE i.interaction_id = v.interaction_id AND i.version = v.was",
-        Json(&values) as _
+         WHERE i.interaction_id = v.interaction_id AND i.version = v.was AND i.interaction_id = ANY($2)",
+        Json(&values) as _,
+        &ids
     )
     .execute(tx)
     .await?
