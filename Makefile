@@ -6,7 +6,7 @@ SHELL := /bin/bash
 export CARGO_TERM_COLOR ?= auto
 target := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 scripts := tests/support/scripts
-AREA ?= path
+AREA ?= all
 SCENARIO ?= steady
 
 help: ## Show this list
@@ -32,7 +32,7 @@ load: ## Measure a scenario with release binaries (SCENARIO=steady, or desks)
 	@$(scripts)/phase build -- cargo build --release --locked -p hilo -p hilo-load
 	@$(target)/release/hilo-load $(SCENARIO)
 
-acceptance: ## Check every promised line with release binaries on a private stack (AREA=path, or main)
+acceptance: ## Check every promised line with release binaries on private stacks (AREA=path or main; both without it)
 	@$(scripts)/install test
 	@$(scripts)/phase build -- cargo build --release --locked -p hilo -p hilo-acceptance
 	@$(target)/release/hilo-acceptance $(AREA)

@@ -6,30 +6,28 @@ mod report;
 mod rows;
 mod targets;
 
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
-use report::{Report, Verdict};
+use futures::FutureExt;
+use report::{Measured, Report, Verdict};
 use targets::{Main, Targets};
 
 fn main() -> ExitCode {
     hilo_kit::install_crypto();
-    let area = std::env::args().nth(1).unwrap_or_default();
+    let area = std::env::args().nth(1).unwrap_or_else(|| "all".to_owned());
     let only: Vec<String> = std::env::args().skip(2).collect();
     if area == rows::cases::RELAY {
         return relay();
     }
     let outcome = Targets::load().and_then(|targets| {
         let runtime = tokio::runtime::Runtime::new()?;
-        runtime.block_on(async {
-            match area.as_str() {
-                "path" => path(&targets, &only).await,
-                "main" => main_area(&targets.main, &only).await,
-                "fresh" => rows::fresh::record(),
-                other => {
-                    anyhow::bail!("unknown area {other:?}; known: path, main (and fresh, which records)")
-                }
-            }
-        })
+        let report = runtime.block_on(run(&area, &targets, &only));
+        // What a row that was given up left behind must not keep the process.
+        runtime.shutdown_timeout(Duration::from_secs(10));
+        report
     });
     match outcome {
         Ok(report) if report.all_passed() => ExitCode::SUCCESS,
@@ -51,45 +49,79 @@ fn relay() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Runs the named rows of an area (all when none is named), each to its verdict.
+async fn run(area: &str, targets: &Targets, only: &[String]) -> anyhow::Result<Report> {
+    if area == "fresh" {
+        return rows::fresh::record();
+    }
+    let mut report = Report::new(area, only);
+    match area {
+        "path" => path(&mut report, targets, only).await,
+        "main" => main_area(&mut report, &targets.main, only).await,
+        "all" => {
+            path(&mut report, targets, only).await;
+            main_area(&mut report, &targets.main, only).await;
+        }
+        other => {
+            anyhow::bail!("unknown area {other:?}; known: path, main, all (and fresh, which records)")
+        }
+    }
+    report.print();
+    Ok(report)
+}
+
+/// Runs a row to its verdict. A row that fails, panics or is not over in time is a FAIL: it never takes the others with it.
+async fn judged<M: Into<Measured>>(
+    seconds: u64,
+    measure: impl Future<Output = anyhow::Result<M>>,
+) -> (Duration, Measured) {
+    let started = Instant::now();
+    let measure = AssertUnwindSafe(measure).catch_unwind();
+    let measured = match tokio::time::timeout(Duration::from_secs(seconds), measure).await {
+        Ok(Ok(Ok(measured))) => measured.into(),
+        Ok(Ok(Err(error))) => Verdict::Fail(format!("{error:#}")).into(),
+        Ok(Err(_)) => Verdict::Fail("the row panicked; see above".to_owned()).into(),
+        Err(_) => Verdict::Fail(format!("not over after {seconds} s, which is far more than it takes")).into(),
+    };
+    (started.elapsed(), measured)
+}
+
+/// Runs the named rows of an area (all when none is named), each at most so many seconds.
 macro_rules! rows {
-    ($targets:ident, $only:ident, $($name:ident: $measure:expr),+ $(,)?) => {{
-        let mut report = Report::default();
+    ($report:ident, $targets:ident, $only:ident, $($name:ident within $seconds:literal: $measure:expr),+ $(,)?) => {
         $(if $only.is_empty() || $only.iter().any(|row| row == stringify!($name)) {
-            let verdict = match $measure {
-                Ok(verdict) => verdict,
-                Err(error) => Verdict::Fail(format!("{error:#}")),
-            };
-            report.add(stringify!($name), &$targets.$name.text, verdict);
+            eprintln!("{} … (at most {} s)", stringify!($name), $seconds);
+            let (took, measured) = judged($seconds, $measure).await;
+            $report.add(stringify!($name), &$targets.$name.text, took, measured);
         })+
-        report.print();
-        Ok(report)
-    }};
+    };
 }
 
-async fn main_area(targets: &Main, only: &[String]) -> anyhow::Result<Report> {
+async fn main_area(report: &mut Report, targets: &Main, only: &[String]) {
     rows!(
+        report,
         targets,
         only,
-        desks: rows::desks::run(&targets.desks).await,
-        change: rows::change::run(&targets.change).await,
-        search: rows::search::run(&targets.search).await,
-        cases: rows::cases::run(&targets.cases).await,
-    )
+        desks within 600: rows::desks::run(&targets.desks),
+        change within 600: rows::change::run(&targets.change),
+        act within 900: rows::act::run(&targets.act),
+        search within 3_600: rows::search::run(&targets.search),
+        cases within 3_600: rows::cases::run(&targets.cases),
+    );
 }
 
-async fn path(targets: &Targets, only: &[String]) -> anyhow::Result<Report> {
+async fn path(report: &mut Report, targets: &Targets, only: &[String]) {
     rows!(
+        report,
         targets,
         only,
-        fresh_run: rows::fresh::within("fresh_run", targets.fresh_run.at_most_seconds),
-        second_run: rows::fresh::within("second_run", targets.second_run.at_most_seconds),
-        fresh_test: rows::fresh::within("fresh_test", targets.fresh_test.at_most_seconds),
-        demo: rows::demo::run(&targets.demo).await,
-        race: rows::race::run(&targets.race).await,
-        chaos: rows::chaos::run(&targets.chaos).await,
-        wipe: rows::wipe::run(&targets.wipe).await,
-        latency: rows::latency::run(&targets.latency).await,
-        memory: rows::memory::run(&targets.memory).await,
-    )
+        fresh_run within 60: async { rows::fresh::within("fresh_run", targets.fresh_run.at_most_seconds) },
+        second_run within 60: async { rows::fresh::within("second_run", targets.second_run.at_most_seconds) },
+        fresh_test within 60: async { rows::fresh::within("fresh_test", targets.fresh_test.at_most_seconds) },
+        demo within 1_800: rows::demo::run(&targets.demo),
+        race within 1_200: rows::race::run(&targets.race),
+        chaos within 1_800: rows::chaos::run(&targets.chaos),
+        wipe within 1_200: rows::wipe::run(&targets.wipe),
+        latency within 600: rows::latency::run(&targets.latency),
+        memory within 600: rows::memory::run(&targets.memory),
+    );
 }

@@ -7,6 +7,9 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+/// Where results are kept.
+pub const FOLDER: &str = ".hilo/acceptance";
+
 /// What was measured, and on what.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Recorded {
@@ -37,7 +40,7 @@ pub fn commit() -> Result<Option<String>> {
 }
 
 fn file() -> PathBuf {
-    PathBuf::from(".hilo/acceptance/fresh.toml")
+    PathBuf::from(FOLDER).join("fresh.toml")
 }
 
 impl Recorded {
@@ -58,7 +61,7 @@ impl Recorded {
     /// # Errors
     /// When it cannot be written.
     pub fn save(&self) -> Result<()> {
-        std::fs::create_dir_all(".hilo/acceptance")?;
+        std::fs::create_dir_all(FOLDER)?;
         Ok(std::fs::write(file(), toml::to_string(self)?)?)
     }
 }

@@ -81,6 +81,15 @@ impl Sink {
         paths.iter().map(|path| parse(&std::fs::read(path)?)).collect()
     }
 
+    /// How many have arrived, without reading them.
+    ///
+    /// # Errors
+    /// When the Maildir cannot be read.
+    pub fn count(&self) -> Result<usize> {
+        let folder = self.maildir.join("new");
+        Ok(if folder.exists() { std::fs::read_dir(folder)?.count() } else { 0 })
+    }
+
     /// Waits until a mail fits.
     ///
     /// # Errors

@@ -46,11 +46,13 @@ pub struct ChangeReport {
     pub to_former: usize,
     /// Items that ring at nobody who is still in the campaign. Must be none.
     pub lost: usize,
-    /// From the answer to the first offer decided with the new configuration.
+    /// From the beginning of the call to the first offer decided with the new configuration.
     pub effective: Duration,
     /// How long the change took to be answered.
     pub applied_in: Duration,
-    /// Offers per second in the five seconds around the change.
+    /// From the first mail to the change.
+    pub running: Duration,
+    /// Offers per second from the first mail to the change; what it makes ring anew is not counted.
     pub rate: f64,
 }
 
@@ -85,15 +87,17 @@ pub async fn change(installation: &Installation, size: Change) -> Result<ChangeR
     });
     let changing = async {
         tokio::time::sleep_until(due(size.mails / 2).into()).await;
-        let asked = Instant::now();
+        let (asked, began) = (OffsetDateTime::now_utc(), Instant::now());
         let (all, half) = (agents.join(", "), staying.join(", "));
         let edit = |yaml: &str| yaml.replacen(&format!("members: [{all}]"), &format!("members: [{half}]"), 1);
         installation.change_directory(edit).await?;
-        anyhow::Ok((OffsetDateTime::now_utc(), asked.elapsed()))
+        // The database's clock is this machine's.
+        anyhow::Ok((asked, OffsetDateTime::now_utc(), began.elapsed()))
     };
     let (sent, changed) = tokio::join!(mails.buffer_unordered(256).collect::<Vec<Result<()>>>(), changing);
     sent.into_iter().collect::<Result<()>>()?;
-    let (answered, applied_in) = changed?;
+    let (asked, answered, applied_in) = changed?;
+    let running = due(size.mails / 2) - begun;
     let config = client.get_routing_config(GetRoutingConfigRequest { known_version: 0 }).await?.into_inner();
     let campaign =
         config.campaigns.iter().find(|one| one.campaign_key == CAMPAIGN).context("the campaign")?;
@@ -105,8 +109,8 @@ pub async fn change(installation: &Installation, size: Change) -> Result<ChangeR
         &decided,
         config.config_version,
         former,
-        answered,
-        ChangeReport { lost, applied_in, ..ChangeReport::default() },
+        (asked, answered),
+        ChangeReport { lost, applied_in, running, ..ChangeReport::default() },
     ))
 }
 
@@ -183,13 +187,12 @@ fn judge(
     decided: &[Decided],
     version: i64,
     former: &[String],
-    answered: OffsetDateTime,
+    (asked, answered): (OffsetDateTime, OffsetDateTime),
     found: ChangeReport,
 ) -> ChangeReport {
     let late = || decided.iter().filter(|one| one.at > answered);
     let first_new = decided.iter().filter(|one| one.version >= version).map(|one| one.at).min();
-    let around = time::Duration::milliseconds(2_500);
-    let near = decided.iter().filter(|one| (one.at - answered).abs() <= around).count();
+    let until_asked = decided.iter().filter(|one| one.at < asked).count();
     ChangeReport {
         before: decided.iter().filter(|one| one.version < version).count(),
         after: decided.iter().filter(|one| one.version >= version).count(),
@@ -197,8 +200,8 @@ fn judge(
         to_former: late().filter(|one| former.contains(&one.winner)).count(),
         // Without any offer after the change nothing was effective at all.
         effective: first_new
-            .map_or(Duration::MAX, |at| Duration::try_from(at - answered).unwrap_or(Duration::ZERO)),
-        rate: near as f64 / 5.0,
+            .map_or(Duration::MAX, |at| Duration::try_from(at - asked).unwrap_or(Duration::ZERO)),
+        rate: until_asked as f64 / found.running.as_secs_f64().max(0.001),
         ..found
     }
 }

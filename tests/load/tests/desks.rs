@@ -21,4 +21,5 @@ async fn desks_that_are_cut_again_and_again_end_with_the_servers_list() {
     assert!(report.is_exact(), "{report}");
     assert!(report.cuts >= 20, "{report}");
     assert_eq!(report.streams, 20);
+    assert!(report.begun > 20, "{report}");
 }

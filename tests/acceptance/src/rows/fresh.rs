@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::recorded::{Recorded, commit};
-use crate::report::{Report, Verdict};
+use crate::report::{Measured, Report, Verdict};
 
 /// Judges a recorded figure; a stale or absent one is not measured.
 ///
@@ -46,15 +46,14 @@ pub fn record() -> Result<Report> {
         date: time::OffsetDateTime::now_utc().date().to_string(),
         seconds: std::collections::BTreeMap::new(),
     };
-    let mut report = Report::default();
+    let mut report = Report::new("fresh", &[]);
     for line in String::from_utf8(output.stdout)?.lines() {
         if let Some((row, seconds)) = line.split_once(' ') {
-            recorded.seconds.insert(row.to_owned(), seconds.parse().with_context(|| line.to_owned())?);
-            report.add(
-                row,
-                "recorded",
-                Verdict::Pass(format!("{seconds} s recorded, judged by `make acceptance`")),
-            );
+            let took: f64 = seconds.parse().with_context(|| line.to_owned())?;
+            recorded.seconds.insert(row.to_owned(), took);
+            let verdict = Verdict::Pass(format!("{seconds} s recorded, judged by `make acceptance`"));
+            let took = std::time::Duration::try_from_secs_f64(took)?;
+            report.add(row, "recorded", took, Measured::from(verdict).with_milliseconds("took_ms", took));
         }
     }
     recorded.save()?;

@@ -1,5 +1,6 @@
 //! One module per kind of row; each measures and judges.
 
+pub mod act;
 pub mod cases;
 pub mod change;
 pub mod chaos;
