@@ -80,7 +80,9 @@ async fn judged<M: Into<Measured>>(
         Ok(Ok(Ok(measured))) => measured.into(),
         Ok(Ok(Err(error))) => Verdict::Fail(format!("{error:#}")).into(),
         Ok(Err(_)) => Verdict::Fail("the row panicked; see above".to_owned()).into(),
-        Err(_) => Verdict::Fail(format!("not over after {seconds} s, which is far more than it takes")).into(),
+        Err(_) => {
+            Verdict::Fail(format!("not over after {seconds} s, which is far more than it takes")).into()
+        }
     };
     (started.elapsed(), measured)
 }

@@ -157,7 +157,8 @@ async fn take_in(installation: &Installation, teams: &[&[String]], each: usize) 
     }
     let most = teams.iter().map(|team| team.len()).max().unwrap_or_default() * each;
     // Team after team, so that none waits for the end.
-    let mails = (0..most).flat_map(|number| teams.iter().enumerate().map(move |(index, team)| (number, index, team)));
+    let mails =
+        (0..most).flat_map(|number| teams.iter().enumerate().map(move |(index, team)| (number, index, team)));
     futures::stream::iter(mails.filter(|(number, _, team)| *number < team.len() * each))
         .map(|(number, team, _)| {
             let from = format!("cliente-{team}-{number}@cliente.example");
@@ -189,7 +190,10 @@ async fn ring(people: &mut [Person], enough: usize, settle: Duration) -> Result<
                 break;
             }
             let (found, who) = (person.items.len(), &person.agent.key);
-            anyhow::ensure!(Instant::now() < until, "only {found} of {enough} items ring at {who} in {settle:?}");
+            anyhow::ensure!(
+                Instant::now() < until,
+                "only {found} of {enough} items ring at {who} in {settle:?}"
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -248,9 +252,7 @@ async fn work(agent: Agent, items: Vec<String>, from: Instant, acts: usize) -> D
             done.failures.push(format!("{} never made act {act}", agent.key));
             continue;
         }
-        let call = async {
-            if act % 2 == 0 { open(&agent, item).await } else { send(&agent, item).await }
-        };
+        let call = async { if act % 2 == 0 { open(&agent, item).await } else { send(&agent, item).await } };
         match tokio::time::timeout(TOO_LATE, call).await {
             Ok(Ok(())) if act % 2 == 0 => done.opens.push(due.elapsed()),
             Ok(Ok(())) => done.sends.push(due.elapsed()),

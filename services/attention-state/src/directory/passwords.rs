@@ -58,9 +58,9 @@ pub async fn compare(
     let asked = users.clone();
     let (seen, before) = db
         .snapshot(move |conn| {
-            Box::pin(
-                async move { Ok((store::given_hashes(conn, &asked).await?, store::fingerprint(conn).await?)) },
-            )
+            Box::pin(async move {
+                Ok((store::given_hashes(conn, &asked).await?, store::fingerprint(conn).await?))
+            })
         })
         .await?;
     let clear: Clear = given
@@ -95,11 +95,8 @@ async fn unchanged(
     before: Option<Fingerprint>,
 ) -> Result<Vec<String>, Error> {
     let Some(before) = before else { return Ok(Vec::new()) };
-    let covered: Clear = before
-        .users
-        .iter()
-        .filter_map(|user| Some((user.clone(), clear.get(user)?.clone())))
-        .collect();
+    let covered: Clear =
+        before.users.iter().filter_map(|user| Some((user.clone(), clear.get(user)?.clone()))).collect();
     // Without all of the passwords it cannot be computed, and a hash stored since by anything else makes it say nothing.
     if covered.len() < before.users.len() || digest_of_hashes(&before.users, seen) != before.hashes {
         return Ok(Vec::new());

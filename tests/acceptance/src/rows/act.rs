@@ -59,7 +59,9 @@ pub async fn run(target: &Act) -> Result<Measured> {
         ("generator_lag_ms", report.generator_lag),
     ];
     let verdict = judge(target, &report, commit, figure);
-    Ok(figures.into_iter().fold(Measured::from(verdict), |row, (name, value)| row.with_milliseconds(name, value)))
+    Ok(figures
+        .into_iter()
+        .fold(Measured::from(verdict), |row, (name, value)| row.with_milliseconds(name, value)))
 }
 
 fn judge(target: &Act, report: &hilo_load::ActReport, commit: Duration, figure: String) -> Verdict {

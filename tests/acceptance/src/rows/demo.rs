@@ -17,7 +17,12 @@ pub async fn run(target: &Demo) -> Result<Verdict> {
     for round in 1..=target.times {
         let started = Instant::now();
         let mut command = tokio::process::Command::new("make");
-        command.arg("demo").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+            .arg("demo")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
         let output = command.output().await.context("make demo")?;
         slowest = slowest.max(started.elapsed().as_secs_f64());
         if !output.status.success() {

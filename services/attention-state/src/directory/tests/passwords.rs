@@ -70,9 +70,9 @@ impl Applied {
     async fn choose(&self, user: &'static str, password: &str) {
         let hash = self.hasher.hash(SecretString::from(password)).await.unwrap();
         let before = self.stored(user).await;
-        let replaced = self.db.read(move |conn| {
-            Box::pin(async move { store::replace_hash(conn, user, &before, &hash).await })
-        });
+        let replaced = self
+            .db
+            .read(move |conn| Box::pin(async move { store::replace_hash(conn, user, &before, &hash).await }));
         assert!(replaced.await.unwrap());
     }
 }
@@ -154,9 +154,8 @@ async fn what_was_compared_counts_only_while_nothing_else_was_given() {
     assert_eq!(new.set, []);
     let holds = async || {
         let new = new.clone();
-        let asked = applied
-            .db
-            .read(move |conn| Box::pin(async move { passwords::still_hold(conn, &new).await }));
+        let asked =
+            applied.db.read(move |conn| Box::pin(async move { passwords::still_hold(conn, &new).await }));
         asked.await.unwrap()
     };
     assert!(holds().await);
