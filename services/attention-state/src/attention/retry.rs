@@ -36,7 +36,8 @@ pub(crate) async fn interaction_of(
 /// Sends a mail of a locked interaction again.
 ///
 /// # Errors
-/// `NOTHING_TO_RETRY`, `NOT_YOURS` while another agent has the interaction open; database errors.
+/// `MESSAGE_NOT_FOUND` also when the purge took the body since the caller looked; `NOTHING_TO_RETRY`, `NOT_YOURS` while
+/// another agent has the interaction open; database errors.
 pub(crate) async fn retry(
     tx: &mut PgConnection,
     post: &Post,
@@ -45,6 +46,8 @@ pub(crate) async fn retry(
     message: Uuid,
 ) -> Result<(), Error> {
     let missing = || Error::missing("MESSAGE_NOT_FOUND", "there is no such message of ours");
+    // The purge may have held the lock that the caller waited for; without its body the mail would go out empty.
+    interaction_of(tx, message).await?.ok_or_else(missing)?;
     let known = delivery::sends(tx, &[message]).await?.pop().ok_or_else(missing)?;
     let mail = stored(tx, message).await?.ok_or_else(missing)?;
     let again = unreached(&known, &mail);

@@ -1,6 +1,10 @@
 //! A mail sent again by a person: to whom, in which order, and what later reports mean.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use hilo_kit::consumer::{BatchHandler, Delivery, Outcome};
+use hilo_kit::nats::Subjects;
 use hilo_kit::outbox::HEADER_ID;
 use hilo_proto::attention::v1::{RetryMessageRequest, SendMessageRequest};
 use hilo_proto::delivery::v1::{DeliveryEnvelope, RecipientState, SendState};
@@ -10,7 +14,12 @@ use prost::Message as _;
 use uuid::Uuid;
 
 use super::sending::{request, sent};
-use super::{House, Mail, fresh};
+use super::{House, Mail, THREAD_KEY, fresh};
+use crate::attention::domain::{InteractionId, UserKey};
+use crate::attention::envelope::Post;
+use crate::attention::store::Wait;
+use crate::attention::work::Work;
+use crate::attention::{purge, retry};
 
 const EVA: &str = "eva@cliente.example";
 const JEFA: &str = "jefa@cliente.example";
@@ -123,6 +132,36 @@ async fn of_an_earlier_send_only_success_counts() {
     assert_eq!(mail.state().await, "queued", "the repetition is still on its way");
     mail.report(&mail.message, Reached, &[(EVA, Reached), (JEFA, Reached)]).await;
     assert_eq!(mail.state().await, "sent");
+}
+
+/// Guard: the second look of `retry`. A purge that held the lock meanwhile leaves nothing to send.
+#[tokio::test]
+async fn what_the_purge_took_under_the_lock_is_not_sent_empty() {
+    let mail = Sent::open().await;
+    mail.report(&mail.message, SendState::Failed, &[]).await;
+    mail.house.end_item(mail.interaction, false).await;
+    sqlx::query("UPDATE attention.interaction SET confirmed_version = version, confirmed_at = now()")
+        .execute(mail.house.db.pool())
+        .await
+        .unwrap();
+    let purged = purge::all(&mail.house.db, Duration::ZERO).await.unwrap();
+    assert_eq!((purged, mail.retry("ana").await.unwrap_err().as_str()), (1, "MESSAGE_NOT_FOUND"));
+    // The caller looked before the purge and has the lock after it.
+    let (interaction, message) = (InteractionId(mail.interaction), mail.message.parse().unwrap());
+    let post = Post {
+        subjects: Arc::new(Subjects::new("hilo").unwrap()),
+        thread_key: Arc::new(THREAD_KEY.to_vec()),
+        objects: None,
+    };
+    let after = mail.house.db.transaction(move |tx| {
+        let post = post.clone();
+        Box::pin(async move {
+            let mut work = Work::lock(tx, &[interaction], Wait::Block).await?;
+            retry::retry(tx, &post, &mut work, &UserKey::new("ana"), message).await
+        })
+    });
+    assert_eq!(after.await.unwrap_err().reason(), "MESSAGE_NOT_FOUND");
+    assert_eq!(sent(&mail.house).await.len(), 1);
 }
 
 #[tokio::test]

@@ -70,7 +70,7 @@ impl KnownSend {
     }
 }
 
-/// Sends of messages; purged ones are left out. Lock their attentions first, found by [`places`].
+/// Sends of messages, purged ones too: their states go on changing. Lock their attentions first, found by [`places`].
 pub(crate) async fn sends(tx: &mut PgConnection, messages: &[Uuid]) -> Result<Vec<KnownSend>, Error> {
     let rows = sqlx::query!(
         r#"SELECT message_id, coalesce(current_send, message_id) AS "current!", interaction_id,
