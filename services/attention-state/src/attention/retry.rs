@@ -92,6 +92,7 @@ async fn note(tx: &mut PgConnection, known: &KnownSend, again: &[String], send: 
         code: 0,
         enhanced: String::new(),
         words: String::new(),
+        send: Some(send),
     };
     let newer: Vec<StoredRecipient> = again.iter().map(queued).collect();
     let change = Change {

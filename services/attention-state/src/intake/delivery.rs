@@ -134,17 +134,18 @@ fn read(delivery: &Delivery) -> Result<Report, Error> {
         SendState::Unknown => DeliveryState::Unknown,
         SendState::Unspecified => return Err(Error::invalid("NO_STATE", "the report has no state")),
     };
+    let send = ids::parse(&envelope.send_id, "send_id")?;
     Ok(Report {
         delivery: delivery.id(),
-        send: ids::parse(&envelope.send_id, "send_id")?,
+        send,
         state,
         returned: envelope.state() == SendState::Bounced,
         detail: detail(&envelope.recipients),
-        recipients: envelope.recipients.iter().take(MAX_RECIPIENTS).map(stored).collect(),
+        recipients: envelope.recipients.iter().take(MAX_RECIPIENTS).map(|one| stored(one, send)).collect(),
     })
 }
 
-fn stored(one: &RecipientState) -> StoredRecipient {
+fn stored(one: &RecipientState, send: Uuid) -> StoredRecipient {
     let plain =
         |text: &str, most: usize| text.replace('\0', "\u{fffd}").chars().take(most).collect::<String>();
     let state = match one.state() {
@@ -159,6 +160,7 @@ fn stored(one: &RecipientState) -> StoredRecipient {
         code: one.reply_code,
         enhanced: plain(&one.enhanced_code, 20),
         words: plain(&one.reply_text, MAX_DETAIL),
+        send: Some(send),
     }
 }
 
@@ -222,11 +224,8 @@ async fn apply(
 
 /// What follows when the report tells something new.
 fn report_one(work: &mut Work, send: &mut KnownSend, report: &Report) -> Result<Option<Change>, Error> {
-    // A person had it sent again: of the earlier send only success counts.
-    if report.send != send.current && report.state != DeliveryState::Sent {
-        return Ok(None);
-    }
-    let recipients = delivery::merged(&send.recipients, &report.recipients);
+    let Some((told, detail)) = counted(send, report) else { return Ok(None) };
+    let recipients = delivery::merged(&send.recipients, &told);
     // A repetition reports only on those it went to.
     let state = match delivery::whole(&recipients) {
         Some(whole) if send.repeated() => whole,
@@ -243,21 +242,34 @@ fn report_one(work: &mut Work, send: &mut KnownSend, report: &Report) -> Result<
         Ok(_) => {
             send.state = state;
             send.recipients.clone_from(&recipients);
-            let detail = report.detail.clone();
             Ok(Some(Change { message: send.message, state, detail, recipients }))
         }
         Err(Rejection::DeliverySettled) => {
-            // Why it still waits, or that one of several recipients did not get it after all, is no change of state, so no
-            // event; whoever reads the thread sees it.
-            let open = matches!(state, DeliveryState::Queued | DeliveryState::Sent);
-            let detail = report.detail.clone();
-            Ok((open && send.state == state).then_some(Change {
-                message: send.message,
-                state,
-                detail,
-                recipients,
-            }))
+            // Why it still waits, or what became of one of several recipients, is no change of state, so no event; whoever
+            // reads the thread sees it, and a repetition leaves out whom it reached.
+            if send.state != state || state == DeliveryState::Failed {
+                return Ok(None);
+            }
+            send.recipients.clone_from(&recipients);
+            Ok(Some(Change { message: send.message, state, detail, recipients }))
         }
         Err(rejection) => Err(rejection.into()),
     }
+}
+
+/// What of a report counts, with the words kept of it; `None` when nothing does. The state of a recipient is that of the
+/// send that went to him last, until an earlier one turns out to have reached him; and whom a mail reached it has reached,
+/// until it comes back.
+fn counted(send: &KnownSend, report: &Report) -> Option<(Vec<StoredRecipient>, String)> {
+    let current = report.send == send.current;
+    let is = |one: &StoredRecipient, state: DeliveryState| one.state == state.word();
+    let counts = |one: &&StoredRecipient| {
+        let known = send.recipients.iter().find(|known| known.address.eq_ignore_ascii_case(&one.address));
+        let last = known.and_then(|known| known.send).map_or(current, |last| last == report.send);
+        let reached = known.is_some_and(|known| is(known, DeliveryState::Sent));
+        is(one, DeliveryState::Sent) || (last && (!reached || is(one, DeliveryState::Failed)))
+    };
+    let told: Vec<StoredRecipient> = report.recipients.iter().filter(counts).cloned().collect();
+    let detail = if current { report.detail.clone() } else { String::new() };
+    (current || !told.is_empty()).then_some((told, detail))
 }

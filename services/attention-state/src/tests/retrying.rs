@@ -47,27 +47,28 @@ impl Sent {
     }
 
     async fn report(&self, send: &str, whole: SendState, recipients: &[(&str, SendState)]) {
-        let recipients = recipients
-            .iter()
-            .map(|(address, state)| RecipientState {
-                address: (*address).into(),
-                state: (*state).into(),
-                reply_code: 550,
-                enhanced_code: "5.7.1".into(),
-                reply_text: "no".into(),
-            })
-            .collect();
-        let envelope = DeliveryEnvelope {
-            report_id: fresh(),
-            send_id: send.into(),
-            state: whole.into(),
-            recipients,
-            ..DeliveryEnvelope::default()
-        };
-        let headers = vec![(HEADER_ID.to_owned(), Uuid::now_v7().to_string())];
-        let delivery = Delivery::new("hilo.delivery.email.soporte-mail", headers, envelope.encode_to_vec());
-        let outcomes = self.house.delivery.handle(&[delivery]).await;
-        assert!(matches!(outcomes.as_slice(), [Outcome::Ack]), "{outcomes:?}");
+        self.take(&[reported(send, whole, recipients)]).await;
+    }
+
+    async fn take(&self, reports: &[Delivery]) {
+        let outcomes = self.house.delivery.handle(reports).await;
+        assert!(outcomes.iter().all(|one| matches!(one, Outcome::Ack)), "{outcomes:?}");
+    }
+
+    /// States of the recipients as stored, by address.
+    async fn recipients(&self) -> Vec<(String, String)> {
+        sqlx::query_as(
+            "SELECT one ->> 'address', one ->> 'state' FROM attention.message, jsonb_array_elements(delivery_recipients) AS one
+             WHERE direction = 'outbound' ORDER BY 1",
+        )
+        .fetch_all(self.house.db.pool())
+        .await
+        .unwrap()
+    }
+
+    async fn are(&self, eva: &str, jefa: &str) {
+        let expected = [(EVA.to_owned(), eva.to_owned()), (JEFA.to_owned(), jefa.to_owned())];
+        assert_eq!(self.recipients().await, expected);
     }
 
     async fn retry(&self, user: &str) -> Result<ThreadMessage, String> {
@@ -87,6 +88,28 @@ impl Sent {
     async fn newest(&self) -> String {
         sent(&self.house).await.pop().unwrap().0.send_id
     }
+}
+
+fn reported(send: &str, whole: SendState, recipients: &[(&str, SendState)]) -> Delivery {
+    let recipients = recipients
+        .iter()
+        .map(|(address, state)| RecipientState {
+            address: (*address).into(),
+            state: (*state).into(),
+            reply_code: 550,
+            enhanced_code: "5.7.1".into(),
+            reply_text: "no".into(),
+        })
+        .collect();
+    let envelope = DeliveryEnvelope {
+        report_id: fresh(),
+        send_id: send.into(),
+        state: whole.into(),
+        recipients,
+        ..DeliveryEnvelope::default()
+    };
+    let headers = vec![(HEADER_ID.to_owned(), Uuid::now_v7().to_string())];
+    Delivery::new("hilo.delivery.email.soporte-mail", headers, envelope.encode_to_vec())
 }
 
 #[tokio::test]
@@ -132,6 +155,65 @@ async fn of_an_earlier_send_only_success_counts() {
     assert_eq!(mail.state().await, "queued", "the repetition is still on its way");
     mail.report(&mail.message, Reached, &[(EVA, Reached), (JEFA, Reached)]).await;
     assert_eq!(mail.state().await, "sent");
+}
+
+/// Guard: `counted`. The late report of the first send is true of that send; whom it failed the repetition has reached.
+#[tokio::test]
+async fn a_late_report_of_an_earlier_send_takes_nobody_from_those_the_repetition_reached() {
+    use SendState::{Failed, Sent as Reached, Unknown};
+    let mail = Sent::open().await;
+    mail.report(&mail.message, Unknown, &[(EVA, Unknown), (JEFA, Failed)]).await;
+    mail.retry("ana").await.unwrap();
+    mail.report(&mail.newest().await, Reached, &[(EVA, Reached), (JEFA, Reached)]).await;
+    mail.report(&mail.message, Reached, &[(EVA, Reached), (JEFA, Failed)]).await;
+    mail.are("sent", "sent").await;
+    assert_eq!(mail.retry("ana").await.unwrap_err(), "NOTHING_TO_RETRY", "a third copy");
+}
+
+/// Guard: `StoredRecipient::send`. Whom the repetition left out may still come back from the send that reached him.
+#[tokio::test]
+async fn whom_the_repetition_left_out_may_still_come_back() {
+    use SendState::{Bounced, Failed, Sent as Reached};
+    let mail = Sent::open().await;
+    mail.report(&mail.message, Reached, &[(EVA, Reached), (JEFA, Failed)]).await;
+    mail.retry("ana").await.unwrap();
+    mail.report(&mail.newest().await, Reached, &[(JEFA, Reached)]).await;
+    mail.report(&mail.message, Bounced, &[(EVA, Failed), (JEFA, Failed)]).await;
+    mail.are("failed", "sent").await;
+    mail.retry("ana").await.unwrap();
+    assert_eq!(sent(&mail.house).await.pop().unwrap().1.only_recipients, [EVA]);
+}
+
+/// Guard: the recipients that a batch keeps when a report changes no state.
+#[tokio::test]
+async fn reports_of_one_batch_build_on_each_other() {
+    use SendState::{Failed, Sent as Reached};
+    let mail = Sent::open().await;
+    mail.report(&mail.message, Reached, &[(EVA, Reached), (JEFA, Failed)]).await;
+    mail.retry("ana").await.unwrap();
+    let newest = mail.newest().await;
+    mail.report(&newest, Reached, &[(JEFA, Reached)]).await;
+    // Both came back, each reported of its own send, in one batch.
+    let batch = [
+        reported(&newest, Reached, &[(JEFA, Failed)]),
+        reported(&mail.message, Reached, &[(EVA, Reached)]),
+    ];
+    mail.take(&batch).await;
+    mail.are("sent", "failed").await;
+}
+
+/// What becomes of one of several is kept though the whole stays in doubt, and is not taken back by a report that comes late.
+#[tokio::test]
+async fn whom_it_reached_is_known_while_others_are_in_doubt() {
+    use SendState::{Sent as Reached, Unknown};
+    let mail = Sent::open().await;
+    let both = [(EVA, Unknown), (JEFA, Unknown)];
+    mail.report(&mail.message, Unknown, &both).await;
+    mail.report(&mail.message, Unknown, &[(EVA, Reached), (JEFA, Unknown)]).await;
+    mail.report(&mail.message, Unknown, &both).await;
+    mail.are("sent", "unknown").await;
+    mail.retry("ana").await.unwrap();
+    assert_eq!(sent(&mail.house).await.pop().unwrap().1.only_recipients, [JEFA]);
 }
 
 /// Guard: the second look of `retry`. A purge that held the lock meanwhile leaves nothing to send.

@@ -22,6 +22,9 @@ pub(crate) struct StoredRecipient {
     pub enhanced: String,
     /// The server's words.
     pub words: String,
+    /// The send that the state is of; none in rows of the releases before, which counts as the newest.
+    #[serde(default)]
+    pub send: Option<Uuid>,
 }
 
 impl From<StoredRecipient> for RecipientDelivery {
@@ -171,6 +174,7 @@ mod tests {
             code: 0,
             enhanced: String::new(),
             words: String::new(),
+            send: None,
         }
     }
 
