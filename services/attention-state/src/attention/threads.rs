@@ -92,8 +92,20 @@ pub(crate) async fn await_parents(
     Ok(())
 }
 
-/// These parents have come.
-pub(crate) async fn parents_came(tx: &mut PgConnection, digests: &[Vec<u8>]) -> Result<(), Error> {
-    sqlx::query!("DELETE FROM attention.awaited_parent WHERE key = ANY($1)", digests).execute(tx).await?;
+/// These attentions need not wait for these parents any more. Others that wait for the same Message-ID go on waiting.
+pub(crate) async fn parents_came(
+    tx: &mut PgConnection,
+    pairs: &[(Vec<u8>, AttentionId)],
+) -> Result<(), Error> {
+    let keys: Vec<Vec<u8>> = pairs.iter().map(|(key, _)| key.clone()).collect();
+    let attentions: Vec<Uuid> = pairs.iter().map(|(_, attention)| attention.uuid()).collect();
+    sqlx::query!(
+        "DELETE FROM attention.awaited_parent AS a USING unnest($1::bytea[], $2::uuid[]) AS came(key, attention_id)
+         WHERE a.key = came.key AND a.attention_id = came.attention_id",
+        &keys,
+        &attentions
+    )
+    .execute(tx)
+    .await?;
     Ok(())
 }

@@ -273,7 +273,8 @@ fn count_report(work: &Work, known: &mut Known, mail: &Mail, attention: Attentio
     }
 }
 
-/// The parent of attentions that came first: they follow this one.
+/// The parent of attentions of this account that came first: they follow this one. Those of other accounts wait on for
+/// their own copy of it, which a mail to several of our addresses brings.
 fn link_children(
     work: &mut Work,
     known: &mut Known,
@@ -282,8 +283,15 @@ fn link_children(
     parent: AttentionId,
 ) -> Result<(), Error> {
     let Some(own) = mail.own.as_ref().map(Key::bytes) else { return Ok(()) };
-    for child in known.awaiting.remove(&own).unwrap_or_default() {
-        written.parents_came.push(own.clone());
+    let waiting = known.awaiting.remove(&own).unwrap_or_default();
+    let is_ours =
+        |child: &AttentionId| work.state(*child, None).is_some_and(|state| state.account.as_str() == mail.account);
+    let (ours, others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(is_ours);
+    if !others.is_empty() {
+        known.awaiting.insert(own.clone(), others);
+    }
+    for child in ours {
+        written.parents_came.push((own.clone(), child));
         match written.link(work, child, parent) {
             // A child that is linked already, or is the parent itself, stays as it is.
             Ok(()) | Err(Rejection::AlreadyLinked) => {}

@@ -143,6 +143,52 @@ async fn a_parent_that_comes_late_links_the_attentions_in_any_order_of_batches()
     }
 }
 
+/// Guard: the account in `link_children`. A mail to two of our addresses comes once for each; its answer, which came first,
+/// waits for the copy of its own account.
+#[tokio::test]
+async fn a_late_parent_links_only_what_waits_in_its_own_account() {
+    for together in [false, true] {
+        let house = House::open().await;
+        let answer = Mail::from("eva@cliente.example").id("m2@x").answers(&["m1@x"]);
+        let copy =
+            |account: &str| Mail { account: account.into(), ..Mail::from("otto@cliente.example").id("m1@x") };
+        let copies = [copy("ventas-mail"), copy("soporte-mail")];
+        if together {
+            let [first, second] = copies;
+            house.take(&[answer, first, second]).await;
+        } else {
+            house.take(&[answer]).await;
+            house.take(&copies[..1]).await;
+            assert_eq!(house.attentions().await[0].linked_attention_id, None, "another campaign's");
+            assert_eq!(house.count("SELECT count(*) FROM attention.awaited_parent").await, 1);
+            house.take(&copies[1..]).await;
+        }
+        let attentions = house.attentions().await;
+        let [child, astray, parent] = attentions.as_slice() else { panic!("{attentions:?}") };
+        assert_eq!(child.linked_attention_id, Some(parent.attention_id), "together: {together}");
+        assert_eq!((astray.linked_attention_id, astray.campaign_key.as_str()), (None, "ventas"));
+        assert_eq!(house.count("SELECT count(*) FROM attention.awaited_parent").await, 0);
+    }
+}
+
+/// Guard: `parents_came` by attention. What waits in another account goes on waiting.
+#[tokio::test]
+async fn one_that_found_its_parent_leaves_the_notes_of_others() {
+    let house = House::open().await;
+    let answer = |account: &str| Mail {
+        account: account.into(),
+        ..Mail::from("eva@cliente.example").answers(&["m1@x"])
+    };
+    house.take(&[answer("soporte-mail"), answer("ventas-mail")]).await;
+    house.take(&[Mail::from("otto@cliente.example").id("m1@x")]).await;
+    let late = Mail { account: "ventas-mail".into(), ..Mail::from("otto@cliente.example").id("m1@x") };
+    house.take(&[late]).await;
+    let attentions = house.attentions().await;
+    let linked: Vec<Option<Uuid>> = attentions.iter().map(|one| one.linked_attention_id).collect();
+    let [_, _, support, sales] = attentions.as_slice() else { panic!("{attentions:?}") };
+    assert_eq!(linked, [Some(support.attention_id), Some(sales.attention_id), None, None]);
+}
+
 #[tokio::test]
 async fn a_mail_to_another_account_never_joins_across() {
     let (house, first) = begun().await;

@@ -84,7 +84,8 @@ pub(super) struct Written {
     awaited: Vec<(Vec<u8>, AttentionId)>,
     /// Interactions of reports that were left out, once for each.
     left_out: Vec<InteractionId>,
-    pub(super) parents_came: Vec<Vec<u8>>,
+    /// Message-IDs that came, with the attentions that waited for them.
+    pub(super) parents_came: Vec<(Vec<u8>, AttentionId)>,
     /// Interactions begun out of hours, and automatic replies that may follow.
     pub(super) out_of_hours: Vec<Uuid>,
     pub(super) due: Vec<super::closed::Due>,
