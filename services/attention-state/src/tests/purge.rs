@@ -2,6 +2,7 @@
 //! threads travel.
 
 mod archive;
+mod rounds;
 
 use std::time::Duration;
 
@@ -170,6 +171,7 @@ async fn only_what_history_holds_as_it_is_leaves() {
     let reopen = "UPDATE attention.interaction SET state = 'open', ended_at = NULL";
     for (disturbance, grace) in [
         ("SELECT 1", Duration::from_secs(3600)),
+        ("UPDATE attention.interaction SET confirmed_at = NULL", Duration::from_secs(3600)),
         ("UPDATE attention.interaction SET version = version + 1", NOW),
         ("UPDATE attention.interaction SET confirmed_version = NULL", NOW),
         (reopen, NOW),
@@ -311,4 +313,5 @@ async fn a_huge_thread_travels_in_small_pages() {
     }
     assert_eq!(seen, 5000);
     assert!(pages >= 34, "{pages} pages");
+    assert_eq!(scene.purge().await, 1, "a full one passes");
 }
