@@ -12,6 +12,7 @@ use hilo_kit::error::Error;
 use hilo_kit::lifecycle::Shutdown;
 use hilo_kit::thread_token;
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::domain::{Attention, Command, InteractionId, MessageId};
@@ -33,6 +34,20 @@ use rule::Facts;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Most automatic replies of the installation within an hour: beyond it somebody is forging senders.
 pub(crate) const BUDGET_PER_HOUR: i64 = 500;
+
+/// Failures after which a round gives up: something is wrong that the next reply would meet as well.
+const MAX_FAILURES: usize = 10;
+
+/// What became of a reply that was due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Sent, or withheld for a reason.
+    Settled(&'static str),
+    /// Another replica settled it meanwhile.
+    Elsewhere,
+    /// Another replica is at it.
+    Busy,
+}
 
 /// Sends automatic replies.
 #[derive(Clone, Debug)]
@@ -60,33 +75,56 @@ impl Replies {
         });
     }
 
-    /// Settles everything that is due.
+    /// Settles everything that is due. One that fails stays due and holds up no other.
     ///
     /// # Errors
-    /// Database errors.
+    /// Database errors; the last failure, once the others are settled.
     pub(crate) async fn all(&self) -> Result<usize, Error> {
-        let mut settled = 0;
-        while let Some(outcome) = self.one().await? {
-            crate::metrics::automatic_reply(outcome);
-            settled += 1;
+        let (mut settled, mut failures, mut after) = (0, 0, None);
+        let mut outcome = Ok(());
+        while failures < MAX_FAILURES {
+            let Some(due) = self.next(after).await? else { break };
+            after = Some((due.noted_at, due.attention));
+            match self.one(due).await {
+                Ok(Step::Settled(as_what)) => {
+                    crate::metrics::automatic_reply(as_what);
+                    settled += 1;
+                }
+                Ok(Step::Elsewhere) => {}
+                Ok(Step::Busy) => break,
+                Err(error) => {
+                    failures += 1;
+                    outcome = Err(error);
+                }
+            }
         }
-        Ok(settled)
+        outcome.map(|()| settled)
     }
 
-    /// Settles one; `None` when nothing is due or another replica is at it.
-    async fn one(&self) -> Result<Option<&'static str>, Error> {
+    /// The oldest that is due, after a place.
+    pub(crate) async fn next(
+        &self,
+        after: Option<(OffsetDateTime, Uuid)>,
+    ) -> Result<Option<store::Due>, Error> {
+        self.db.read(move |conn| Box::pin(async move { store::next(conn, after).await })).await
+    }
+
+    /// Settles one.
+    pub(crate) async fn one(&self, due: store::Due) -> Result<Step, Error> {
         let this = self.clone();
         self.db
             .transaction(move |tx| {
-                let this = this.clone();
+                let (this, due) = (this.clone(), due.clone());
                 Box::pin(async move {
                     if !store::alone(tx).await? {
-                        return Ok(None);
+                        return Ok(Step::Busy);
                     }
-                    let Some(due) = store::next(tx).await? else { return Ok(None) };
+                    if !store::is_due(tx, due.attention).await? {
+                        return Ok(Step::Elsewhere);
+                    }
                     let outcome = this.answer(tx, &due).await?;
                     store::settle(tx, due.attention, outcome).await?;
-                    Ok(Some(outcome.unwrap_or("sent")))
+                    Ok(Step::Settled(outcome.unwrap_or("sent")))
                 })
             })
             .await
@@ -109,6 +147,7 @@ impl Replies {
         };
         let facts = Facts {
             live: state.interaction.as_ref().is_some_and(super::domain::Interaction::is_live),
+            full: work.room(attention) == 0,
             answered: state.sends > 0,
             text,
             to: &due.address,

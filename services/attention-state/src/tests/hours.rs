@@ -10,7 +10,7 @@ use prost::Message as _;
 use uuid::Uuid;
 
 use super::{House, Mail, THREAD_KEY};
-use crate::attention::automatic::Replies;
+use crate::attention::automatic::{Replies, Step};
 use crate::attention::envelope::Post;
 use crate::directory::testing::{apply, directory_of};
 
@@ -200,6 +200,49 @@ async fn one_that_is_late_or_over_the_budget_is_not_sent() {
     let budget = house.count("SELECT count(*) FROM attention.automatic_reply WHERE reason = 'budget'").await;
     assert_eq!(budget, 1);
     assert_eq!(outbound(&house).await, Vec::new());
+}
+
+/// Guard: the rule `full`. What an interaction has no room for never comes to its turn again, and others go on.
+#[tokio::test]
+async fn one_for_a_full_interaction_is_withheld() {
+    let house = house().await;
+    house.take(&[person("eva@cliente.example")]).await;
+    sqlx::query("UPDATE attention.interaction SET message_count = 5000").execute(house.db.pool()).await.unwrap();
+    house.take(&[person("otto@cliente.example")]).await;
+    assert_eq!(settled(&house).await, ["full", "sent"]);
+}
+
+/// Guard: the place that `all` goes on after. Whatever one of them fails by, the others are sent.
+#[tokio::test]
+async fn one_that_fails_stays_due_and_holds_up_no_other() {
+    let house = house().await;
+    house.take(&[person("eva@cliente.example")]).await;
+    house.take(&[person("otto@cliente.example")]).await;
+    for sql in [
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'on purpose'; END $$",
+        "CREATE TRIGGER refuse BEFORE INSERT ON attention.message FOR EACH ROW
+         WHEN (NEW.to_addresses @> '[{\"address\": \"eva@cliente.example\"}]') EXECUTE FUNCTION refuse()",
+    ] {
+        sqlx::query(sql).execute(house.db.pool()).await.unwrap();
+    }
+    replies(&house).all().await.unwrap_err();
+    let to: Vec<String> = outbound(&house).await.into_iter().map(|mail| mail.to[0].address.clone()).collect();
+    assert_eq!(to, ["otto@cliente.example"]);
+    sqlx::query("DROP TRIGGER refuse ON attention.message").execute(house.db.pool()).await.unwrap();
+    assert_eq!(settled(&house).await, ["sent", "sent"]);
+}
+
+/// Guard: `is_due`. Of two replicas that saw it due one settles it, and the other leaves it as it is.
+#[tokio::test]
+async fn what_another_replica_settled_meanwhile_stays_settled() {
+    let house = house().await;
+    house.take(&[person("eva@cliente.example")]).await;
+    let slow = replies(&house);
+    let seen = slow.next(None).await.unwrap().unwrap();
+    assert_eq!(settled(&house).await, ["sent"]);
+    assert_eq!(slow.one(seen).await.unwrap(), Step::Elsewhere);
+    assert_eq!(settled(&house).await, ["sent"]);
+    assert_eq!(outbound(&house).await.len(), 1);
 }
 
 /// Two installations whose closed campaigns write to each other, each taking the other's automatic mail for a person's:

@@ -20,6 +20,8 @@ pub(super) struct Counted {
 pub(super) struct Facts<'a> {
     /// The interaction is queued or open.
     pub live: bool,
+    /// The interaction holds the most messages allowed.
+    pub full: bool,
     /// Something was sent in the attention already.
     pub answered: bool,
     /// The campaign's text as it is now.
@@ -44,6 +46,7 @@ pub(super) fn withheld(facts: &Facts<'_>) -> Option<&'static str> {
     let rules = [
         (facts.counted.age_seconds > MAX_AGE_SECONDS, "late"),
         (!facts.live, "ended"),
+        (facts.full, "full"),
         (facts.answered, "answered"),
         (facts.text.is_empty(), "no_text"),
         (facts.counted.ours || own_address(facts.to) == own, "own_address"),
@@ -84,6 +87,7 @@ mod tests {
         let copied = mail(&["jefa@cliente.example"], &["soporte@ejemplo.pe"]);
         let good = Facts {
             live: true,
+            full: false,
             answered: false,
             text: "Volvemos el lunes.",
             to: "eva@cliente.example",
@@ -97,6 +101,7 @@ mod tests {
             (Facts { named: &copied, ..good }, None),
             (Facts { counted: Counted { age_seconds: 3601, ..counted }, ..good }, Some("late")),
             (Facts { live: false, ..good }, Some("ended")),
+            (Facts { full: true, ..good }, Some("full")),
             (Facts { answered: true, ..good }, Some("answered")),
             (Facts { text: "", ..good }, Some("no_text")),
             (Facts { to: "soporte+x@ejemplo.pe", ..good }, Some("own_address")),

@@ -2,6 +2,7 @@
 
 use hilo_kit::error::Error;
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::own_address;
@@ -12,10 +13,11 @@ const LOCK: i64 = 0x6175_746f_7265_706c;
 
 /// A reply that is due.
 #[derive(Clone, Debug)]
-pub(super) struct Due {
+pub(crate) struct Due {
     pub attention: Uuid,
     pub interaction: Uuid,
     pub address: String,
+    pub noted_at: OffsetDateTime,
 }
 
 /// True when no other transaction decides automatic replies; until the end of this one.
@@ -24,14 +26,30 @@ pub(super) async fn alone(tx: &mut PgConnection) -> Result<bool, Error> {
     Ok(locked.fetch_one(tx).await?)
 }
 
-/// The oldest reply that is due.
-pub(super) async fn next(tx: &mut PgConnection) -> Result<Option<Due>, Error> {
+/// The oldest reply that is due, after a place.
+pub(super) async fn next(
+    tx: &mut PgConnection,
+    after: Option<(OffsetDateTime, Uuid)>,
+) -> Result<Option<Due>, Error> {
     let due = sqlx::query_as!(
         Due,
-        "SELECT attention_id AS attention, interaction_id AS interaction, address FROM attention.automatic_reply
-         WHERE state = 'due' ORDER BY noted_at LIMIT 1"
+        "SELECT attention_id AS attention, interaction_id AS interaction, address, noted_at
+         FROM attention.automatic_reply
+         WHERE state = 'due' AND ($1::timestamptz IS NULL OR (noted_at, attention_id) > ($1, $2::uuid))
+         ORDER BY noted_at, attention_id LIMIT 1",
+        after.map(|(at, _)| at),
+        after.map(|(_, id)| id)
     );
     Ok(due.fetch_optional(tx).await?)
+}
+
+/// True while it is still due. Ask under the lock of [`alone`].
+pub(super) async fn is_due(tx: &mut PgConnection, attention: Uuid) -> Result<bool, Error> {
+    let due = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM attention.automatic_reply WHERE attention_id = $1 AND state = 'due') AS "due!""#,
+        attention
+    );
+    Ok(due.fetch_one(tx).await?)
 }
 
 /// What the rules count.
