@@ -55,15 +55,26 @@ pub(super) async fn apply(
     report(tx, &picked, state, known, subject).await
 }
 
-/// The first send that the report names and the account made.
+/// The first send that the report names and the account made. A mail sent again goes under the Message-ID of the first
+/// time, so several sends may have it: then the newest one that reached, or may have reached, a recipient the report names;
+/// else one that was for such a recipient, about whom there is nothing new; else the newest, whose only recipient may go by
+/// another name.
 async fn find(tx: &mut PgConnection, account: &str, returned: &Returned) -> Result<Option<Picked>, Error> {
+    let named = returned.told.iter().flat_map(|told| &told.addresses);
+    let named: Vec<String> = named.map(|address| address.to_ascii_lowercase()).collect();
     let row = sqlx::query!(
-        "SELECT send_id, conversation_key, envelope, traceparent, attempts, state FROM mail.send
+        "SELECT send_id, conversation_key, envelope, traceparent, attempts, state FROM mail.send AS s
          WHERE account_key = $1 AND (send_id = ANY($2) OR message_id = ANY($3))
-         ORDER BY array_position($2, send_id), array_position($3, message_id) LIMIT 1 FOR UPDATE",
+         ORDER BY array_position($2, send_id), array_position($3, message_id),
+           EXISTS (SELECT FROM mail.recipient r WHERE r.send_id = s.send_id AND lower(r.address COLLATE \"C\") = ANY($4)
+                     AND r.state IN ('sent', 'unknown')) DESC,
+           EXISTS (SELECT FROM mail.recipient r WHERE r.send_id = s.send_id AND lower(r.address COLLATE \"C\") = ANY($4)) DESC,
+           taken_at DESC, sequence DESC
+         LIMIT 1 FOR UPDATE OF s",
         account,
         &returned.send_ids,
         &returned.message_ids,
+        &named,
     )
     .fetch_optional(tx)
     .await?;

@@ -4,6 +4,7 @@ use hilo_kit::ids::Uuid;
 use hilo_proto::delivery::v1::{DeliveryEnvelope, SendState};
 use hilo_proto::inbound::v1::MailClass;
 use hilo_proto::outbound::v1::OutboundEnvelope;
+use hilo_proto::outbound::v1::outbound_envelope::Content;
 
 use crate::rig::{Rig, Setup, VENTAS, account, send, sending_to};
 use crate::server::{After, MailServer};
@@ -153,5 +154,53 @@ async fn a_report_that_overtakes_the_answer_waits_for_it() {
     assert!(rig.nothing_reported().await);
     state("sent").await;
     assert_eq!(rig.report().await.state(), SendState::Bounced);
+    rig.stop().await;
+}
+
+/// A person had it sent again to this one; waits until the next server has it.
+async fn again(rig: &mut Rig, first: &OutboundEnvelope, only: &str) -> OutboundEnvelope {
+    let mut again = first.clone();
+    again.send_id = Uuid::now_v7().to_string();
+    again.sequence += 1;
+    let Some(Content::Email(email)) = &mut again.content else { panic!("no mail") };
+    email.only_recipients = vec![only.into()];
+    rig.publish(&again).await;
+    assert_eq!(rig.report().await.state(), SendState::Sent);
+    again
+}
+
+/// Guard: the first `EXISTS` of `find`, and the newest first. All sends go under one Message-ID; a bounce belongs to one
+/// that still has something to lose.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bounce_of_a_mail_that_was_sent_again_finds_the_send_that_reached_its_recipient() {
+    let (mut rig, _server) = rig().await;
+    let first = sent(&mut rig, &["ana@cliente.example", "luis@cliente.example"]).await;
+    let second = again(&mut rig, &first, "ana@cliente.example").await;
+    let (failed, reached) = (SendState::Failed, SendState::Sent);
+    for (address, send, expected) in [
+        ("ana@cliente.example", &second, vec![failed]),
+        ("Ana@cliente.example", &first, vec![failed, reached]),
+        ("luis@cliente.example", &first, vec![failed, failed]),
+    ] {
+        let raw = report(&first, &[(address, "failed", "5.1.1")]);
+        assert!(rig.mail_from("", &[VENTAS], &raw).await.starts_with("250"));
+        let told = rig.report().await;
+        assert_eq!((&told.send_id, states(&told)), (&send.send_id, expected), "{address}");
+    }
+    rig.stop().await;
+}
+
+/// Guard: the second `EXISTS` of `find`. The only recipient of the newest send is not meant by what names another of the
+/// first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_bounce_of_one_recipient_does_not_fall_on_the_other_of_a_later_send() {
+    let (mut rig, _server) = rig().await;
+    let first = sent(&mut rig, &["ana@cliente.example", "luis@cliente.example"]).await;
+    let both = [("ana@cliente.example", "failed", "5.1.1"), ("luis@cliente.example", "failed", "5.2.2")];
+    assert!(rig.mail_from("", &[VENTAS], &report(&first, &both)).await.starts_with("250"));
+    assert_eq!(rig.report().await.state(), SendState::Bounced);
+    again(&mut rig, &first, "luis@cliente.example").await;
+    assert!(rig.mail_from("", &[VENTAS], &report(&first, &both[..1])).await.starts_with("250"));
+    assert!(rig.nothing_reported().await);
     rig.stop().await;
 }
