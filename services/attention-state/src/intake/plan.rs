@@ -284,8 +284,9 @@ fn link_children(
 ) -> Result<(), Error> {
     let Some(own) = mail.own.as_ref().map(Key::bytes) else { return Ok(()) };
     let waiting = known.awaiting.remove(&own).unwrap_or_default();
-    let is_ours =
-        |child: &AttentionId| work.state(*child, None).is_some_and(|state| state.account.as_str() == mail.account);
+    let is_ours = |child: &AttentionId| {
+        work.state(*child, None).is_some_and(|state| state.account.as_str() == mail.account)
+    };
     let (ours, others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(is_ours);
     if !others.is_empty() {
         known.awaiting.insert(own.clone(), others);

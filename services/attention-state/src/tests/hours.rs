@@ -207,7 +207,10 @@ async fn one_that_is_late_or_over_the_budget_is_not_sent() {
 async fn one_for_a_full_interaction_is_withheld() {
     let house = house().await;
     house.take(&[person("eva@cliente.example")]).await;
-    sqlx::query("UPDATE attention.interaction SET message_count = 5000").execute(house.db.pool()).await.unwrap();
+    sqlx::query("UPDATE attention.interaction SET message_count = 5000")
+        .execute(house.db.pool())
+        .await
+        .unwrap();
     house.take(&[person("otto@cliente.example")]).await;
     assert_eq!(settled(&house).await, ["full", "sent"]);
 }

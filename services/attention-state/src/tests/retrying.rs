@@ -194,10 +194,8 @@ async fn reports_of_one_batch_build_on_each_other() {
     let newest = mail.newest().await;
     mail.report(&newest, Reached, &[(JEFA, Reached)]).await;
     // Both came back, each reported of its own send, in one batch.
-    let batch = [
-        reported(&newest, Reached, &[(JEFA, Failed)]),
-        reported(&mail.message, Reached, &[(EVA, Reached)]),
-    ];
+    let batch =
+        [reported(&newest, Reached, &[(JEFA, Failed)]), reported(&mail.message, Reached, &[(EVA, Reached)])];
     mail.take(&batch).await;
     mail.are("sent", "failed").await;
 }

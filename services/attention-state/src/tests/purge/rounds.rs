@@ -94,6 +94,10 @@ async fn one_fails(messages: i32) {
 async fn what_the_release_before_confirmed_leaves_too() {
     let scene = scene().await;
     run(&scene.house, "UPDATE attention.interaction SET confirmed_at = NULL").await;
-    assert_eq!(purge::all(&scene.house.db, Duration::from_secs(3600)).await.unwrap(), 0, "its grace time runs");
+    assert_eq!(
+        purge::all(&scene.house.db, Duration::from_secs(3600)).await.unwrap(),
+        0,
+        "its grace time runs"
+    );
     assert_eq!(scene.purge().await, 1);
 }
