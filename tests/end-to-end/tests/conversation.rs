@@ -158,3 +158,40 @@ async fn files_arrive_byte_by_byte_and_only_at_whom_they_are_for() {
     assert_eq!(part.attachment_name(), Some("informe ñ.pdf"));
     assert_eq!(Digest256::of(part.contents()), Digest256::of(&report));
 }
+
+/// Text, HTML and the original are each within their limits, and together more than the broker takes: the mail travels by
+/// reference between the services and arrives as it was written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_larger_than_the_broker_takes_arrives_whole() {
+    let installation = Installation::start(Options::default()).await.unwrap();
+    let agent = installation.login("agente-0").await.unwrap();
+    let _present = agent.be_present().await.unwrap();
+    let desk = agent.watch();
+    let original = "\u{1f4e6}\u{1f4e6}\u{1f4e6}\u{1f4e6}\u{1f4e6} línea\n".repeat(4_000);
+    let mail = Mail::new("eva@cliente.example", installation.support_address(), "Largo", &original);
+    customer::send_until_accepted(installation.smtp(), &mail, SOON).await.unwrap();
+    let item = desk.wait_for_offer("eva@cliente.example", SOON).await.unwrap();
+    agent.open(&item.interaction_id).await.unwrap();
+    let (line, cell) = ("respuesta con ñandúes\n", "<p>respuesta con ñandúes</p>");
+    let letter = attention::SendMessageRequest {
+        interaction_id: item.interaction_id.clone(),
+        request_id: request_id(),
+        text: format!("{}\n", "\u{1f4e6}".repeat(9)).repeat(11_000) + &line.repeat(4_000),
+        html: cell.repeat(12_900),
+        quote: true,
+        ..Default::default()
+    };
+    let sent = persist(SOON, || {
+        let (mut client, letter) = (agent.attention(), letter.clone());
+        async move { client.send_message(letter).await }
+    });
+    let sent = sent.await.unwrap().message.unwrap();
+    assert!(sent.text.len() + sent.html.len() > hilo_kit::outbox::MAX_PAYLOAD, "the broker would refuse it");
+    let arrived = |mail: &hilo_end_to_end::sink::Received| mail.message_id == sent.internet_message_id;
+    let received = installation.sink().wait_for("the large mail", SOON, arrived).await.unwrap();
+    let parsed = mail_parser::MessageParser::default().parse(&received.raw).unwrap();
+    let (text, html) = (parsed.body_text(0).unwrap(), parsed.body_html(0).unwrap());
+    assert_eq!((text.matches('\u{1f4e6}').count(), text.matches(line.trim_end()).count()), (119_000, 4_000));
+    assert_eq!(text.lines().filter(|line| line.starts_with("> ") && line.ends_with("línea")).count(), 4_000);
+    assert_eq!(html.matches(cell).count(), 12_900);
+}
