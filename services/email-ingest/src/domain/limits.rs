@@ -28,5 +28,7 @@ pub const TEXT_CHARS: usize = 200_000;
 pub const HTML_BYTES: usize = 1024 * 1024;
 /// Most work the HTML parser may be asked for, in re-opened formatting elements (see `domain::html`).
 pub const HTML_COST: usize = 200_000;
+/// Most bytes that writing sanitised HTML out may read (see `domain::html`): a tenth of a second.
+pub const HTML_SCANNED: usize = 1 << 30;
 /// Largest encoded mail fetched from the object store to be sent: twice the bodies that attention-state lets through.
 pub const STORED_MAIL_BYTES: i64 = 4 * 1024 * 1024;
