@@ -201,7 +201,11 @@ mod tests {
             assert_eq!(outgoing(&one.repeat(count)), None, "{one}");
         }
         let mail = "<tr><td>Precio:&nbsp;S/&nbsp;30 &amp; ¿más?</td></tr>\n".repeat(6_000);
-        assert!(outgoing(&format!("<table>{mail}</table>")).is_some(), "{} bytes of a newsletter", mail.len());
+        assert!(
+            outgoing(&format!("<table>{mail}</table>")).is_some(),
+            "{} bytes of a newsletter",
+            mail.len()
+        );
     }
 
     #[test]
