@@ -45,6 +45,8 @@ struct Course<'d> {
     seconds: i64,
     closed: bool,
     interaction: InteractionSnapshot,
+    /// Messages that were sent in interactions that ended, with these as they ended.
+    sent: Vec<(InteractionSnapshot, Uuid)>,
     events: Vec<AttentionEvent>,
 }
 
@@ -113,10 +115,12 @@ impl Course<'_> {
             agent = self.dice.of(&AGENTS);
             self.open(EventType::InteractionOpened.into(), agent);
         }
+        let mut sent = Vec::new();
         for _ in 0..self.dice.below(3) {
             let id = Uuid::from_u128(u128::from(self.dice.below(u64::MAX)));
             let actor = if self.dice.one_in(5) { "" } else { agent };
             self.message(EventType::MessageQueued, id, actor, "queued");
+            sent.push(id);
             for state in ["sent", "failed", "unknown"] {
                 if self.dice.one_in(2) {
                     self.message(EventType::MessageStatusChanged, id, "", state);
@@ -132,6 +136,28 @@ impl Course<'_> {
             self.closed = true;
             self.happens(EventType::AttentionClosed.into(), agent, "");
         }
+        let ended = self.interaction.clone();
+        self.sent.extend(sent.into_iter().map(|id| (ended.clone(), id)));
+    }
+
+    /// Mails of interactions that ended, whenever that was, come back now; the attention may be closed, or open again.
+    fn bounced(&mut self) {
+        for (ended, id) in self.sent.clone() {
+            if self.dice.one_in(2) {
+                let live = self.interaction.clone();
+                if ended.interaction_id != live.interaction_id {
+                    self.interaction = ended;
+                }
+                self.message(EventType::MessageStatusChanged, id, "", "failed");
+                self.interaction = live;
+            }
+        }
+    }
+
+    /// An agent opens the ended interaction again, and the attention with it.
+    fn reopened(&mut self) {
+        self.closed = false;
+        self.open(EventType::InteractionReopened.into(), "luis");
     }
 }
 
@@ -150,6 +176,7 @@ fn course(dice: &mut Dice, number: u32) -> Vec<AttentionEvent> {
         seconds,
         closed: false,
         interaction: InteractionSnapshot::default(),
+        sent: Vec::new(),
         events: Vec::new(),
         dice,
     };
@@ -188,6 +215,11 @@ fn course(dice: &mut Dice, number: u32) -> Vec<AttentionEvent> {
         if !course.dice.one_in(5) {
             course.worked();
         }
+    }
+    course.bounced();
+    if course.interaction.state == i32::from(InteractionState::Ended) && course.dice.one_in(4) {
+        course.reopened();
+        course.bounced();
     }
     course.events
 }

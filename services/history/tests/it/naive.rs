@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use hilo_proto::event::v1::{AttentionEvent, AttentionState, EventType};
+use hilo_proto::event::v1::{AttentionEvent, EventType};
 use time::{Duration, OffsetDateTime};
 
 /// What is counted of an interaction, and of a message.
@@ -47,6 +47,13 @@ fn by_interaction(events: &[AttentionEvent]) -> BTreeMap<String, Vec<&AttentionE
     all
 }
 
+/// The attention was closed together with its last end, and it was not opened again.
+fn closed_with_it(events: &[&AttentionEvent]) -> bool {
+    // 2: ATTENTION_CLOSED, 8: INTERACTION_ENDED, 9: INTERACTION_REOPENED, 18: INTERACTION_STARTED.
+    let ways = events.iter().map(|event| event.r#type).filter(|kind| [2, 8, 9, 18].contains(kind));
+    ways.last() == Some(2)
+}
+
 fn interaction(events: &[&AttentionEvent]) -> Counted {
     let snapshot = |event: &AttentionEvent| event.interaction.clone().unwrap();
     let (first, last) = (snapshot(events[0]), snapshot(events[events.len() - 1]));
@@ -79,7 +86,7 @@ fn interaction(events: &[&AttentionEvent]) -> Counted {
         agent: agents.next_back().unwrap_or_default(),
         direction: last.direction,
         state: last.state,
-        closed: events[events.len() - 1].attention_state() == AttentionState::Closed,
+        closed: closed_with_it(events),
         ordinal: last.ordinal,
         reassigned,
         orphaned: kinds(19),

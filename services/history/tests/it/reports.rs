@@ -151,6 +151,20 @@ async fn replays_and_other_orders_change_no_figure() {
     );
 }
 
+/// Rows that an earlier version computed wrong are mended by the migration, whatever they say.
+#[tokio::test]
+async fn the_migration_mends_what_was_counted_as_closed() {
+    let store = sample::store().await;
+    store.record(facts(&made_up(&mut Dice(21), 80))).await.unwrap();
+    let before = rows(&store, &Scope::All, Kind::States, asked()).await;
+    let pool = store.db().pool();
+    let spoilt = sqlx::query("UPDATE report_interaction SET attention_closed = NOT attention_closed");
+    assert!(spoilt.execute(pool).await.unwrap().rows_affected() > 80);
+    assert_ne!(rows(&store, &Scope::All, Kind::States, asked()).await, before);
+    sqlx::raw_sql(include_str!("../../migrations/0022_closed_together.sql")).execute(pool).await.unwrap();
+    assert_eq!(rows(&store, &Scope::All, Kind::States, asked()).await, before);
+}
+
 /// Guards the scope in the counting statement, for interactions and for messages.
 #[tokio::test]
 async fn a_scope_is_in_no_count() {

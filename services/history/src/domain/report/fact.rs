@@ -114,7 +114,7 @@ pub struct Fact {
     pub reason: String,
     /// State.
     pub state: State,
-    /// True when the attention is closed.
+    /// True when the attention is closed after it.
     pub attention_closed: bool,
     /// Who started it.
     pub direction: Direction,
@@ -192,11 +192,11 @@ pub fn fold(facts: &[Fact]) -> Option<InteractionFacts> {
     Some(known)
 }
 
-/// `holder` is who had it open last; a reopening starts anew, since it takes nothing from anybody.
+/// `holder` is who had it open last; a reopening starts anew, since it takes nothing from anybody. Whether the attention was
+/// closed with it says only its own end: later facts (a late status) know of what happened to the attention since.
 fn apply(known: &mut InteractionFacts, holder: &mut String, fact: &Fact) {
     known.campaign.clone_from(&fact.campaign);
     known.state = fact.state;
-    known.attention_closed = fact.attention_closed;
     known.out_of_hours |= fact.out_of_hours;
     if !fact.agent.is_empty() {
         known.agent.clone_from(&fact.agent);
@@ -211,9 +211,13 @@ fn apply(known: &mut InteractionFacts, holder: &mut String, fact: &Fact) {
             holder.clone_from(&fact.agent);
         }
         Happened::Reopened | Happened::Started => {
+            known.attention_closed = false;
             known.first_opened_at.get_or_insert(fact.at);
             holder.clone_from(&fact.agent);
         }
+        Happened::Ended => known.attention_closed = false,
+        // Comes after the end it belongs to.
+        Happened::Closed => known.attention_closed = true,
         Happened::Orphaned => known.orphaned_times += 1,
         Happened::TransferredOut => {
             known.reassigned_times += i32::from(fact.reason != OVERFLOW);
@@ -223,9 +227,7 @@ fn apply(known: &mut InteractionFacts, holder: &mut String, fact: &Fact) {
         Happened::MessageQueued if !fact.actor.is_empty() => {
             _ = known.first_response_at.get_or_insert(fact.at)
         }
-        Happened::Closed
-        | Happened::Queued
-        | Happened::Ended
+        Happened::Queued
         | Happened::Released
         | Happened::TransferredIn
         | Happened::MessageReceived
@@ -310,6 +312,31 @@ mod tests {
                 (1..).zip(steps).map(|(n, (happened, agent, reason))| fact(n, *happened, agent, reason));
             let known = fold(&facts.collect::<Vec<_>>()).unwrap();
             assert_eq!((known.reassigned_times, known.orphaned_times), (reassigned, orphaned), "{steps:?}");
+        }
+    }
+
+    /// What happened, and whether the attention is closed after it; then whether it was closed together with the interaction.
+    #[test]
+    fn ended_and_closed_as_a_table() {
+        use Happened::*;
+        type Steps = &'static [(Happened, bool)];
+        let rows: [(Steps, bool); 6] = [
+            (&[(Opened, false), (Ended, false)], false),
+            (&[(Opened, false), (Ended, true), (Closed, true)], true),
+            // A later interaction closed the attention before this one's mail came back.
+            (&[(Opened, false), (Ended, false), (MessageStatusChanged, true)], false),
+            // And the reverse: a later one opened it again.
+            (&[(Ended, true), (Closed, true), (MessageStatusChanged, false)], true),
+            (&[(Ended, true), (Closed, true), (Reopened, false)], false),
+            (&[(Ended, true), (Closed, true), (Reopened, false), (Ended, false)], false),
+        ];
+        for (steps, closed) in rows {
+            let facts = (1..).zip(steps).map(|(n, (happened, attention_closed))| Fact {
+                attention_closed: *attention_closed,
+                ..fact(n, *happened, "ana", "")
+            });
+            let known = fold(&facts.collect::<Vec<_>>()).unwrap();
+            assert_eq!(known.attention_closed, closed, "{steps:?}");
         }
     }
 
