@@ -2,11 +2,21 @@
 
 import re
 import sys
+from urllib.parse import urlsplit
 
 import yaml
 
 SERVICES = {"attention-state": 8471, "routing": 8472, "history": 8473, "email-ingest": 8474, "whatsapp-ingest": 8475}
 HARD_CAP_SECONDS = 25
+# Ports that each policy lets in and out, whoever the peer; the own services besides. A port more is a hole, one less an outage.
+POLICY_PORTS = {
+    "default-deny": (set(), set()),
+    "services": ({"grpc"}, {53, 4222, 5432, 4317}),
+    "public-services": ({"grpc"}, set()),
+    "email-ingest": ({"smtp"}, {465, 587, 993}),
+    "whatsapp-ingest": (set(), {443}),
+    "identity-provider": (set(), {443}),
+}
 KNOWN_KINDS = {
     "ConfigMap", "Deployment", "Job", "Namespace", "NetworkPolicy", "PersistentVolumeClaim", "PodDisruptionBudget",
     "Service", "ServiceAccount",
@@ -54,6 +64,38 @@ def deployment_problems(name, deployment, objects):
         yield f"{name}: needs a disruption budget"
 
 
+def selects(selector, labels):
+    expressions = selector.get("matchExpressions", [])
+    return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items()) and all(
+        expression["operator"] == "In" and labels.get(expression["key"]) in expression["values"] for expression in expressions
+    )
+
+
+def policy_problems(objects):
+    deployments = {name: document["spec"]["template"] for (kind, name), document in objects.items() if kind == "Deployment"}
+    for (kind, name), document in objects.items():
+        if kind != "NetworkPolicy":
+            continue
+        spec = document["spec"]
+        ports = tuple(
+            {port["port"] for rule in spec.get(way, []) for port in rule.get("ports", [])} for way in ("ingress", "egress")
+        )
+        if POLICY_PORTS.get(name) != ports:
+            yield f"NetworkPolicy {name}: lets in {ports[0]} and out {ports[1]}, which is not what rules.py expects of it"
+        chosen = [pod for pod in deployments.values() if selects(spec["podSelector"], pod["metadata"]["labels"])]
+        if not chosen:
+            yield f"NetworkPolicy {name}: selects no Deployment"
+        named = {port for port in ports[0] if isinstance(port, str)}
+        for pod in chosen:
+            has = {port.get("name") for port in pod["spec"]["containers"][0].get("ports", [])}
+            if not named <= has:
+                yield f"NetworkPolicy {name}: names the ports {named}, of which a container it selects has only {has}"
+    config = yaml.safe_load(next(d["data"]["hilo.yaml"] for (kind, _), d in objects.items() if kind == "ConfigMap"))
+    for url in (config["nats"]["url"], config["telemetry"]["otlp_endpoint"]):
+        if urlsplit(url).port not in POLICY_PORTS["services"][1]:
+            yield f"hilo.yaml: {url} is out of reach, since the network policy lets nothing out to its port"
+
+
 def problems(documents):
     objects = {(document["kind"], document["metadata"]["name"]): document for document in documents}
     for kind, name in objects:
@@ -74,6 +116,7 @@ def problems(documents):
     deny = objects.get(("NetworkPolicy", "default-deny"), {}).get("spec", {})
     if deny.get("podSelector") != {} or sorted(deny.get("policyTypes", [])) != ["Egress", "Ingress"]:
         yield "the network policy must deny by default"
+    yield from policy_problems(objects)
 
 
 def main():

@@ -261,4 +261,44 @@ mod tests {
         assert_eq!(port("/"), None);
         assert_eq!(port("*"), None);
     }
+
+    /// What a Gateway is told to route is what this front routes, and no public contract is missing.
+    #[test]
+    fn the_table_of_paths_in_the_deployment_guide_is_this_one() {
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let backends = Backends { attention_state: at(8471), routing: at(8472), history: at(8473) };
+        let guide = include_str!("../../../deploy/README.md");
+        let mut told = std::collections::BTreeSet::new();
+        for line in guide.lines().filter(|line| line.starts_with("| `/")) {
+            let mut cells = line.split('|').skip(1).map(str::trim);
+            let mut cell = || cells.next().expect("three cells");
+            let prefix = cell().split('`').nth(1).expect("a path");
+            let (service, port) = (cell(), cell().parse().expect("a port"));
+            let (expected, path) = (at(port), format!("{prefix}/Method"));
+            assert_eq!(backends.of(&path), Some(expected), "{path}");
+            let name = match port {
+                8471 => "attention-state",
+                8472 => "routing",
+                _ => "history",
+            };
+            assert_eq!(service, name, "{prefix}");
+            told.insert(prefix.to_owned());
+        }
+        assert!(told.remove("/files/v1"));
+        let all = contracts();
+        let public = all.iter().filter(|service| !service.starts_with("/hilo.internal."));
+        assert_eq!(told, public.cloned().collect());
+    }
+
+    /// `/package.Service` of every contract.
+    fn contracts() -> Vec<String> {
+        use prost::Message as _;
+        let set =
+            prost_types::FileDescriptorSet::decode(hilo_proto::FILE_DESCRIPTOR_SET).expect("descriptors");
+        let of = |file: &prost_types::FileDescriptorProto| {
+            let package = file.package().to_owned();
+            file.service.iter().map(move |one| format!("/{package}.{}", one.name())).collect::<Vec<_>>()
+        };
+        set.file.iter().flat_map(of).collect()
+    }
 }

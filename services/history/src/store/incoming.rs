@@ -1,6 +1,7 @@
 //! A thread that comes in pages: each page is committed and forgotten, the last step makes the thread of them.
 
 use hilo_kit::error::Error;
+use uuid::Uuid;
 
 use super::gathering::Gathering;
 use super::{Store, Stored, large, staging};
@@ -12,14 +13,15 @@ use crate::domain::thread::{Message, Note};
 pub struct Incoming {
     store: Store,
     thread: Thread,
-    gathering: Gathering,
+    gathering: Option<Gathering>,
+    fetch: Uuid,
 }
 
 impl Incoming {
     /// Begins with head, form and notes of the thread; its messages, and further notes, are added page by page.
     pub(super) fn new(store: Store, thread: Thread) -> Self {
         let gathering = Gathering::new(&thread);
-        Self { store, thread, gathering }
+        Self { store, thread, fetch: gathering.fetch, gathering: Some(gathering) }
     }
 
     /// Version of the thread.
@@ -32,13 +34,14 @@ impl Incoming {
         self.thread.notes.extend(notes);
     }
 
-    /// Adds a page of messages.
+    /// Adds a page of messages. After an error the thread can only be discarded.
     ///
     /// # Errors
     /// Database errors.
     pub async fn add(&mut self, page: Vec<Message>) -> Result<(), Error> {
-        let (fetch, before) = (self.gathering.fetch, self.gathering.count());
-        let mut gathering = self.gathering.clone();
+        // Moved there and back: what thousands of pages said is not copied for every further one.
+        let mut gathering = self.gathering.take().ok_or_else(broken_off)?;
+        let (fetch, before) = (self.fetch, gathering.count());
         // Words of megabytes take a while; other tasks go on meanwhile.
         let gathered = tokio::task::spawn_blocking(move || {
             gathering.add(&page);
@@ -54,16 +57,18 @@ impl Incoming {
         });
         added.await?;
         hilo_kit::fault::point("history.store.after_page").await;
-        self.gathering = gathering;
+        self.gathering = Some(gathering);
         Ok(())
     }
 
     /// Makes the thread of the pages, unless its interaction is there at the same or a newer version.
     ///
     /// # Errors
-    /// `PAGES_LOST` (class unavailable) after a crash of PostgreSQL; database errors.
+    /// `PAGES_LOST` (class unavailable) after a crash of PostgreSQL; `PAGES_BROKEN_OFF` (unavailable) when a page failed;
+    /// database errors.
     pub async fn finish(self) -> Result<Stored, Error> {
-        let parts = std::sync::Arc::new((self.thread, self.gathering.done()));
+        let gathered = self.gathering.ok_or_else(broken_off)?.done();
+        let parts = std::sync::Arc::new((self.thread, gathered));
         let stored = self.store.db.transaction(move |tx| {
             let parts = parts.clone();
             Box::pin(async move {
@@ -80,11 +85,15 @@ impl Incoming {
     /// # Errors
     /// Database errors.
     pub async fn discard(self) -> Result<(), Error> {
-        let fetch = self.gathering.fetch;
+        let fetch = self.fetch;
         let dropped = self
             .store
             .db
             .transaction(move |tx| Box::pin(async move { staging::drop_fetch(tx, fetch).await }));
         dropped.await
     }
+}
+
+fn broken_off() -> Error {
+    Error::unavailable("PAGES_BROKEN_OFF", "a page of a thread failed; it is fetched again")
 }
