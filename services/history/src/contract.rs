@@ -1,21 +1,23 @@
 //! Between the contracts and the domain. What attention-state answers is checked here once: a thread that lacks what
 //! the contract requires is refused as a whole, with the fields that are wrong.
 
+mod check;
+mod message;
+
 use std::collections::BTreeMap;
 
 use hilo_kit::clock;
 use hilo_kit::error::Error;
-use hilo_kit::ids::Uuid;
 use hilo_proto::event::v1 as event;
 use hilo_proto::history::v1 as wire;
-use hilo_proto::inbound::v1 as inbound;
 use time::OffsetDateTime;
 
 use crate::domain::criteria::Asked;
 use crate::domain::thread::{
-    Attachment, Direction, FilledForm, FormField, Head, InteractionId, Mailbox, Message, Note, Place, Thread,
+    Direction, FilledForm, FormField, Head, InteractionId, Mailbox, Message, Note, Place, Thread,
 };
-use crate::html;
+use crate::store::{PAGE_ENTRIES, PagePlace};
+use check::Check;
 
 /// Reads a thread as attention-state hands it over.
 ///
@@ -28,7 +30,7 @@ pub fn thread(from: wire::Thread) -> Result<Thread, Error> {
         .messages
         .into_iter()
         .enumerate()
-        .map(|(place, one)| message(&mut check, &format!("messages[{place}]"), one))
+        .map(|(place, one)| message::read(&mut check, &format!("messages[{place}]"), one))
         .collect();
     let notes: Vec<Note> =
         (0..).zip(from.notes).map(|(place, one)| note(&mut check, &format!("notes[{place}]"), one)).collect();
@@ -86,45 +88,6 @@ fn note(check: &mut Check, at: &str, from: wire::ThreadNote) -> Note {
     }
 }
 
-fn message(check: &mut Check, at: &str, from: wire::ThreadMessage) -> Message {
-    let occurred_at = check.required(&format!("{at}.occurred_at"), from.occurred_at);
-    Message {
-        id: check.id(&format!("{at}.message_id"), &from.message_id).into(),
-        direction: check.direction(&format!("{at}.direction"), from.direction),
-        from: from.from.map(mailbox).unwrap_or_default(),
-        to: from.to.into_iter().map(mailbox).collect(),
-        cc: from.cc.into_iter().map(mailbox).collect(),
-        subject: clean(from.subject),
-        text: clean(from.text),
-        html: clean(from.html),
-        attachments: from.attachments.into_iter().map(attachment).collect(),
-        occurred_at: check
-            .instant(&format!("{at}.occurred_at"), occurred_at)
-            .unwrap_or(OffsetDateTime::UNIX_EPOCH),
-        delivery_state: clean(from.delivery_state),
-        delivery_detail: clean(from.delivery_detail),
-        agent_key: clean(from.agent_key),
-        mail_class: clean(from.mail_class),
-        sender_verified: from.sender_verified,
-        internet_message_id: clean(from.internet_message_id),
-    }
-}
-
-fn mailbox(from: inbound::EmailAddress) -> Mailbox {
-    Mailbox { address: clean(from.address), name: clean(from.name) }
-}
-
-fn attachment(from: inbound::Attachment) -> Attachment {
-    Attachment {
-        sha256: clean(from.sha256),
-        file_name: clean(from.file_name),
-        media_type: clean(from.media_type),
-        size_bytes: from.size_bytes.max(0),
-        content_id: clean(from.content_id),
-        inline: from.inline,
-    }
-}
-
 fn form(from: wire::FilledForm) -> FilledForm {
     let mut fields: BTreeMap<String, FormField> = BTreeMap::new();
     for (key, label) in from.labels {
@@ -139,54 +102,6 @@ fn form(from: wire::FilledForm) -> FilledForm {
 /// PostgreSQL cannot hold U+0000 in a text.
 fn clean(text: String) -> String {
     if text.contains('\0') { text.replace('\0', "") } else { text }
-}
-
-/// Gathers what is wrong with a thread.
-#[derive(Default)]
-struct Check(Vec<(String, &'static str)>);
-
-impl Check {
-    fn that(&mut self, holds: bool, field: &str, why: &'static str) {
-        if !holds {
-            self.0.push((field.to_owned(), why));
-        }
-    }
-
-    fn required<T>(&mut self, field: &str, value: Option<T>) -> Option<T> {
-        self.that(value.is_some(), field, "is missing");
-        value
-    }
-
-    fn id(&mut self, field: &str, text: &str) -> Uuid {
-        let parsed = Uuid::try_parse(text).ok();
-        self.that(parsed.is_some(), field, "must be a UUID");
-        parsed.unwrap_or_default()
-    }
-
-    fn optional_id(&mut self, field: &str, text: &str) -> Option<Uuid> {
-        (!text.is_empty()).then(|| self.id(field, text))
-    }
-
-    fn instant(&mut self, field: &str, at: Option<prost_types::Timestamp>) -> Option<OffsetDateTime> {
-        let at = at?;
-        let parsed = clock::from_proto(&at);
-        self.that(parsed.is_some(), field, "is out of range");
-        parsed
-    }
-
-    fn direction(&mut self, field: &str, number: i32) -> Direction {
-        let parsed = direction(number);
-        self.that(parsed.is_some(), field, "must be inbound or outbound");
-        parsed.unwrap_or(Direction::Inbound)
-    }
-
-    fn into_result<T>(self, value: T) -> Result<T, Error> {
-        if self.0.is_empty() {
-            return Ok(value);
-        }
-        let error = Error::corrupt("THREAD_MALFORMED", "a handed-over thread does not fit its contract");
-        Err(self.0.into_iter().fold(error, |error, (field, why)| error.field(field, why)))
-    }
 }
 
 fn direction(number: i32) -> Option<Direction> {
@@ -268,7 +183,7 @@ pub fn answer(thread: Thread) -> wire::Thread {
     wire::Thread {
         version: thread.version,
         summary: Some(summary(thread.head)),
-        messages: thread.messages.into_iter().map(answer_message).collect(),
+        messages: thread.messages.into_iter().map(message::answer).collect(),
         form: thread.form.map(answer_form),
         linked_attention_id: thread.linked_attention_id.map(|id| id.to_string()).unwrap_or_default(),
         account_key: thread.account_key,
@@ -288,33 +203,6 @@ fn answer_note(note: Note) -> wire::ThreadNote {
     }
 }
 
-fn answer_message(message: Message) -> wire::ThreadMessage {
-    let address = |one: Mailbox| inbound::EmailAddress { address: one.address, name: one.name };
-    wire::ThreadMessage {
-        message_id: message.id.to_string(),
-        direction: direction_number(message.direction),
-        from: Some(address(message.from)),
-        to: message.to.into_iter().map(address).collect(),
-        cc: message.cc.into_iter().map(address).collect(),
-        subject: message.subject,
-        text: message.text,
-        html: html::safe(&message.html),
-        attachments: message.attachments.into_iter().map(answer_attachment).collect(),
-        occurred_at: Some(clock::to_proto(message.occurred_at)),
-        delivery_state: message.delivery_state,
-        delivery_detail: message.delivery_detail,
-        agent_key: message.agent_key,
-        mail_class: message.mail_class,
-        sender_verified: message.sender_verified,
-        internet_message_id: message.internet_message_id,
-        // Notes of a stored thread have a list of their own.
-        internal: false,
-        body_in_history: false,
-        // Not stored: who was copied secretly and what became of each recipient are read where the thread lives.
-        ..wire::ThreadMessage::default()
-    }
-}
-
 /// A thread as attention-state gets it back: exactly what it once handed over, so that it may hand it over again.
 pub fn handed_back(mut thread: Thread) -> wire::Thread {
     let html: Vec<String> =
@@ -324,17 +212,6 @@ pub fn handed_back(mut thread: Thread) -> wire::Thread {
         message.html = html;
     }
     back
-}
-
-fn answer_attachment(file: Attachment) -> inbound::Attachment {
-    inbound::Attachment {
-        sha256: file.sha256,
-        file_name: file.file_name,
-        media_type: file.media_type,
-        size_bytes: file.size_bytes,
-        content_id: file.content_id,
-        inline: file.inline,
-    }
 }
 
 fn answer_form(form: FilledForm) -> wire::FilledForm {
@@ -357,14 +234,43 @@ pub fn interaction_id(text: &str) -> Result<InteractionId, Error> {
     hilo_kit::ids::parse(text, "interaction_id").map(InteractionId)
 }
 
+/// Where a page of a thread begins; `None` for the first one.
+///
+/// # Errors
+/// `PAGE_TOKEN_INVALID`.
+pub fn page_place(token: &str) -> Result<Option<PagePlace>, Error> {
+    (!token.is_empty()).then(|| token.parse()).transpose()
+}
+
+/// How many notes and messages a page of a thread may hold.
+///
+/// # Errors
+/// `INVALID_PAGE` naming the field.
+pub fn thread_page_size(asked: i32) -> Result<usize, Error> {
+    match usize::try_from(asked) {
+        Ok(0) => Ok(PAGE_ENTRIES),
+        Ok(size) if size <= PAGE_ENTRIES => Ok(size),
+        Ok(_) | Err(_) => Err(Error::invalid("INVALID_PAGE", "the page asked for cannot be made")
+            .field("page_size", format!("must be between 0 and {PAGE_ENTRIES}"))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::thread::samples;
+    use crate::domain::thread::{Recipient, samples};
 
     #[test]
     fn a_thread_survives_the_contract() {
         let mut thread_ = samples::thread(3, vec![samples::message("hola"), samples::message("adiós")]);
+        thread_.messages[1].bcc = vec![Mailbox { address: "jefa@hilo.example".into(), name: "Jefa".into() }];
+        thread_.messages[1].recipients = vec![Recipient {
+            address: "jefa@hilo.example".into(),
+            state: "failed".into(),
+            reply_code: 550,
+            enhanced_code: "5.1.1".into(),
+            reply_text: "no such user".into(),
+        }];
         thread_.head.tags = vec!["VIP".into()];
         thread_.head.vip = true;
         thread_.notes = vec![Note {

@@ -90,12 +90,16 @@ impl HistoryRpc {
 
     async fn thread(&self, request: Request<GetThreadRequest>) -> Result<GetThreadResponse, Error> {
         let scope = self.rights.scope(&request, Right::Threads)?;
-        let id = contract::interaction_id(&request.get_ref().interaction_id)?;
-        let thread = self.store.thread(&scope, id).await?;
+        let asked = request.into_inner();
+        let id = contract::interaction_id(&asked.interaction_id)?;
+        let (size, from) =
+            (contract::thread_page_size(asked.page_size)?, contract::page_place(&asked.page_token)?);
+        let page = self.store.thread_page(&scope, id, from, size).await?;
         // The same answer for a thread that is not there and one of another campaign.
-        let thread = thread.ok_or_else(|| Error::missing("THREAD_NOT_FOUND", "no such thread"))?;
-        let place = self.store.place(&scope, &thread).await?.map(contract::place);
-        Ok(GetThreadResponse { thread: Some(contract::answer(thread)), place })
+        let page = page.ok_or_else(|| Error::missing("THREAD_NOT_FOUND", "no such thread"))?;
+        let place = self.store.place(&scope, &page.thread).await?.map(contract::place);
+        let next_page_token = page.next.map(|place| place.to_string()).unwrap_or_default();
+        Ok(GetThreadResponse { thread: Some(contract::answer(page.thread)), place, next_page_token })
     }
 
     async fn export(

@@ -7,7 +7,7 @@ use hilo_proto::internal::v1::{GetStoredThreadRequest, GetStoredThreadResponse};
 use tonic::{Request, Response, Status};
 
 use crate::contract;
-use crate::store::{PagePlace, Store};
+use crate::store::Store;
 
 /// The service.
 pub(crate) struct StoredThreadRpc {
@@ -21,21 +21,6 @@ impl StoredThreadRpc {
     }
 }
 
-fn place(token: &str) -> Result<Option<PagePlace>, Error> {
-    if token.is_empty() {
-        return Ok(None);
-    }
-    let mut numbers = token.split('.');
-    let mut next = || numbers.next();
-    let place = (|| {
-        let version = next()?.parse().ok()?;
-        let (notes, after) = (next()?.parse().ok()?, next()?.parse().ok()?);
-        Some(PagePlace { version, notes, after })
-    })();
-    let bad = || Error::invalid("INVALID_PAGE_TOKEN", "the page token is not one of ours");
-    place.map(Some).ok_or_else(|| bad().field("page_token", "malformed"))
-}
-
 #[tonic::async_trait]
 impl StoredThreadService for StoredThreadRpc {
     async fn get_stored_thread(
@@ -45,12 +30,11 @@ impl StoredThreadService for StoredThreadRpc {
         require_service(&request)?;
         let request = request.into_inner();
         let id = contract::interaction_id(&request.interaction_id)?;
-        let page = self.store.stored_page(id, place(&request.page_token)?).await?;
+        let page = self.store.stored_page(id, contract::page_place(&request.page_token)?).await?;
         let page = page.ok_or_else(|| Error::missing("THREAD_NOT_FOUND", "there is no such thread"))?;
-        let next = page.next.map(|place| format!("{}.{}.{}", place.version, place.notes, place.after));
         Ok(Response::new(GetStoredThreadResponse {
             thread: Some(contract::handed_back(page.thread)),
-            next_page_token: next.unwrap_or_default(),
+            next_page_token: page.next.map(|place| place.to_string()).unwrap_or_default(),
         }))
     }
 }

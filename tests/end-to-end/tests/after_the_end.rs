@@ -24,7 +24,7 @@ async fn purged(agent: &Agent, attention_id: &str, interaction_id: &str) {
 }
 
 async fn stored(agent: &Agent, interaction_id: &str) -> Vec<ThreadMessage> {
-    let request = GetThreadRequest { interaction_id: interaction_id.to_owned() };
+    let request = GetThreadRequest { interaction_id: interaction_id.to_owned(), ..Default::default() };
     agent.history().get_thread(request).await.unwrap().into_inner().thread.unwrap().messages
 }
 

@@ -246,6 +246,11 @@ impl Keeper {
         }
     }
 
+    /// Where threads are kept.
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// The counters.
     pub(super) fn metrics(&self) -> &Metrics {
         &self.metrics

@@ -9,9 +9,12 @@ use hilo_kit::lifecycle::Shutdown;
 
 use super::keeper::{Ended, Keeper, Kept};
 use crate::config::HistoryConfig;
+use crate::domain::InteractionId;
 
 /// Longest pause after failures.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// Threads of an earlier release that are fetched again between two sweeps, so that they never hold up new ones.
+const AGAIN_AT_ONCE: i64 = 200;
 /// Pages of one sweep; the next one goes on.
 const MAX_PAGES: usize = 10_000;
 
@@ -29,7 +32,7 @@ pub struct Sweep {
 impl Keeper {
     /// Sweeps until the shutdown begins.
     pub async fn sweep_until(&self, config: HistoryConfig, shutdown: Shutdown) {
-        let mut failures = 0;
+        let (mut failures, mut again) = (0, None);
         while !shutdown.is_cancelled() {
             self.drop_old_pages().await;
             let pause = match self.sweep(&config).await {
@@ -52,6 +55,10 @@ impl Keeper {
                     clock::backoff(failures, Duration::from_millis(250), MAX_PAUSE.min(config.sweep() * 4))
                 }
             };
+            again = self.fetch_again(again).await.unwrap_or_else(|error| {
+                error.log("fetching threads of an earlier release again");
+                None
+            });
             shutdown.sleep(pause).await;
         }
     }
@@ -74,6 +81,27 @@ impl Keeper {
         }
         self.metrics().unconfirmed(sweep.found.saturating_sub(sweep.confirmed));
         Ok(sweep)
+    }
+
+    /// Fetches some of the threads again that an earlier release stored without all that is kept now, after one; answers from
+    /// where to go on, `None` from the beginning.
+    ///
+    /// # Errors
+    /// When the database cannot be asked; a thread that fails comes up again when all others had their turn.
+    pub async fn fetch_again(&self, after: Option<InteractionId>) -> Result<Option<InteractionId>, Error> {
+        let lacking = self.store().lacking_recipients(after, AGAIN_AT_ONCE).await?;
+        let ended: Vec<Ended> =
+            lacking.into_iter().map(|(id, version)| Ended { id, version, traceparent: None }).collect();
+        for (one, kept) in ended.iter().zip(self.keep(&ended).await?) {
+            match kept {
+                Ok(Kept::At(_)) => {}
+                Ok(Kept::Gone) => self.store().settle_recipients(one.id).await?,
+                Err(error) => {
+                    tracing::error!(interaction = %one.id, error = %error.chain(), "a stored thread could not be fetched again");
+                }
+            }
+        }
+        Ok(ended.last().map(|one| one.id))
     }
 
     async fn page(&self, ended: Vec<Ended>, sweep: &mut Sweep) -> Result<(), Error> {

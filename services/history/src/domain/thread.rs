@@ -164,6 +164,25 @@ pub struct Message {
     pub sender_verified: bool,
     /// Message-ID (RFC 5322) without angle brackets.
     pub internet_message_id: String,
+    /// Hidden recipients of an outbound message.
+    pub bcc: Vec<Mailbox>,
+    /// What became of each recipient of an outbound message, as last reported.
+    pub recipients: Vec<Recipient>,
+}
+
+/// What became of one recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    /// Address.
+    pub address: String,
+    /// Delivery state.
+    pub state: String,
+    /// SMTP reply code; 0 when there was none.
+    pub reply_code: i32,
+    /// Enhanced status code (RFC 3463); may be empty.
+    pub enhanced_code: String,
+    /// The server's words.
+    pub reply_text: String,
 }
 
 impl Message {
@@ -234,6 +253,8 @@ pub(crate) mod samples {
             mail_class: "human".into(),
             sender_verified: true,
             internet_message_id: String::new(),
+            bcc: Vec::new(),
+            recipients: Vec::new(),
         }
     }
 

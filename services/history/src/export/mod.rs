@@ -1,8 +1,9 @@
 //! Exports: the threads of a search as a stream in one of several formats, newest first, within the caller's rights.
 //!
-//! Memory is bounded by one thread, one file and a few pieces on their way, whatever is exported: the next thread is read
-//! only when the caller has taken the pieces before.
+//! Memory is bounded by one page of a thread, one file and a few pieces on their way, whatever is exported: the next page is
+//! read only when the caller has taken the pieces before.
 
+mod lines;
 pub mod pipe;
 
 use std::sync::Arc;
@@ -15,20 +16,20 @@ use tokio::sync::Semaphore;
 
 use crate::domain::export::forms::Columns;
 use crate::domain::export::{mail, mime};
-use crate::domain::thread::{Attachment, Message};
+use crate::domain::thread::{Attachment, InteractionId, Message};
 use crate::domain::{Scope, Thread};
 use crate::rights::{Caller, Rights};
-use crate::store::{PageRequest, Store};
+use crate::store::{PAGE_ENTRIES, PageRequest, Store};
 use crate::{contract, html};
+use lines::Line;
 use pipe::{Chunks, Pipe, Receiving};
 
-/// Exports that one replica makes at the same time; each holds at most one thread and one file in memory.
+/// Exports that one replica makes at the same time; each holds at most one page of a thread and one file in memory.
 pub const MAX_EXPORTS: usize = 4;
 /// Threads whose heads are read at once.
 const PAGE: i32 = 100;
 /// Bytes of a file that become base64 at once; a multiple of [`mime::LINE`].
 const FILE_STEP: usize = mime::LINE * 1_024;
-const THREAD: &str = "hilo.history.v1.Thread";
 
 /// Makes exports.
 #[derive(Clone)]
@@ -47,6 +48,23 @@ enum Writing {
     Forms(Columns),
     Mbox,
     Mails,
+}
+
+impl Writing {
+    /// Notes and messages read at once; a form needs neither, and its thread is read once.
+    fn entries(&self) -> usize {
+        match self {
+            Writing::Forms(_) => 1,
+            Writing::Records | Writing::Lines | Writing::Mbox | Writing::Mails => PAGE_ENTRIES,
+        }
+    }
+}
+
+/// What of a thread is written already.
+#[derive(Default)]
+struct Progress {
+    messages: usize,
+    line: Line,
 }
 
 impl Exporter {
@@ -87,9 +105,7 @@ impl Exporter {
             page.scope = self.rights.scope_of(caller)?;
             let found = self.store.search(page.clone()).await?;
             for head in &found.heads {
-                if let Some(thread) = self.store.thread(&page.scope, head.interaction_id).await? {
-                    self.write(&mut out, &writing, thread).await?;
-                }
+                self.thread(&mut out, &writing, &page.scope, head.interaction_id).await?;
             }
             match found.next {
                 Some(next) => page = page.after(next),
@@ -112,11 +128,39 @@ impl Exporter {
         Ok(Columns::new(self.store.form_fields(scope, page.criteria.campaign_key.clone()).await?))
     }
 
+    /// Writes a thread page by page; nothing when it is gone since it was found.
+    async fn thread(
+        &self,
+        out: &mut Chunks<ExportThreadsResponse>,
+        writing: &Writing,
+        scope: &Scope,
+        id: InteractionId,
+    ) -> Result<(), Error> {
+        let (mut from, mut progress) = (None, Progress::default());
+        loop {
+            let page = self.store.thread_page(scope, id, from, writing.entries()).await?;
+            let Some(page) = page else {
+                let halved = || Error::conflict("THREAD_CHANGED", "a thread went away between two pages");
+                return from.map_or(Ok(()), |_| Err(halved()));
+            };
+            self.write(out, writing, page.thread, &mut progress).await?;
+            match (page.next, writing) {
+                (Some(next), Writing::Records | Writing::Lines | Writing::Mbox | Writing::Mails) => {
+                    from = Some(next);
+                }
+                (None, Writing::Lines) => return out.write(progress.line.end().as_bytes()).await,
+                (None, _) | (Some(_), Writing::Forms(_)) => return Ok(()),
+            }
+        }
+    }
+
+    /// Writes a page of a thread.
     async fn write(
         &self,
         out: &mut Chunks<ExportThreadsResponse>,
         writing: &Writing,
         thread: Thread,
+        progress: &mut Progress,
     ) -> Result<(), Error> {
         match writing {
             Writing::Records => {
@@ -124,12 +168,10 @@ impl Exporter {
                 out.send(ExportThreadsResponse { thread, ..Default::default() }).await
             }
             Writing::Lines => {
-                let json = hilo_proto::json::to_json(THREAD, &contract::answer(thread));
-                let json = json.map_err(|error| {
-                    Error::internal("UNENCODABLE", "a thread could not be written as JSON").with_source(error)
-                })?;
-                out.write(&json).await?;
-                out.write(b"\n").await
+                for piece in progress.line.page(contract::answer(thread)) {
+                    out.write(&piece?).await?;
+                }
+                Ok(())
             }
             Writing::Forms(columns) => match columns.line(&thread) {
                 Some(line) => out.write(line.as_bytes()).await,
@@ -145,8 +187,9 @@ impl Exporter {
                 Ok(())
             }
             Writing::Mails => {
-                for (place, message) in (1..).zip(&thread.messages) {
-                    let file_name = mail::file_name(&thread, place);
+                for message in &thread.messages {
+                    progress.messages += 1;
+                    let file_name = mail::file_name(&thread, progress.messages);
                     out.send(ExportThreadsResponse { file_name, ..Default::default() }).await?;
                     self.mail(out, &thread, message, "\r\n").await?;
                     out.flush().await?;

@@ -9,7 +9,7 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::gathering::Gathered;
-use super::{Stored, read, staging, write};
+use super::{Stored, read, recipients, staging, write};
 use crate::domain::merge::{self, Contents};
 use crate::domain::thread::{InteractionId, Thread};
 
@@ -26,7 +26,7 @@ pub(super) async fn put(
     let id = thread.head.interaction_id;
     complete(tx, gathered).await?;
     let before = read::lock(tx, id).await?;
-    if before.is_some_and(|version| version >= thread.version) {
+    if before.is_some_and(|before| before.has(thread.version)) {
         staging::drop_fetch(tx, gathered.fetch).await?;
         return Ok(Stored::Known);
     }
@@ -103,6 +103,7 @@ async fn move_messages(tx: &mut PgConnection, id: InteractionId, gathered: &Gath
     )
     .execute(&mut *tx)
     .await?;
+    recipients::settle(tx, id).await?;
     let held = i32::try_from(order.len()).unwrap_or(i32::MAX);
     sqlx::query!(
         "UPDATE thread SET message_count = greatest(message_count, $2) WHERE interaction_id = $1",
@@ -149,7 +150,8 @@ async fn update_known(
            body_html = CASE WHEN a.content THEN a.body_html ELSE m.body_html END,
            occurred_at = a.occurred_at, delivery_state = a.delivery_state, delivery_detail = a.delivery_detail,
            agent_key = a.agent_key, mail_class = a.mail_class, sender_verified = a.sender_verified,
-           internet_message_id = a.internet_message_id
+           internet_message_id = a.internet_message_id, hidden_copies = a.hidden_copies,
+           recipient_states = a.recipient_states
          FROM (SELECT *, (body_text <> '' OR body_html <> '' OR attachments <> '[]') AS content
                FROM arriving_message WHERE fetch_id = $2 AND position > $3 AND position <= $4) AS a
          WHERE m.interaction_id = $1 AND m.message_id = a.message_id",
@@ -174,10 +176,10 @@ async fn insert_new(
         "INSERT INTO message (
            interaction_id, message_id, position, direction, from_address, from_name, recipients, copies, subject,
            body_text, body_html, occurred_at, delivery_state, delivery_detail, agent_key, mail_class,
-           sender_verified, internet_message_id)
+           sender_verified, internet_message_id, hidden_copies, recipient_states)
          SELECT $1, message_id, position, direction, from_address, from_name, recipients, copies, subject,
            body_text, body_html, occurred_at, delivery_state, delivery_detail, agent_key, mail_class,
-           sender_verified, internet_message_id
+           sender_verified, internet_message_id, hidden_copies, recipient_states
          FROM arriving_message WHERE fetch_id = $2 AND position > $3 AND position <= $4
          ON CONFLICT (interaction_id, message_id) DO NOTHING",
         id.uuid(),

@@ -7,6 +7,7 @@ mod incoming;
 mod large;
 mod pages;
 mod read;
+mod recipients;
 mod report;
 mod rows;
 mod scope;
@@ -23,7 +24,7 @@ use crate::domain::thread::{Attachment, MessageId, Place};
 use crate::domain::{Criteria, InteractionId, Position, Scope, Thread};
 
 pub use incoming::Incoming;
-pub use pages::{Place as PagePlace, StoredPage};
+pub use pages::{PAGE_ENTRIES, Place as PagePlace, StoredPage};
 pub use report::{ReportPage, ReportRequest, ReportRow};
 pub use search::{Page, PageRequest};
 
@@ -94,7 +95,9 @@ impl Store {
         id: InteractionId,
         from: Option<PagePlace>,
     ) -> Result<Option<StoredPage>, Error> {
-        self.db.snapshot(move |tx| Box::pin(async move { pages::page(tx, id, from).await })).await
+        self.db
+            .snapshot(move |tx| Box::pin(async move { pages::page(tx, id, from, PAGE_ENTRIES).await }))
+            .await
     }
 
     /// Which of these interactions are stored at the given version or a newer one.
@@ -108,18 +111,44 @@ impl Store {
         self.db.read(move |conn| Box::pin(async move { read::known(conn, &versions).await })).await
     }
 
-    /// A thread the scope covers; `None` also for one it does not.
+    /// Threads that an earlier release stored without hidden recipients and states of recipients, by id after one.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn thread(&self, scope: &Scope, id: InteractionId) -> Result<Option<Thread>, Error> {
+    pub async fn lacking_recipients(
+        &self,
+        after: Option<InteractionId>,
+        limit: i64,
+    ) -> Result<Vec<(InteractionId, i64)>, Error> {
+        self.db.read(move |conn| Box::pin(async move { recipients::lacking(conn, after, limit).await })).await
+    }
+
+    /// Notes that the recipients of this thread cannot be learnt any more.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn settle_recipients(&self, id: InteractionId) -> Result<(), Error> {
+        self.db.transaction(move |tx| Box::pin(async move { recipients::settle(tx, id).await })).await
+    }
+
+    /// A page of a thread the scope covers, with at most `entries` notes and messages; `None` also for one it does not.
+    ///
+    /// # Errors
+    /// `THREAD_CHANGED` when it is not at the version of the first page any more; database errors.
+    pub async fn thread_page(
+        &self,
+        scope: &Scope,
+        id: InteractionId,
+        from: Option<PagePlace>,
+        entries: usize,
+    ) -> Result<Option<StoredPage>, Error> {
         let scope = scope.clone();
         let found = self.db.snapshot(move |tx| {
             Box::pin(async move {
                 if !scope::shows(tx, &scope, id).await? {
                     return Ok(None);
                 }
-                read::thread(tx, id).await
+                pages::page(tx, id, from, entries).await
             })
         });
         found.await

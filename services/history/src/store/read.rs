@@ -8,13 +8,13 @@ use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::rows::{self, StoredMailbox};
+use super::rows::{self, StoredMailbox, StoredRecipient};
 use crate::domain::merge::Contents;
 use crate::domain::thread::{
     Attachment, FilledForm, FormField, Head, InteractionId, Mailbox, Message, Note, Thread,
 };
 
-/// Those of the versions that are stored as they are or newer.
+/// Those of the versions that are stored as they are or newer, with everything this release keeps of a thread.
 pub(super) async fn known(
     conn: &mut PgConnection,
     versions: &[(InteractionId, i64)],
@@ -24,7 +24,9 @@ pub(super) async fn known(
     let rows = sqlx::query!(
         r#"SELECT asked.id AS "id!", asked.version AS "version!"
            FROM unnest($1::uuid[], $2::bigint[]) AS asked(id, version)
-           JOIN thread t ON t.interaction_id = asked.id AND t.version >= asked.version"#,
+           JOIN thread t ON t.interaction_id = asked.id AND t.version >= asked.version
+           WHERE NOT EXISTS (SELECT 1 FROM message m
+                             WHERE m.interaction_id = asked.id AND m.direction = 2 AND m.hidden_copies IS NULL)"#,
         &ids,
         &numbers,
     )
@@ -33,13 +35,7 @@ pub(super) async fn known(
     Ok(rows.into_iter().map(|row| (row.id.into(), row.version)).collect())
 }
 
-/// A whole thread. Whether the caller may read it, [`super::scope::shows`] has said before.
-pub(super) async fn thread(tx: &mut PgConnection, id: InteractionId) -> Result<Option<Thread>, Error> {
-    let Some(thread) = without_messages(tx, id).await? else { return Ok(None) };
-    Ok(Some(Thread { messages: messages(tx, id).await?, ..thread }))
-}
-
-/// Everything of a thread but its messages.
+/// Everything of a thread but its messages. Whether the caller may read it, [`super::scope::shows`] has said before.
 pub(super) async fn without_messages(
     tx: &mut PgConnection,
     id: InteractionId,
@@ -91,13 +87,34 @@ pub(super) async fn without_messages(
     }))
 }
 
-/// The stored version, its row locked until the transaction ends; `None` when the thread is not there.
-pub(super) async fn lock(tx: &mut PgConnection, id: InteractionId) -> Result<Option<i64>, Error> {
-    let version =
-        sqlx::query_scalar!("SELECT version FROM thread WHERE interaction_id = $1 FOR UPDATE", id.uuid())
-            .fetch_optional(tx)
-            .await?;
-    Ok(version)
+/// What is stored of a thread.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    version: i64,
+    /// An earlier release stored it, without what this one keeps.
+    lacking: bool,
+}
+
+impl Before {
+    /// True when a thread of `version` adds nothing.
+    pub(super) fn has(self, version: i64) -> bool {
+        self.version > version || (self.version == version && !self.lacking)
+    }
+}
+
+/// What is stored, its row locked until the transaction ends; `None` when the thread is not there.
+pub(super) async fn lock(tx: &mut PgConnection, id: InteractionId) -> Result<Option<Before>, Error> {
+    let before = sqlx::query_as!(
+        Before,
+        r#"SELECT version, EXISTS (
+             SELECT 1 FROM message m WHERE m.interaction_id = $1 AND m.direction = 2 AND m.hidden_copies IS NULL
+           ) AS "lacking!"
+           FROM thread t WHERE interaction_id = $1 FOR UPDATE OF t"#,
+        id.uuid()
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(before)
 }
 
 /// Bytes of the stored bodies.
@@ -174,7 +191,8 @@ pub(super) async fn weights(
 ) -> Result<Vec<(i32, i64)>, Error> {
     let rows = sqlx::query!(
         r#"SELECT position, (octet_length(body_text) + octet_length(body_html) + octet_length(recipients::text)
-               + octet_length(copies::text) + octet_length(subject) + octet_length(delivery_detail) + 1000
+               + octet_length(copies::text) + coalesce(octet_length(hidden_copies::text), 0)
+               + coalesce(octet_length(recipient_states::text), 0) + octet_length(subject) + octet_length(delivery_detail) + 1000
                + (SELECT count(*) * 1000 FROM attachment f
                   WHERE f.interaction_id = m.interaction_id AND f.message_id = m.message_id))::bigint AS "bytes!"
            FROM message m WHERE interaction_id = $1 AND position > $2 ORDER BY position"#,
@@ -193,13 +211,15 @@ pub(super) async fn messages_between(
     after: i32,
     until: i32,
 ) -> Result<Vec<Message>, Error> {
-    let mut files = attachments(tx, id).await?;
+    let mut files = attachments(tx, id, after, until).await?;
     let rows = sqlx::query_as!(
         MessageRow,
         r#"SELECT message_id, direction, from_address, from_name,
                recipients AS "recipients: Json<Vec<StoredMailbox>>", copies AS "copies: Json<Vec<StoredMailbox>>",
                subject, body_text, body_html, occurred_at, delivery_state, delivery_detail, agent_key, mail_class,
-               sender_verified, internet_message_id
+               sender_verified, internet_message_id,
+               coalesce(hidden_copies, '[]') AS "hidden_copies!: Json<Vec<StoredMailbox>>",
+               coalesce(recipient_states, '[]') AS "recipient_states!: Json<Vec<StoredRecipient>>"
            FROM message WHERE interaction_id = $1 AND position > $2 AND position <= $3 ORDER BY position"#,
         id.uuid(),
         after,
@@ -232,6 +252,8 @@ struct MessageRow {
     mail_class: String,
     sender_verified: bool,
     internet_message_id: String,
+    hidden_copies: Json<Vec<StoredMailbox>>,
+    recipient_states: Json<Vec<StoredRecipient>>,
 }
 
 impl MessageRow {
@@ -253,6 +275,8 @@ impl MessageRow {
             mail_class: self.mail_class,
             sender_verified: self.sender_verified,
             internet_message_id: self.internet_message_id,
+            bcc: rows::from_mailboxes(self.hidden_copies),
+            recipients: rows::from_recipients(self.recipient_states),
         })
     }
 }
@@ -260,11 +284,16 @@ impl MessageRow {
 async fn attachments(
     tx: &mut PgConnection,
     id: InteractionId,
+    after: i32,
+    until: i32,
 ) -> Result<HashMap<Uuid, Vec<Attachment>>, Error> {
     let rows = sqlx::query!(
-        "SELECT message_id, sha256, file_name, media_type, size_bytes, content_id, inline
-         FROM attachment WHERE interaction_id = $1 ORDER BY message_id, position",
+        "SELECT f.message_id, f.sha256, f.file_name, f.media_type, f.size_bytes, f.content_id, f.inline
+         FROM attachment f JOIN message m USING (interaction_id, message_id)
+         WHERE f.interaction_id = $1 AND m.position > $2 AND m.position <= $3 ORDER BY f.message_id, f.position",
         id.uuid(),
+        after,
+        until,
     )
     .fetch_all(tx)
     .await?;

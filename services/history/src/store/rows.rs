@@ -6,7 +6,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 
-use crate::domain::thread::{Direction, Head, Mailbox};
+use crate::domain::thread::{Direction, Head, Mailbox, Recipient};
 
 /// A mailbox inside of a JSON column.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -28,6 +28,46 @@ pub(super) fn mailboxes(list: &[Mailbox]) -> Result<serde_json::Value, Error> {
 
 pub(super) fn from_mailboxes(list: Json<Vec<StoredMailbox>>) -> Vec<Mailbox> {
     list.0.into_iter().map(|one| Mailbox { address: one.address, name: one.name }).collect()
+}
+
+/// What became of a recipient, inside of a JSON column.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct StoredRecipient {
+    address: String,
+    state: String,
+    code: i32,
+    enhanced: String,
+    words: String,
+}
+
+pub(super) fn recipients(list: &[Recipient]) -> Result<serde_json::Value, Error> {
+    let list: Vec<_> = list
+        .iter()
+        .cloned()
+        .map(|one| StoredRecipient {
+            address: one.address,
+            state: one.state,
+            code: one.reply_code,
+            enhanced: one.enhanced_code,
+            words: one.reply_text,
+        })
+        .collect();
+    serde_json::to_value(list).map_err(|error| {
+        Error::internal("UNENCODABLE", "states of recipients could not be written as JSON").with_source(error)
+    })
+}
+
+pub(super) fn from_recipients(list: Json<Vec<StoredRecipient>>) -> Vec<Recipient> {
+    list.0
+        .into_iter()
+        .map(|one| Recipient {
+            address: one.address,
+            state: one.state,
+            reply_code: one.code,
+            enhanced_code: one.enhanced,
+            reply_text: one.words,
+        })
+        .collect()
 }
 
 pub(super) fn direction(stored: i16) -> Result<Direction, Error> {

@@ -16,14 +16,14 @@ const LARGE: i64 = 16 * 1024 * 1024;
 /// Keeps `thread` unless its interaction is there at the same or a newer version.
 pub(super) async fn put(tx: &mut PgConnection, thread: &Thread) -> Result<Stored, Error> {
     let id = thread.head.interaction_id;
-    let Some(version) = read::lock(tx, id).await? else {
+    let Some(before) = read::lock(tx, id).await? else {
         return match upsert_head(tx, thread, &people(thread).folded()).await? {
             Some(false) => write_contents(tx, thread).await.map(|()| Stored::New),
             None => Ok(Stored::Known),
             Some(true) => Err(lost_race()),
         };
     };
-    if version >= thread.version {
+    if before.has(thread.version) {
         return Ok(Stored::Known);
     }
     if read::body_bytes(tx, id).await? > LARGE {
@@ -62,7 +62,7 @@ fn people(thread: &Thread) -> People {
 /// `None`: not newer than what is there. `Some(true)`: it replaced an older version.
 ///
 /// The version in the WHERE clause is the guard: of two versions the newer one stays, in whatever order they come and
-/// however often.
+/// however often. The same version replaces one that an earlier release stored without what this one keeps.
 pub(super) async fn upsert_head(
     tx: &mut PgConnection,
     thread: &Thread,
@@ -96,7 +96,9 @@ pub(super) async fn upsert_head(
             customer_folded = EXCLUDED.customer_folded, subject_folded = EXCLUDED.subject_folded,
             tags_folded = EXCLUDED.tags_folded, form_entries = EXCLUDED.form_entries,
             vip = EXCLUDED.vip, stored_at = now()
-        WHERE thread.version < EXCLUDED.version
+        WHERE thread.version < EXCLUDED.version OR (thread.version = EXCLUDED.version AND EXISTS (
+            SELECT 1 FROM message m
+            WHERE m.interaction_id = EXCLUDED.interaction_id AND m.direction = 2 AND m.hidden_copies IS NULL))
         RETURNING (xmax <> 0) AS "replaced!"
         "#,
         head.interaction_id.uuid(),
@@ -216,6 +218,9 @@ async fn insert_messages(tx: &mut PgConnection, id: Uuid, messages: &[Message]) 
     let directions: Vec<i16> = messages.iter().map(|one| rows::direction_number(one.direction)).collect();
     let to = messages.iter().map(|one| rows::mailboxes(&one.to)).collect::<Result<Vec<_>, _>>()?;
     let cc = messages.iter().map(|one| rows::mailboxes(&one.cc)).collect::<Result<Vec<_>, _>>()?;
+    let bcc = messages.iter().map(|one| rows::mailboxes(&one.bcc)).collect::<Result<Vec<_>, _>>()?;
+    let states =
+        messages.iter().map(|one| rows::recipients(&one.recipients)).collect::<Result<Vec<_>, _>>()?;
     let at: Vec<_> = messages.iter().map(|one| one.occurred_at).collect();
     let verified: Vec<bool> = messages.iter().map(|one| one.sender_verified).collect();
     sqlx::query!(
@@ -223,18 +228,19 @@ async fn insert_messages(tx: &mut PgConnection, id: Uuid, messages: &[Message]) 
         INSERT INTO message (
             interaction_id, message_id, position, direction, from_address, from_name, recipients, copies, subject,
             body_text, body_html, occurred_at, delivery_state, delivery_detail, agent_key, mail_class,
-            sender_verified, internet_message_id
+            sender_verified, internet_message_id, hidden_copies, recipient_states
         )
         SELECT $1, m.id, m.position, m.direction, m.from_address, m.from_name, m.recipients, m.copies, m.subject,
             m.body_text, m.body_html, m.occurred_at, m.delivery_state, m.delivery_detail, m.agent_key, m.mail_class,
-            m.sender_verified, m.internet_message_id
+            m.sender_verified, m.internet_message_id, m.hidden_copies, m.recipient_states
         FROM unnest(
             $2::uuid[], $3::smallint[], $4::text[], $5::text[], $6::jsonb[], $7::jsonb[], $8::text[], $9::text[],
             $10::text[], $11::timestamptz[], $12::text[], $13::text[], $14::text[], $15::text[], $16::boolean[],
-            $17::text[]
+            $17::text[], $18::jsonb[], $19::jsonb[]
         ) WITH ORDINALITY AS m(
             id, direction, from_address, from_name, recipients, copies, subject, body_text, body_html, occurred_at,
-            delivery_state, delivery_detail, agent_key, mail_class, sender_verified, internet_message_id, position
+            delivery_state, delivery_detail, agent_key, mail_class, sender_verified, internet_message_id,
+            hidden_copies, recipient_states, position
         )
         "#,
         id,
@@ -254,6 +260,8 @@ async fn insert_messages(tx: &mut PgConnection, id: Uuid, messages: &[Message]) 
         &column(|one| &one.mail_class),
         &verified,
         &column(|one| &one.internet_message_id),
+        &bcc,
+        &states,
     )
     .execute(tx)
     .await?;

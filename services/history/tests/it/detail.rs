@@ -1,6 +1,7 @@
 //! The detail of a thread: its place in the attention as far as the caller may read it, notes, the form version filled in.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use hilo_history::domain::thread::{Attachment, FilledForm, FormField, Note};
 use hilo_history::domain::{AttentionId, NoteId, Thread};
@@ -10,11 +11,14 @@ use hilo_proto::history::v1::{
     GetDownloadUrlRequest, GetThreadRequest, GetThreadResponse, SearchThreadsRequest, ThreadPlace,
 };
 
+use hilo_test_support::eventually;
+
 use crate::rights::{Running, running};
 use crate::sample;
 
 async fn detail(running: &Running, user: &str, thread: &Thread) -> GetThreadResponse {
-    let id = GetThreadRequest { interaction_id: thread.head.interaction_id.to_string() };
+    let id =
+        GetThreadRequest { interaction_id: thread.head.interaction_id.to_string(), ..Default::default() };
     running.client(user).get_thread(id).await.unwrap().into_inner()
 }
 
@@ -149,4 +153,73 @@ async fn a_tag_is_found_by_key_and_by_name_and_days_are_those_of_the_campaign() 
         ..Default::default()
     };
     assert_eq!((found(from("ventas")).await, found(from("")).await), (1, 0));
+}
+
+/// Guards the scope in the statement that reads a page, and the version in its token.
+#[tokio::test]
+async fn a_thread_comes_in_pages_bound_to_its_version_and_to_the_caller() {
+    let running = running().await;
+    let mut thread = sample::thread("");
+    thread.messages = (0..7).map(|n| sample::message(&format!("texto {n}"))).collect();
+    thread.messages[4].attachments = vec![Attachment {
+        sha256: "ab".repeat(32),
+        file_name: "factura.pdf".into(),
+        media_type: "application/pdf".into(),
+        size_bytes: 1,
+        content_id: String::new(),
+        inline: false,
+    }];
+    thread.notes = (0..2)
+        .map(|n| Note {
+            id: NoteId::new(),
+            author_key: "ana".into(),
+            text: format!("nota {n}"),
+            created_at: sample::at(n),
+        })
+        .collect();
+    thread.head.message_count = 7;
+    running.keep(std::slice::from_ref(&thread)).await;
+    running.ready().await;
+    let id = thread.head.interaction_id.to_string();
+    let ask = |user: &'static str, page_size, page_token: String| {
+        let mut client = running.client(user);
+        let request = GetThreadRequest { interaction_id: id.clone(), page_size, page_token };
+        async move { client.get_thread(request).await.map(tonic::Response::into_inner) }
+    };
+    let (mut token, mut seen, mut files) = (String::new(), Vec::new(), 0);
+    for entries in [3, 3, 3] {
+        let page = ask("ana", 3, token).await.unwrap();
+        assert_eq!(page.place.unwrap().total, 1, "the place is on every page");
+        let of = page.thread.unwrap();
+        assert_eq!((of.notes.len() + of.messages.len(), of.summary.unwrap().message_count), (entries, 7));
+        seen.extend(of.notes.into_iter().map(|note| note.text));
+        files += of.messages.iter().map(|message| message.attachments.len()).sum::<usize>();
+        seen.extend(of.messages.into_iter().map(|message| message.text));
+        token = page.next_page_token;
+    }
+    let notes = (0..2).map(|n| format!("nota {n}"));
+    assert_eq!(seen, notes.chain((0..7).map(|n| format!("texto {n}"))).collect::<Vec<_>>());
+    assert_eq!((token.as_str(), files), ("", 1));
+    let whole = ask("ana", 0, String::new()).await.unwrap();
+    assert_eq!((whole.thread.unwrap().messages.len(), whole.next_page_token.as_str()), (7, ""));
+
+    let token = ask("ana", 3, String::new()).await.unwrap().next_page_token;
+    let reason = |answer: Result<GetThreadResponse, tonic::Status>| reason_of(&answer.unwrap_err());
+    let foreign = reason(ask("luis", 3, token.clone()).await);
+    assert_eq!(foreign.as_deref(), Some("THREAD_NOT_FOUND"), "a token grants nothing");
+    for size in [-1, 501] {
+        assert_eq!(reason(ask("ana", size, String::new()).await).as_deref(), Some("INVALID_PAGE"));
+    }
+    for token in ["x", "1.2", "1.2.3.4", "1.-1.0", "%"] {
+        let refused = reason(ask("ana", 3, token.into()).await);
+        assert_eq!(refused.as_deref(), Some("PAGE_TOKEN_INVALID"), "{token}");
+    }
+    thread.version += 1;
+    running.fake.end(&thread);
+    eventually("the newer version is stored", Duration::from_secs(60), || async {
+        let answer = ask("ana", 3, token.clone()).await;
+        answer.is_err_and(|status| reason_of(&status).as_deref() == Some("THREAD_CHANGED"))
+    })
+    .await
+    .unwrap();
 }

@@ -83,6 +83,56 @@ async fn records_and_json_lines_hold_every_thread_of_the_scope_once() {
     }
 }
 
+/// More than one page (2 MiB) in every format; each reader puts it together again.
+#[tokio::test]
+async fn a_thread_larger_than_a_page_is_exported_whole() {
+    let running = running().await;
+    let mut large = sample::thread("");
+    large.messages = (0..6).map(|n| sample::message(&format!("texto{n} {}", "ñ".repeat(300_000)))).collect();
+    large.head.message_count = 6;
+    large.head.ended_at = at(9);
+    large.form = Some(FilledForm {
+        key: "f".into(),
+        version: 1,
+        fields: [("motivo".to_owned(), FormField { label: "M".into(), value: Some("uno".into()) })].into(),
+    });
+    running.keep(&[large.clone(), sample::thread("pequeño")]).await;
+    running.ready().await;
+    let texts = |thread: &Answer| thread.messages.iter().map(|one| one.text.clone()).collect::<Vec<_>>();
+    let expected: Vec<String> = large.messages.iter().map(|one| one.text.clone()).collect();
+
+    let records = pieces(&running, "ana", ExportFormat::Records).await;
+    let id = large.head.interaction_id.to_string();
+    let (mut of_large, mut answers, mut others) = (Vec::new(), 0, 0);
+    for record in records.into_iter().map(|piece| piece.thread.unwrap()) {
+        if record.summary.as_ref().unwrap().interaction_id == id {
+            assert!(record.form.is_some(), "head and form come with every page");
+            assert_eq!(others, 0, "the pages of a thread come in a row");
+            of_large.extend(texts(&record));
+            answers += 1;
+        } else {
+            others += 1;
+        }
+    }
+    assert_eq!((of_large, others), (expected.clone(), 1));
+    assert!(answers > 1, "it was one page: this proves nothing");
+
+    let lines = text(&running, "ana", ExportFormat::JsonLines).await;
+    let read = |line: &str| -> Answer {
+        hilo_proto::json::from_json("hilo.history.v1.Thread", line.as_bytes()).unwrap()
+    };
+    let lines: Vec<Answer> = lines.lines().map(read).collect();
+    assert_eq!((lines.len(), texts(&lines[0])), (2, expected));
+
+    let mails = pieces(&running, "ana", ExportFormat::Eml).await;
+    let names: Vec<String> =
+        mails.into_iter().map(|piece| piece.file_name).filter(|name| !name.is_empty()).collect();
+    assert_eq!(names.len(), 7);
+    assert_eq!((names[0].as_str(), names[5].as_str()), ("1-1-0001.eml", "1-1-0006.eml"));
+    let table = text(&running, "ana", ExportFormat::FormsCsv).await;
+    assert_eq!(table.matches("\r\n").count(), 2, "the header and one line: {table}");
+}
+
 #[tokio::test]
 async fn forms_become_a_table_without_formulas() {
     let running = running().await;

@@ -1,7 +1,7 @@
 //! The base path: what is ended gets stored and confirmed, whatever breaks in between.
 
 use hilo_history::app::{Ended, Keeper, Kept, Sweep};
-use hilo_history::domain::{Scope, Thread};
+use hilo_history::domain::Thread;
 use hilo_history::store::Store;
 use hilo_history::{HistoryConfig, Metrics};
 use hilo_kit::config::{DatabaseConfig, GrpcConfig};
@@ -33,7 +33,7 @@ impl Scene {
     }
 
     async fn stored(&self, thread: &Thread) -> Option<Thread> {
-        self.store.thread(&Scope::All, thread.head.interaction_id).await.unwrap()
+        sample::read(&self.store, thread.head.interaction_id).await
     }
 }
 

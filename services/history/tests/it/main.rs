@@ -9,6 +9,7 @@ mod fake;
 mod keeping;
 mod naive;
 mod pages;
+mod recipients;
 mod reporting;
 mod reports;
 mod rights;

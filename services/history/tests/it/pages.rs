@@ -18,6 +18,9 @@ fn long(messages: usize) -> Thread {
     let mut thread = sample::thread("");
     thread.messages = (0..messages).map(|n| sample::message(&format!("uno{n}"))).collect();
     thread.messages[1].from.address = "otra@ejemplo.pe".into();
+    if let Some(message) = thread.messages.get_mut(3) {
+        *message = sample::sent("uno3");
+    }
     thread.messages[1].attachments = vec![Attachment {
         sha256: "ab".repeat(32),
         file_name: "factura.pdf".into(),
@@ -43,6 +46,7 @@ fn purged(thread: &Thread) -> Thread {
         message.text.clear();
         message.attachments.clear();
         message.delivery_detail = "tarde".into();
+        message.recipients.iter_mut().for_each(|one| one.state = "failed".into());
     }
     patch
 }
@@ -57,7 +61,7 @@ async fn put_in_pages(store: &Store, thread: &Thread) -> Stored {
 }
 
 async fn stored(store: &Store, thread: &Thread) -> Thread {
-    store.thread(&Scope::All, thread.head.interaction_id).await.unwrap().unwrap()
+    sample::read(&store, thread.head.interaction_id).await.unwrap()
 }
 
 async fn lying(store: &Store) -> i64 {
@@ -108,6 +112,8 @@ async fn a_patch_in_pages_changes_heads_and_keeps_bodies_files_form_and_words() 
     for message in &mut expected.messages {
         message.delivery_detail = "tarde".into();
     }
+    expected.messages[3].recipients = patch.messages[3].recipients.clone();
+    assert_ne!(expected.messages[3].recipients, thread.messages[3].recipients);
     assert_eq!(stored(&store, &thread).await, expected);
     for asked in ["uno0 uno9", "factura", "reclamo"] {
         assert_eq!(found(&store, words(asked)).await, 1, "{asked}");
@@ -148,10 +154,13 @@ async fn a_small_patch_onto_a_large_thread_keeps_it() {
         message.text.push_str(&" x".repeat(512 * 1024));
     }
     put_in_pages(&store, &thread).await;
-    assert_eq!(store.put(purged(&thread)).await.unwrap(), Stored::Replaced);
+    let patch = purged(&thread);
+    assert_eq!(store.put(patch.clone()).await.unwrap(), Stored::Replaced);
     let kept = stored(&store, &thread).await;
     assert!(kept.messages.iter().zip(&thread.messages).all(|(kept, was)| kept.text == was.text));
     assert_eq!((kept.form, kept.messages[3].delivery_detail.as_str()), (thread.form, "tarde"));
+    assert_eq!(kept.messages[3].bcc, thread.messages[3].bcc);
+    assert_eq!(kept.messages[3].recipients, patch.messages[3].recipients);
     assert_eq!((found(&store, words("uno19")).await, lying(&store).await), (1, 0));
 }
 

@@ -133,7 +133,10 @@ async fn everybody_reads_his_own_campaigns_and_not_a_byte_more() {
             let mine = campaigns.contains(&key.as_str());
             let named = SearchThreadsRequest { campaign_key: key.clone(), ..Default::default() };
             assert_eq!(found(&running, user, named).await.unwrap().len(), usize::from(mine), "{user} {key}");
-            let id = GetThreadRequest { interaction_id: thread.head.interaction_id.to_string() };
+            let id = GetThreadRequest {
+                interaction_id: thread.head.interaction_id.to_string(),
+                ..Default::default()
+            };
             match running.client(user).get_thread(id).await {
                 Ok(answer) => assert_eq!((mine, answer.into_inner().thread.unwrap().version), (true, 1)),
                 Err(status) => {
@@ -151,7 +154,10 @@ async fn everybody_reads_his_own_campaigns_and_not_a_byte_more() {
     {
         let refused = found(&running, user, SearchThreadsRequest::default()).await.unwrap_err();
         assert_eq!(refused.code(), code, "{user}");
-        let id = GetThreadRequest { interaction_id: threads[0].head.interaction_id.to_string() };
+        let id = GetThreadRequest {
+            interaction_id: threads[0].head.interaction_id.to_string(),
+            ..Default::default()
+        };
         assert_eq!(running.client(user).get_thread(id).await.unwrap_err().code(), code, "{user}");
     }
     let mut anonymous = HistoryServiceClient::new(grpc::channel(&running.url).unwrap());
@@ -185,7 +191,7 @@ async fn bad_requests_name_their_fields_and_pages_go_on() {
         let refused = Error::from(client.search_threads(request).await.unwrap_err());
         assert_eq!(refused.violations()[0].field, field);
     }
-    let bad_id = GetThreadRequest { interaction_id: "5804".into() };
+    let bad_id = GetThreadRequest { interaction_id: "5804".into(), ..Default::default() };
     assert_eq!(client.get_thread(bad_id).await.unwrap_err().code(), Code::InvalidArgument);
 
     let mut request = SearchThreadsRequest { words: "secreto".into(), page_size: 2, ..Default::default() };
@@ -233,7 +239,8 @@ async fn html_is_sanitised_again_at_output() {
     thread.messages[0].html = "<b>hola</b><script>alert(1)</script><img src=https://espia.example/x>".into();
     running.keep(std::slice::from_ref(&thread)).await;
     running.ready().await;
-    let id = GetThreadRequest { interaction_id: thread.head.interaction_id.to_string() };
+    let id =
+        GetThreadRequest { interaction_id: thread.head.interaction_id.to_string(), ..Default::default() };
     let answer = running.client("ana").get_thread(id).await.unwrap().into_inner().thread.unwrap();
     assert_eq!(answer.messages[0].html, "<b>hola</b><img>");
 }

@@ -1,8 +1,8 @@
 //! Threads to store, and a fresh migrated store per test.
 
-use hilo_history::domain::thread::{Direction, Head, Mailbox, Message};
-use hilo_history::domain::{AttentionId, InteractionId, MessageId, Thread};
-use hilo_history::store::Store;
+use hilo_history::domain::thread::{Direction, Head, Mailbox, Message, Recipient};
+use hilo_history::domain::{AttentionId, InteractionId, MessageId, Scope, Thread};
+use hilo_history::store::{PAGE_ENTRIES, Store};
 use hilo_kit::config::DatabaseConfig;
 use hilo_kit::db::Db;
 use hilo_test_support::Postgres;
@@ -25,6 +25,20 @@ pub async fn store() -> Store {
     Store::new(Db::connect(&DatabaseConfig::new(database().await)).await.unwrap())
 }
 
+/// A stored thread, all pages of it.
+pub async fn read(store: &Store, id: InteractionId) -> Option<Thread> {
+    let page = |from| async move { store.thread_page(&Scope::All, id, from, PAGE_ENTRIES).await.unwrap() };
+    let first = page(None).await?;
+    let (mut thread, mut next) = (first.thread, first.next);
+    while next.is_some() {
+        let more = page(next).await.expect("a thread that was there stays");
+        thread.notes.extend(more.thread.notes);
+        thread.messages.extend(more.thread.messages);
+        next = more.next;
+    }
+    Some(thread)
+}
+
 /// A message of the customer.
 pub fn message(text: &str) -> Message {
     Message {
@@ -44,6 +58,33 @@ pub fn message(text: &str) -> Message {
         mail_class: "human".into(),
         sender_verified: true,
         internet_message_id: "a@ejemplo.pe".into(),
+        bcc: vec![],
+        recipients: vec![],
+    }
+}
+
+/// A mail of ours to `lucia@ejemplo.pe`, with `jefa@hilo.example` copied secretly; each has a state.
+pub fn sent(text: &str) -> Message {
+    let recipient = |address: &str, state: &str, reply_code, words: &str| Recipient {
+        address: address.into(),
+        state: state.into(),
+        reply_code,
+        enhanced_code: "2.0.0".into(),
+        reply_text: words.into(),
+    };
+    Message {
+        direction: Direction::Outbound,
+        to: vec![Mailbox { address: "lucia@ejemplo.pe".into(), name: "Lucía Ramírez".into() }],
+        from: Mailbox { address: "ventas@hilo.example".into(), name: "Ventas".into() },
+        bcc: vec![Mailbox { address: "jefa@hilo.example".into(), name: "Jefa".into() }],
+        recipients: vec![
+            recipient("lucia@ejemplo.pe", "sent", 250, "ok"),
+            recipient("jefa@hilo.example", "queued", 451, "«más tarde»"),
+        ],
+        delivery_state: "queued".into(),
+        agent_key: "ana".into(),
+        mail_class: String::new(),
+        ..message(text)
     }
 }
 

@@ -17,6 +17,7 @@ fn full() -> Thread {
     thread.linked_attention_id = Some(AttentionId::new());
     thread.messages.push(sample::message("segundo"));
     thread.messages[1].cc = thread.messages[1].to.clone();
+    thread.messages.push(sample::sent("tercero"));
     thread.messages[1].attachments = (1..=3)
         .map(|n| Attachment {
             sha256: format!("{n:064x}"),
@@ -27,7 +28,7 @@ fn full() -> Thread {
             inline: n == 2,
         })
         .collect();
-    thread.head.message_count = 2;
+    thread.head.message_count = 3;
     let filled = FormField { label: "Motivo".into(), value: Some("reclamo\ndevolución".into()) };
     let empty = FormField { label: "Monto".into(), value: None };
     let fields = BTreeMap::from([("motivo".to_owned(), filled), ("monto".to_owned(), empty)]);
@@ -49,7 +50,7 @@ async fn a_thread_comes_back_as_it_went_in() {
     let store = sample::store().await;
     let thread = full();
     assert_eq!(store.put(thread.clone()).await.unwrap(), Stored::New);
-    assert_eq!(store.thread(&Scope::All, thread.head.interaction_id).await.unwrap(), Some(thread));
+    assert_eq!(sample::read(&store, thread.head.interaction_id).await, Some(thread));
 }
 
 /// Guards the `WHERE thread.version < EXCLUDED.version` of the upsert. Tried: with the clause deleted the older version
@@ -68,10 +69,10 @@ async fn the_newer_version_stays_whatever_comes_after_it() {
     assert_eq!(store.put(version(2, "dos")).await.unwrap(), Stored::New);
     assert_eq!(store.put(version(1, "uno")).await.unwrap(), Stored::Known);
     assert_eq!(store.put(version(2, "otra vez")).await.unwrap(), Stored::Known);
-    let kept = store.thread(&Scope::All, id).await.unwrap().unwrap();
+    let kept = sample::read(&store, id).await.unwrap();
     assert_eq!((kept.version, kept.head.subject.as_str()), (2, "dos"));
     assert_eq!(store.put(version(5, "cinco")).await.unwrap(), Stored::Replaced);
-    let kept = store.thread(&Scope::All, id).await.unwrap().unwrap();
+    let kept = sample::read(&store, id).await.unwrap();
     assert_eq!((kept.version, kept.head.subject.as_str()), (5, "cinco"));
 }
 
@@ -89,9 +90,9 @@ async fn versions_at_the_same_time_leave_the_newest_whole() {
     for stored in futures::future::join_all(versions).await {
         stored.unwrap();
     }
-    let kept = store.thread(&Scope::All, first.head.interaction_id).await.unwrap().unwrap();
+    let kept = sample::read(&store, first.head.interaction_id).await.unwrap();
     assert_eq!((kept.version, kept.head.subject.as_str()), (16, "versión 16"));
-    assert_eq!((kept.messages[0].text.as_str(), kept.messages.len()), ("texto 16", 2));
+    assert_eq!((kept.messages[0].text.as_str(), kept.messages.len()), ("texto 16", 3));
 }
 
 #[tokio::test]
@@ -110,7 +111,7 @@ async fn a_version_after_the_purge_changes_heads_and_keeps_bodies() {
     purged.form = None;
     purged.notes.clear();
     assert_eq!(store.put(purged).await.unwrap(), Stored::Replaced);
-    let kept = store.thread(&Scope::All, thread.head.interaction_id).await.unwrap().unwrap();
+    let kept = sample::read(&store, thread.head.interaction_id).await.unwrap();
     assert_eq!((&kept.form, &kept.notes), (&thread.form, &thread.notes), "form and notes outlive the purge");
     for asked in [
         Asked { form_value: "devolucion".into(), ..Asked::default() },
@@ -121,7 +122,7 @@ async fn a_version_after_the_purge_changes_heads_and_keeps_bodies() {
         assert_eq!(store.search(page).await.unwrap().heads.len(), 1, "{asked:?}");
     }
     assert_eq!(kept.head.tags, ["Resuelto"]);
-    assert_eq!(kept.head.message_count, 2);
+    assert_eq!(kept.head.message_count, 3);
     assert_eq!(kept.messages[0], thread.messages[0]);
     assert_eq!(kept.messages[1].text, "segundo");
     assert_eq!(kept.messages[1].attachments.len(), 3);
@@ -171,7 +172,7 @@ async fn no_text_is_too_long_or_too_strange_to_be_stored() {
     let fields = BTreeMap::from([("detalle".to_owned(), field)]);
     thread.form = Some(FilledForm { key: "f".into(), version: 1, fields });
     assert_eq!(store.put(thread.clone()).await.unwrap(), Stored::New);
-    assert_eq!(store.thread(&Scope::All, thread.head.interaction_id).await.unwrap(), Some(thread));
+    assert_eq!(sample::read(&store, thread.head.interaction_id).await, Some(thread));
 }
 
 /// An index with a pending list has one unlucky writer merge the words of a thousand threads, longer than a statement may take.

@@ -35,7 +35,8 @@ pub(crate) async fn order_of(
     let rows = sqlx::query!(
         r#"SELECT message_id, position, direction, conversation_key, conversation_number,
              (octet_length(text_body) + octet_length(html_body) + octet_length(to_addresses::text)
-               + octet_length(cc_addresses::text) + octet_length(attachments::text) + octet_length(subject)
+               + octet_length(cc_addresses::text) + octet_length(bcc_addresses::text)
+               + octet_length(delivery_recipients::text) + octet_length(attachments::text) + octet_length(subject)
                + octet_length(delivery_detail) + 1000)::bigint AS "bytes!"
            FROM attention.message WHERE interaction_id = $1 ORDER BY position LIMIT $2"#,
         interaction,

@@ -4,7 +4,7 @@ mod criteria;
 mod export;
 
 use hilo_proto::history::v1::{
-    GetThreadRequest, GetThreadResponse, SearchThreadsRequest, SearchThreadsResponse, Thread, ThreadSummary,
+    GetThreadRequest, SearchThreadsRequest, SearchThreadsResponse, Thread, ThreadPlace, ThreadSummary,
 };
 
 use super::desk::render;
@@ -13,6 +13,9 @@ use super::session::Session;
 use super::terminal::{Output, clean, clean_lines, instant, shorten};
 use super::{Exit, Failure, Installation};
 use criteria::Criteria;
+
+/// Pages of a thread: it has at most 5,000 messages, its notes among them, and every page at least one.
+const MAX_PAGES: usize = 5_001;
 
 /// Arguments of `hilo history`.
 #[derive(Debug, clap::Args)]
@@ -76,15 +79,12 @@ pub async fn execute(args: HistoryArgs) -> Result<(), Failure> {
         }
         HistoryCommand::Show(show) => {
             let session = Session::open(&args.installation, &show.sign_in).await?;
-            let request = session.request(GetThreadRequest { interaction_id: show.id });
-            let answer = session.history().get_thread(request).await?.into_inner();
-            let thread = answer.thread.as_ref().ok_or_else(|| {
-                Failure::new(Exit::Failed, "INCOMPLETE_ANSWER", "the answer holds no thread")
-            })?;
+            let (thread, where_it_stands) = whole(&session, show.id).await?;
             if show.json {
-                return output.line(json("hilo.history.v1.Thread", thread)?);
+                return output.line(json("hilo.history.v1.Thread", &thread)?);
             }
-            place(&answer).iter().chain(&lines(thread)).try_for_each(|line| output.line(line))
+            let place = where_it_stands.as_ref().map(place);
+            place.iter().chain(&lines(&thread)).try_for_each(|line| output.line(line))
         }
         HistoryCommand::Export(export) => export.execute(&args.installation).await,
     }
@@ -95,6 +95,32 @@ impl SearchArgs {
         let page_token = self.page.clone().unwrap_or_default();
         Ok(SearchThreadsRequest { page_size: self.limit, page_token, ..self.criteria.request()? })
     }
+}
+
+/// A thread with all of its pages, and its place.
+async fn whole(session: &Session, id: String) -> Result<(Thread, Option<ThreadPlace>), Failure> {
+    let mut request = GetThreadRequest { interaction_id: id, ..GetThreadRequest::default() };
+    let mut whole: Option<(Thread, Option<ThreadPlace>)> = None;
+    for _ in 0..MAX_PAGES {
+        let answer = session.history().get_thread(session.request(request.clone())).await?.into_inner();
+        let page = answer
+            .thread
+            .ok_or_else(|| Failure::new(Exit::Failed, "INCOMPLETE_ANSWER", "the answer holds no thread"))?;
+        match &mut whole {
+            None => whole = Some((page, answer.place)),
+            Some((thread, _)) => {
+                thread.notes.extend(page.notes);
+                thread.messages.extend(page.messages);
+            }
+        }
+        request.page_token = answer.next_page_token;
+        if request.page_token.is_empty() {
+            break;
+        }
+    }
+    whole
+        .filter(|_| request.page_token.is_empty())
+        .ok_or_else(|| Failure::new(Exit::Failed, "INCOMPLETE_ANSWER", "the thread has no last page"))
 }
 
 fn print_found(answer: &SearchThreadsResponse, as_json: bool, output: &mut Output) -> Result<(), Failure> {
@@ -123,15 +149,14 @@ pub(super) fn json<M: prost::Message>(name: &str, message: &M) -> Result<String,
 }
 
 /// Its place in the attention, and how to go on from it.
-fn place(answer: &GetThreadResponse) -> Option<String> {
-    let place = answer.place.as_ref()?;
+fn place(place: &ThreadPlace) -> String {
     let mut line = format!("{} of {}", place.position, place.total);
     for (word, id) in [("previous", &place.previous_interaction_id), ("next", &place.next_interaction_id)] {
         if !id.is_empty() {
             line.push_str(&format!("  {word} {}", clean(id)));
         }
     }
-    Some(line)
+    line
 }
 
 /// One line of the result.

@@ -57,7 +57,10 @@ pub async fn finds_all(
 async fn whole_thread(searcher: &Agent, maria: &Case<'_>) -> Result<((), String), Failure> {
     let thread = until(SOON, "the thread is stored", || async {
         let session = searcher.desk.session();
-        let request = session.request(GetThreadRequest { interaction_id: maria.item.interaction_id.clone() });
+        let request = session.request(GetThreadRequest {
+            interaction_id: maria.item.interaction_id.clone(),
+            ..Default::default()
+        });
         match session.history().get_thread(request).await.map_err(Failure::from) {
             Ok(answer) => Ok(answer.into_inner().thread),
             Err(failure) if failure.exit == crate::cli::Exit::Missing => Ok(None),
