@@ -237,7 +237,8 @@ fn report_one(work: &mut Work, send: &mut KnownSend, report: &Report) -> Result<
         attachments: send.attachments,
         kind: MessageKind::Outbound { delivery: send.state },
     };
-    let command = Command::ReportDelivery { message, reported: state, returned: report.returned };
+    let recipient = delivery::settles_one(send, &recipients);
+    let command = Command::ReportDelivery { message, reported: state, returned: report.returned, recipient };
     match work.decide(send.interaction, command, &Actor::System) {
         Ok(_) => {
             send.state = state;
@@ -245,8 +246,7 @@ fn report_one(work: &mut Work, send: &mut KnownSend, report: &Report) -> Result<
             Ok(Some(Change { message: send.message, state, detail, recipients }))
         }
         Err(Rejection::DeliverySettled) => {
-            // Why it still waits, or what became of one of several recipients, is no change of state, so no event; whoever
-            // reads the thread sees it, and a repetition leaves out whom it reached.
+            // Why it still waits is no change of state, so no event; whoever reads the thread sees it.
             if send.state != state || state == DeliveryState::Failed {
                 return Ok(None);
             }

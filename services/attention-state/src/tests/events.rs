@@ -83,6 +83,7 @@ fn life() -> Vec<(Command, Option<&'static str>)> {
                 message: message(11, queued),
                 reported: DeliveryState::Sent,
                 returned: false,
+                recipient: false,
             },
             None,
         ),

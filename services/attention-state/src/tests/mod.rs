@@ -7,6 +7,7 @@ mod contact_changes;
 mod contact_merge;
 mod contacts;
 mod delivery;
+mod delivery_of_one;
 mod desk;
 mod desk_list;
 mod events;

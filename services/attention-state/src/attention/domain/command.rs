@@ -152,6 +152,8 @@ pub enum Command {
         reported: DeliveryState,
         /// The mail came back after the next server had taken it.
         returned: bool,
+        /// One of its recipients came to a final state, whatever that means for the whole mail.
+        recipient: bool,
     },
     /// An agent saved the form.
     SaveForm {

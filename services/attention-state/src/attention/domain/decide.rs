@@ -104,8 +104,8 @@ pub fn decide(
         Command::RetryMessage { agent, message, recipients } => {
             delivery::retry(course, &agent, message, recipients)
         }
-        Command::ReportDelivery { message, reported, returned } => {
-            delivery::report(course, message, reported, returned)
+        Command::ReportDelivery { message, reported, returned, recipient } => {
+            delivery::report(course, message, reported, returned, recipient)
         }
         Command::SaveForm { agent } => {
             opened_by(&course, &agent)?;

@@ -43,6 +43,14 @@ impl DeliveryState {
             DeliveryState::Failed => false,
         }
     }
+
+    /// True when a report of `next` leaves the whole mail where it is, and there is more to come: of a failed one nothing is.
+    pub fn stays_open_at(self, next: DeliveryState) -> bool {
+        match self {
+            DeliveryState::Queued | DeliveryState::Unknown | DeliveryState::Sent => next == self,
+            DeliveryState::Failed => false,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -62,5 +70,19 @@ mod tests {
         assert_eq!(rises(false), usual);
         usual.push((Sent, Failed));
         assert_eq!(rises(true), usual);
+    }
+
+    #[test]
+    fn a_mail_that_failed_is_over_and_another_goes_on_where_it_is() {
+        for (from, to, open) in [
+            (Queued, Queued, true),
+            (Unknown, Unknown, true),
+            (Sent, Sent, true),
+            (Failed, Failed, false),
+            (Sent, Queued, false),
+            (Queued, Sent, false),
+        ] {
+            assert_eq!(from.stays_open_at(to), open, "{from:?} {to:?}");
+        }
     }
 }

@@ -46,6 +46,14 @@ pub(crate) fn merged(known: &[StoredRecipient], newer: &[StoredRecipient]) -> Ve
     known.iter().filter(replaced).chain(newer).cloned().collect()
 }
 
+/// True when one of the recipients comes to a final state that he was not in. Of whom nothing was known, the mail's state held.
+pub(crate) fn settles_one(known: &KnownSend, now: &[StoredRecipient]) -> bool {
+    now.iter().filter(|one| one.state != DeliveryState::Queued.word()).any(|one| {
+        let before = known.recipients.iter().find(|old| old.address.eq_ignore_ascii_case(&one.address));
+        before.map_or(known.state.word(), |old| old.state.as_str()) != one.state
+    })
+}
+
 /// State of a mail as its recipients make it: open while anything is, doubt before success, failed when nobody got it.
 pub(crate) fn whole(recipients: &[StoredRecipient]) -> Option<DeliveryState> {
     use DeliveryState::{Failed, Queued, Sent, Unknown};
@@ -175,6 +183,32 @@ mod tests {
             enhanced: String::new(),
             words: String::new(),
             send: None,
+        }
+    }
+
+    #[test]
+    fn a_recipient_settles_when_his_final_state_is_a_new_one() {
+        let send = |state: DeliveryState, recipients: &[StoredRecipient]| KnownSend {
+            message: Uuid::nil(),
+            current: Uuid::nil(),
+            interaction: InteractionId(Uuid::nil()),
+            state,
+            recipients: recipients.to_vec(),
+            occurred_at: OffsetDateTime::UNIX_EPOCH,
+            attachments: 0,
+        };
+        use DeliveryState::{Queued, Sent};
+        let both = [one("a@x", "sent"), one("b@x", "sent")];
+        for (state, known, now, settles) in [
+            (Queued, &[][..], [one("a@x", "queued"), one("b@x", "queued")], false),
+            (Queued, &[], [one("a@x", "sent"), one("b@x", "queued")], true),
+            (Sent, &[], both.clone(), false),
+            (Sent, &both, both.clone(), false),
+            (Sent, &both, [one("a@x", "sent"), one("B@x", "failed")], true),
+            (Sent, &both, [one("a@x", "sent"), one("b@x", "queued")], false),
+            (Queued, &[one("b@x", "queued")], [one("a@x", "queued"), one("b@x", "failed")], true),
+        ] {
+            assert_eq!(settles_one(&send(state, known), &now), settles, "{known:?} {now:?}");
         }
     }
 

@@ -30,16 +30,20 @@ pub(super) fn retry(
     }
 }
 
-/// Reports come late, twice and out of order: only what rises tells something new.
+/// Reports come late, twice and out of order: only what rises tells something new, of the mail or of one of its recipients (one of
+/// several may come back, and the mail is still a sent one). History and subscribers learn both by the same event.
 pub(super) fn report(
     course: Course,
     message: MessageSummary,
     reported: DeliveryState,
     returned: bool,
+    recipient: bool,
 ) -> Result<Decision, Rejection> {
     addressed(&course)?;
     match message.kind {
-        MessageKind::Outbound { delivery } if delivery.rises_to(reported, returned) => {
+        MessageKind::Outbound { delivery }
+            if delivery.rises_to(reported, returned) || (recipient && delivery.stays_open_at(reported)) =>
+        {
             let kind = MessageKind::Outbound { delivery: reported };
             course.then(Event::MessageStatusChanged { message: MessageSummary { kind, ..message } }).decided()
         }

@@ -112,6 +112,7 @@ fn command(step: &Step, state: Option<&Attention>, number: u128) -> Command {
             message: outbound(3_000, DeliveryState::Queued),
             reported: *DeliveryState::ALL.get(usize::from(*to)).unwrap_or(&DeliveryState::Sent),
             returned: to % 2 == 1,
+            recipient: to % 3 == 0,
         },
         Step::Retry(who, from) => Command::RetryMessage {
             agent: agent(*who),

@@ -106,6 +106,7 @@ fn commands(version: i64) -> Vec<(&'static str, Command)> {
                 message: outbound(30, DeliveryState::Queued),
                 reported: DeliveryState::Sent,
                 returned: false,
+                recipient: false,
             },
         ),
         (
