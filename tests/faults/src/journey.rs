@@ -171,7 +171,7 @@ async fn purged(witness: &Witness, item: &DeskItem) -> Result<()> {
 
 /// All messages as the history keeps them.
 async fn stored(witness: &Witness, item: &DeskItem) -> Result<Vec<ThreadMessage>> {
-    let request = GetThreadRequest { interaction_id: item.interaction_id.clone() };
+    let request = GetThreadRequest { interaction_id: item.interaction_id.clone(), ..Default::default() };
     let answer = persist(PATIENCE, || {
         let (mut client, request) = (witness.agent.history(), request.clone());
         async move { client.get_thread(request).await }

@@ -161,7 +161,7 @@ async fn the_migration_mends_what_was_counted_as_closed() {
     let spoilt = sqlx::query("UPDATE report_interaction SET attention_closed = NOT attention_closed");
     assert!(spoilt.execute(pool).await.unwrap().rows_affected() > 80);
     assert_ne!(rows(&store, &Scope::All, Kind::States, asked()).await, before);
-    sqlx::raw_sql(include_str!("../../migrations/0022_closed_together.sql")).execute(pool).await.unwrap();
+    sqlx::raw_sql(include_str!("../../migrations/0026_closed_together.sql")).execute(pool).await.unwrap();
     assert_eq!(rows(&store, &Scope::All, Kind::States, asked()).await, before);
 }
 
