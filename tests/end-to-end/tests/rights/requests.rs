@@ -264,7 +264,8 @@ fn threads(name: &str, of: &Seeds) -> Option<Vec<u8>> {
     Some(match name {
         "SearchThreads" => search.encode_to_vec(),
         "GetThread" => {
-            history::GetThreadRequest { interaction_id: of.ended.interaction.clone(), ..Default::default() }.encode_to_vec()
+            history::GetThreadRequest { interaction_id: of.ended.interaction.clone(), ..Default::default() }
+                .encode_to_vec()
         }
         "GetDownloadUrl" => history::GetDownloadUrlRequest {
             interaction_id: of.ended.interaction.clone(),
