@@ -66,7 +66,7 @@ impl FlapsReport {
         self.shared.is_empty()
             && self.different.is_empty()
             && self.left > 0
-            && self.offers >= self.mails
+            && self.offers > 0
             && self.openings >= self.mails
     }
 }
@@ -240,7 +240,8 @@ async fn flap(agent: Agent, sightings: Arc<Mutex<Sightings>>, size: Flaps) -> Re
     Ok(tally)
 }
 
-/// Watches the desk on a connection of its own and takes, gives back, ends or ignores what rings, until it is cut off.
+/// Watches the desk on a connection of its own and takes, gives back, ends or ignores what waits, until it is cut off. What rings
+/// at another one may be taken as well, and everybody sees the same first item, so several reach for it at once.
 async fn attend(agent: &Agent, sightings: &Mutex<Sightings>) -> Result<()> {
     let mut client = agent.separate_attention()?;
     let mut stream = client.watch_desk(WatchDeskRequest { channel: "email".to_owned() }).await?.into_inner();
@@ -249,8 +250,8 @@ async fn attend(agent: &Agent, sightings: &Mutex<Sightings>) -> Result<()> {
         let Some(update) = answer.update else { continue };
         state.take(update);
         sightings.lock().look(&agent.key, &state.items);
-        let rings = |item: &&DeskItem| item.ringing && item.state() == InteractionState::Queued;
-        let Some(item) = state.items.values().find(rings).cloned() else { continue };
+        let waits = |item: &&DeskItem| item.state() == InteractionState::Queued;
+        let Some(item) = state.items.values().find(waits).cloned() else { continue };
         let choice = rand::rng().random_range(0..6);
         if choice < 3 {
             // Lets it pass: the accept timeout moves it on.
