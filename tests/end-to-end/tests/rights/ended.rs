@@ -4,8 +4,11 @@
 use std::sync::Arc;
 
 use hilo_end_to_end::Service;
+use hilo_proto::attention::v1::WatchDeskRequest;
+use hilo_proto::routing::v1::WatchQueuesRequest;
 use hilo_test_support::eventually;
 use parking_lot::Mutex;
+use prost::Message as _;
 use tokio::task::JoinHandle;
 use tonic::{Code, Status};
 
@@ -80,6 +83,25 @@ impl Watched {
         assert_eq!(status.code(), code, "{what}: {status:?}");
         assert!(hilo_kit::error::reason_of(&status).is_some(), "{what}: no reason in {status:?}");
     }
+}
+
+/// Everybody of the other campaign who has a list or a panel, with what the streams say while their neighbours work.
+pub async fn strangers_watching(world: &World) -> Vec<(String, Watched)> {
+    let desk = WatchDeskRequest { channel: "email".to_owned() }.encode_to_vec();
+    let panel = WatchQueuesRequest::default().encode_to_vec();
+    let rows = [
+        ("agente", Service::AttentionState, DESK, &desk),
+        ("supervisor", Service::AttentionState, DESK, &desk),
+        ("supervisor", Service::Routing, QUEUES, &panel),
+        ("monitor", Service::Routing, QUEUES, &panel),
+    ];
+    let mut watchers = Vec::new();
+    for (role, host, method, request) in rows {
+        let user = format!("{role}-{}", OURS[0]);
+        let stream = Watched::with(world, host, method, &world.token(&user), request.clone()).await;
+        watchers.push((format!("{method} by {user}"), stream));
+    }
+    watchers
 }
 
 /// Asks a process as it is asked in the matrix.

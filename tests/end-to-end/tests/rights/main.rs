@@ -7,6 +7,7 @@ mod both;
 mod crossed;
 mod elsewhere;
 mod ended;
+mod hostile;
 mod matrix;
 mod paging;
 mod requests;
@@ -30,7 +31,11 @@ async fn nobody_sees_a_byte_of_a_foreign_campaign() {
     tokens::refused(&mut matrix).await;
     elsewhere::grpc_web(&mut matrix).await;
     elsewhere::downloads(&mut matrix).await;
+    let watchers = ended::strangers_watching(&world).await;
     matrix.own().await;
+    for (who, stream) in &watchers {
+        matrix.expect(!stream.says(0, &world::THEIRS), || format!("{who} was told what happens there"));
+    }
     elsewhere::events(&mut matrix).await;
     elsewhere::logs(&mut matrix);
     println!("{} calls", matrix.calls);
@@ -45,6 +50,8 @@ async fn bad_input_is_refused_with_a_reason_and_changes_nothing() {
     let mut matrix = Matrix::new(&world);
     paging::tokens_of_others(&mut matrix).await;
     paging::request_ids_used_twice(&mut matrix).await;
+    hostile::file_names(&mut matrix).await;
+    hostile::markup(&mut matrix).await;
     bad::Bad::start(&mut matrix).await.all().await;
     println!("{} calls", matrix.calls);
     assert!(matrix.problems.is_empty(), "{}\n{}", matrix.problems.len(), matrix.problems.join("\n"));
