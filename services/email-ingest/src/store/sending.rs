@@ -117,7 +117,8 @@ impl Store {
     }
 
     /// Begins attempts of due sends: committed before anything goes out. A send waits for its predecessor in the
-    /// conversation to be in the ledger (or among the dead letters) and to have had its first attempt.
+    /// conversation to be in the ledger (or among the dead letters), and for every earlier one to have had its first
+    /// attempt or to have been given up without one.
     ///
     /// # Errors
     /// `STALE_EPOCH` when another replica owns the account; database errors.
@@ -256,7 +257,8 @@ async fn begin(tx: &mut PgConnection, account: &str, epoch: i64, limit: i64) -> 
                                      jsonb_build_array('Hilo-Sequence', (s.sequence - 1)::text))))
                  AND NOT EXISTS (SELECT 1 FROM mail.send e
                                  WHERE e.conversation_key = s.conversation_key AND e.sequence < s.sequence
-                                   AND (e.attempts = 0 OR (e.attempts = 1 AND e.state = 'attempting')))
+                                   AND ((e.attempts = 0 AND e.state = 'planned')
+                                        OR (e.attempts = 1 AND e.state = 'attempting')))
                ORDER BY s.next_at, s.sequence LIMIT $3 FOR UPDATE OF s SKIP LOCKED)
            UPDATE mail.send s
            SET state = 'attempting', epoch = $2, attempts = attempts + 1, dot_held_attempt = attempts + 1,

@@ -12,8 +12,8 @@ fn soporte(server: &MailServer, active: bool) -> Account {
     Account { active, smtp: sending_to(server.port).smtp, ..account("soporte") }
 }
 
-fn from_soporte() -> OutboundEnvelope {
-    let mail = send(Uuid::now_v7(), 1, &["ana@cliente.example"]);
+fn from_soporte(conversation: Uuid, sequence: i64) -> OutboundEnvelope {
+    let mail = send(conversation, sequence, &["ana@cliente.example"]);
     OutboundEnvelope { account_key: "soporte".into(), ..mail }
 }
 
@@ -22,7 +22,7 @@ async fn they_wait_with_their_reason_go_out_when_it_is_active_again_and_fail_onl
     let server = MailServer::start().await;
     let accounts = vec![account("ventas"), soporte(&server, false)];
     let mut rig = Rig::start(Setup { accounts, ..Setup::default() }).await;
-    let (kept, given_up) = (from_soporte(), from_soporte());
+    let (kept, given_up) = (from_soporte(Uuid::now_v7(), 1), from_soporte(Uuid::now_v7(), 1));
     for mail in [&kept, &given_up] {
         rig.publish(mail).await;
         let report = rig.report().await;
@@ -44,5 +44,10 @@ async fn they_wait_with_their_reason_go_out_when_it_is_active_again_and_fail_onl
     let report = rig.report().await;
     assert_eq!((&report.send_id, report.state(), report.attempts), (&kept.send_id, SendState::Sent, 1));
     assert_eq!(server.taken().len(), 1);
+    // What was given up without an attempt does not hold up the next one of its conversation.
+    let next = from_soporte(given_up.conversation_key.parse().unwrap(), 2);
+    rig.publish(&next).await;
+    let report = rig.report().await;
+    assert_eq!((&report.send_id, report.state(), report.attempts), (&next.send_id, SendState::Sent, 1));
     rig.stop().await;
 }
