@@ -26,6 +26,7 @@ pub enum Content {
 struct State {
     mails: BTreeMap<u32, (Vec<u8>, Content)>,
     asked: Vec<u32>,
+    looks: usize,
 }
 
 /// The server.
@@ -52,6 +53,16 @@ impl Mailbox {
     /// Puts a mail there, or changes what happens to it.
     pub fn put(&self, uid: u32, raw: &[u8], content: Content) {
         self.state.lock().mails.insert(uid, (raw.to_vec(), content));
+    }
+
+    /// Takes a mail out.
+    pub fn remove(&self, uid: u32) {
+        self.state.lock().mails.remove(&uid);
+    }
+
+    /// How often the mails were listed by UID.
+    pub fn looks(&self) -> usize {
+        self.state.lock().looks
     }
 
     /// How often the content of a mail was asked for.
@@ -84,6 +95,7 @@ async fn session(stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
             }
             ("UID", asked) if asked.contains("RFC822.SIZE") => {
                 let first = asked.trim_start_matches("FETCH ").split(':').next()?.parse().ok()?;
+                state.lock().looks += 1;
                 list(&mut stream, &sizes(&state, first)).await?;
             }
             ("UID", asked) => {
@@ -113,13 +125,14 @@ async fn list(stream: &mut BufReader<TcpStream>, mails: &[(usize, u32, usize)]) 
     Some(())
 }
 
-/// `false` for a mail that is refused; ends the session where the connection drops.
+/// `false` for a mail that is refused; nothing comes of one that is gone; ends the session where the connection drops.
 async fn content(stream: &mut BufReader<TcpStream>, state: &Mutex<State>, uid: u32) -> Option<bool> {
-    let (raw, what) = {
+    let found = {
         let mut state = state.lock();
         state.asked.push(uid);
-        state.mails.get(&uid).cloned()?
+        state.mails.get(&uid).cloned()
     };
+    let Some((raw, what)) = found else { return Some(true) };
     let head = format!("* 1 FETCH (UID {uid} BODY[] {{{}}}\r\n", raw.len());
     match what {
         Content::No => return Some(false),

@@ -103,3 +103,20 @@ async fn a_server_that_refuses_every_mail_blames_itself() {
     assert!(put_aside(&rig).await.is_empty());
     rig.stop().await;
 }
+
+/// Guard: what is not listed any more is forgotten. It stayed due, and every wait ended at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_troubled_mail_that_leaves_its_mailbox_ends_the_quick_looks() {
+    let (mut rig, mailbox) = rig(&[(3, Content::No)]).await;
+    asked(&mailbox, 3, 1).await;
+    mailbox.remove(3);
+    let before = mailbox.looks();
+    eventually("a look without it", Duration::from_secs(60), || async { mailbox.looks() > before })
+        .await
+        .unwrap();
+    let forgotten = mailbox.looks();
+    // Six shortest waits; one look may be the regular one.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(mailbox.looks() <= forgotten + 1, "{} looks", mailbox.looks() - forgotten);
+    rig.stop().await;
+}

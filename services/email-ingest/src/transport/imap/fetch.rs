@@ -63,13 +63,14 @@ impl Look<'_> {
         self.grew |= answer.grew;
         let mut new: Vec<(u32, u32)> =
             answer.mails.iter().filter_map(size).filter(|(uid, _)| *uid >= first).collect();
+        let listed: BTreeSet<u32> = new.iter().map(|(uid, _)| *uid).collect();
+        self.troubles.keep(validity, &listed);
         if new.is_empty() {
             return Ok(false);
         }
         // Those behind a troubled mail are stored already.
         let known: BTreeSet<u32> =
             self.parts.store.fetched_above(key, mailbox, validity, cursor).await?.into_iter().collect();
-        let listed: BTreeSet<u32> = new.iter().map(|(uid, _)| *uid).collect();
         let waiting = listed.difference(&known).copied().collect();
         let mut progress = Progress { listed, waiting, cursor };
         new.retain(|(uid, _)| progress.waiting.contains(uid));

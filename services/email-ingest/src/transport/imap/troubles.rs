@@ -3,7 +3,7 @@
 //! A lost connection says nothing about a mail, however often: it is tried again, behind the others, for ever. Only a server that
 //! answers, refuses this mail and hands out another one blames the mail; then it is put aside, visible and still in its mailbox.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 /// Refusals of one mail before it is put aside; one mail must not be asked for without end.
@@ -40,6 +40,11 @@ impl Troubles {
     /// The mail is stored.
     pub fn over(&mut self, mail: (u32, u32)) {
         self.0.remove(&mail);
+    }
+
+    /// Forgets what is not in the mailbox any more: nobody would try it again, and it would be due for ever.
+    pub fn keep(&mut self, uid_validity: u32, listed: &BTreeSet<u32>) {
+        self.0.retain(|(validity, uid), _| *validity == uid_validity && listed.contains(uid));
     }
 
     /// True when it may be tried now.
@@ -88,6 +93,18 @@ mod tests {
         }
         troubles.over(MAIL);
         assert!(troubles.is_due(MAIL, now));
+    }
+
+    #[test]
+    fn what_left_the_mailbox_or_was_numbered_anew_is_forgotten() {
+        let (mut troubles, now) = (Troubles::default(), Instant::now());
+        for mail in [MAIL, (7, 4), (8, 3)] {
+            troubles.failed(mail, false, now);
+        }
+        troubles.keep(7, &BTreeSet::from([3, 9]));
+        assert_eq!([MAIL, (7, 4), (8, 3)].map(|mail| troubles.failures(mail)), [1, 0, 0]);
+        troubles.keep(7, &BTreeSet::new());
+        assert_eq!(troubles.next_due(now), None);
     }
 
     #[test]
