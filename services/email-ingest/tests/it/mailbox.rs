@@ -1,6 +1,6 @@
 //! An IMAP server with one mailbox that misbehaves on request, one mail at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -89,10 +89,13 @@ async fn session(stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
                 let untagged = format!("* {count} EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n");
                 say(&mut stream, untagged.as_bytes()).await?;
             }
-            ("FETCH", _) => {
-                let all: Vec<_> = sizes(&state, 0).into_iter().take(2).collect();
-                list(&mut stream, &all).await?;
-            }
+            ("FETCH", asked) => match numbered(&state, asked.split(' ').next()?) {
+                Some(mails) => list(&mut stream, &mails).await?,
+                None => {
+                    say(&mut stream, format!("{tag} BAD no such message\r\n").as_bytes()).await?;
+                    continue;
+                }
+            },
             ("UID", asked) if asked.contains("RFC822.SIZE") => {
                 let first = asked.trim_start_matches("FETCH ").split(':').next()?.parse().ok()?;
                 state.lock().looks += 1;
@@ -115,6 +118,22 @@ fn sizes(state: &Mutex<State>, first: u32) -> Vec<(usize, u32, usize)> {
     let state = state.lock();
     let all = (1..).zip(state.mails.iter()).map(|(number, (uid, (raw, _)))| (number, *uid, raw.len()));
     all.filter(|(_, uid, _)| *uid >= first).collect()
+}
+
+/// What a sequence set names; `None` when it names a number above the count, which is an error (RFC 3501 section 9).
+fn numbered(state: &Mutex<State>, set: &str) -> Option<Vec<(usize, u32, usize)>> {
+    let all = sizes(state, 0);
+    let number = |word: &str| {
+        let number = if word == "*" { all.len() } else { word.parse().ok()? };
+        (1..=all.len()).contains(&number).then_some(number)
+    };
+    let mut named = BTreeSet::new();
+    for part in set.split(',') {
+        let (from, to) = part.split_once(':').unwrap_or((part, part));
+        let (from, to) = (number(from)?, number(to)?);
+        named.extend(from.min(to)..=from.max(to));
+    }
+    Some(all.into_iter().filter(|(number, ..)| named.contains(number)).collect())
 }
 
 async fn list(stream: &mut BufReader<TcpStream>, mails: &[(usize, u32, usize)]) -> Option<()> {

@@ -120,3 +120,32 @@ async fn a_troubled_mail_that_leaves_its_mailbox_ends_the_quick_looks() {
     assert!(mailbox.looks() <= forgotten + 1, "{} looks", mailbox.looks() - forgotten);
     rig.stop().await;
 }
+
+/// Guard: the question for another mail is one that a mailbox of one mail can answer. A strict server called it an error,
+/// which ended the session before the mail was tried again, and so every time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_that_is_refused_alone_is_tried_again_until_another_tells_whose_fault_it_is() {
+    let (mut rig, mailbox) = rig(&[(3, Content::No)]).await;
+    asked(&mailbox, 3, 4).await;
+    assert!(put_aside(&rig).await.is_empty(), "there is nothing to compare it with");
+    mailbox.put(4, &raw(4), Content::Comes);
+    assert_eq!(subjects(&mut rig, 1).await, vec!["u4"]);
+    eventually("it is put aside", Duration::from_secs(60), || async {
+        put_aside(&rig).await == ["MAIL_NOT_FETCHABLE"]
+    })
+    .await
+    .unwrap();
+    rig.stop().await;
+}
+
+/// Guard: the newer end of the mailbox is compared with.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_put_aside_does_not_stand_in_for_the_others_for_ever() {
+    let mails = [(3, Content::No), (4, Content::Comes), (5, Content::No), (6, Content::Comes)];
+    let (mut rig, _mailbox) = rig(&mails).await;
+    assert_eq!(subjects(&mut rig, 2).await, vec!["u4", "u6"]);
+    eventually("both are put aside", Duration::from_secs(60), || async { put_aside(&rig).await.len() == 2 })
+        .await
+        .unwrap();
+    rig.stop().await;
+}

@@ -142,8 +142,11 @@ impl Look<'_> {
 
     /// True when the server hands out another mail of this mailbox now; without another, when it has failed for long.
     async fn is_the_mails_fault(&mut self, uid: u32) -> Result<bool, Error> {
-        let first = answers::fetch(self.imap, "FETCH 1:2 (UID RFC822.SIZE)").await?;
-        let other = first.mails.iter().filter_map(size).find(|(other, _)| *other != uid);
+        // By its ends: a number above the count of mails, as in `1:2` of one, is a BAD (RFC 3501 section 9). The newer of
+        // the two, because one put aside before may have stayed the first.
+        let ends = answers::fetch(self.imap, "FETCH 1,* (UID RFC822.SIZE)").await?;
+        self.grew |= ends.grew;
+        let other = ends.mails.iter().filter_map(size).filter(|(other, _)| *other != uid).max();
         let Some((other, size)) = other else {
             return Ok(self.troubles.is_old((self.selected.uid_validity, uid), Instant::now()));
         };
