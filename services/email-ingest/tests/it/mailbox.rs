@@ -22,11 +22,22 @@ pub enum Content {
     Noise,
 }
 
+/// What the client did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Step {
+    /// Listed mails by UID.
+    Look,
+    /// NOOP: at the end of a wait between two looks, and after a refusal.
+    Noop,
+    /// Asked for the content of a mail.
+    Asked(u32),
+}
+
 #[derive(Default)]
 struct State {
     mails: BTreeMap<u32, (Vec<u8>, Content)>,
-    asked: Vec<u32>,
-    looks: usize,
+    steps: Vec<Step>,
+    arriving: Option<(u32, Vec<u8>)>,
 }
 
 /// The server.
@@ -60,14 +71,28 @@ impl Mailbox {
         self.state.lock().mails.remove(&uid);
     }
 
+    /// A mail comes, and is announced, during the next look, which does not list it yet.
+    pub fn put_during_next_look(&self, uid: u32, raw: &[u8]) {
+        self.state.lock().arriving = Some((uid, raw.to_vec()));
+    }
+
+    /// Everything the client did, in order.
+    pub fn steps(&self) -> Vec<Step> {
+        self.state.lock().steps.clone()
+    }
+
     /// How often the mails were listed by UID.
     pub fn looks(&self) -> usize {
-        self.state.lock().looks
+        self.count(Step::Look)
     }
 
     /// How often the content of a mail was asked for.
     pub fn asked(&self, uid: u32) -> usize {
-        self.state.lock().asked.iter().filter(|asked| **asked == uid).count()
+        self.count(Step::Asked(uid))
+    }
+
+    fn count(&self, step: Step) -> usize {
+        self.state.lock().steps.iter().filter(|one| **one == step).count()
     }
 }
 
@@ -89,6 +114,7 @@ async fn session(stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
                 let untagged = format!("* {count} EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n");
                 say(&mut stream, untagged.as_bytes()).await?;
             }
+            ("NOOP", _) => state.lock().steps.push(Step::Noop),
             ("FETCH", asked) => match numbered(&state, asked.split(' ').next()?) {
                 Some(mails) => list(&mut stream, &mails).await?,
                 None => {
@@ -98,8 +124,11 @@ async fn session(stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
             },
             ("UID", asked) if asked.contains("RFC822.SIZE") => {
                 let first = asked.trim_start_matches("FETCH ").split(':').next()?.parse().ok()?;
-                state.lock().looks += 1;
                 list(&mut stream, &sizes(&state, first)).await?;
+                let grown = look(&state);
+                if let Some(count) = grown {
+                    say(&mut stream, format!("* {count} EXISTS\r\n").as_bytes()).await?;
+                }
             }
             ("UID", asked) => {
                 let uid = asked.trim_start_matches("FETCH ").split(' ').next()?.parse().ok()?;
@@ -112,6 +141,15 @@ async fn session(stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
         }
         say(&mut stream, format!("{tag} OK done\r\n").as_bytes()).await?;
     }
+}
+
+/// Counts a look; the count of mails when one comes during it.
+fn look(state: &Mutex<State>) -> Option<usize> {
+    let mut state = state.lock();
+    state.steps.push(Step::Look);
+    let (uid, raw) = state.arriving.take()?;
+    state.mails.insert(uid, (raw, Content::Comes));
+    Some(state.mails.len())
 }
 
 fn sizes(state: &Mutex<State>, first: u32) -> Vec<(usize, u32, usize)> {
@@ -148,7 +186,7 @@ async fn list(stream: &mut BufReader<TcpStream>, mails: &[(usize, u32, usize)]) 
 async fn content(stream: &mut BufReader<TcpStream>, state: &Mutex<State>, uid: u32) -> Option<bool> {
     let found = {
         let mut state = state.lock();
-        state.asked.push(uid);
+        state.steps.push(Step::Asked(uid));
         state.mails.get(&uid).cloned()
     };
     let Some((raw, what)) = found else { return Some(true) };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hilo_test_support::eventually;
 
-use crate::mailbox::{Content, Mailbox};
+use crate::mailbox::{Content, Mailbox, Step};
 use crate::rig::{Rig, Setup, VENTAS, fetching_from};
 
 fn raw(uid: u32) -> Vec<u8> {
@@ -17,8 +17,11 @@ async fn rig(mails: &[(u32, Content)]) -> (Rig, Mailbox) {
     for (uid, content) in mails {
         mailbox.put(*uid, &raw(*uid), *content);
     }
-    let rig = Rig::start(Setup { accounts: vec![fetching_from(mailbox.port)], ..Setup::default() }).await;
-    (rig, mailbox)
+    (rig_on(&mailbox).await, mailbox)
+}
+
+async fn rig_on(mailbox: &Mailbox) -> Rig {
+    Rig::start(Setup { accounts: vec![fetching_from(mailbox.port)], ..Setup::default() }).await
 }
 
 async fn subjects(rig: &mut Rig, count: usize) -> Vec<String> {
@@ -147,5 +150,17 @@ async fn a_mail_put_aside_does_not_stand_in_for_the_others_for_ever() {
     eventually("both are put aside", Duration::from_secs(60), || async { put_aside(&rig).await.len() == 2 })
         .await
         .unwrap();
+    rig.stop().await;
+}
+
+/// Guard: what an empty look is told. The server says it once; the mail waited for the next regular look.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_announced_during_an_empty_look_is_fetched_at_once() {
+    let mailbox = Mailbox::start().await;
+    mailbox.put_during_next_look(3, &raw(3));
+    let mut rig = rig_on(&mailbox).await;
+    assert_eq!(subjects(&mut rig, 1).await, vec!["u3"]);
+    let steps: Vec<Step> = mailbox.steps().into_iter().take(3).collect();
+    assert_eq!(steps, [Step::Look, Step::Look, Step::Asked(3)]);
     rig.stop().await;
 }

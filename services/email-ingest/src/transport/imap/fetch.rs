@@ -66,7 +66,7 @@ impl Look<'_> {
         let listed: BTreeSet<u32> = new.iter().map(|(uid, _)| *uid).collect();
         self.troubles.keep(validity, &listed);
         if new.is_empty() {
-            return Ok(false);
+            return Ok(self.grew);
         }
         // Those behind a troubled mail are stored already.
         let known: BTreeSet<u32> =
