@@ -44,6 +44,25 @@ impl Feed {
         readings
     }
 
+    /// One reading; one that failed is taken again soon while somebody watches.
+    async fn read(&self, failing: &mut bool) {
+        match self.attention.queues(WINDOW_SECONDS).await {
+            Ok(reading) => {
+                *failing = false;
+                self.latest.send_replace(Some(Arc::new(reading)));
+            }
+            Err(error) => {
+                if !*failing {
+                    error.log("reading queues");
+                }
+                *failing = true;
+                if self.latest.receiver_count() > 0 {
+                    self.joined.notify_one();
+                }
+            }
+        }
+    }
+
     /// Reads until the shutdown begins.
     pub async fn run(self, stop: Shutdown) {
         let mut failing = false;
@@ -64,24 +83,43 @@ impl Feed {
                 () = stop.cancelled() => return,
             }
             let begun = Instant::now();
-            match self.attention.queues(WINDOW_SECONDS).await {
-                Ok(reading) => {
-                    failing = false;
-                    self.latest.send_replace(Some(Arc::new(reading)));
-                }
-                Err(error) => {
-                    if !failing {
-                        error.log("reading queues");
-                    }
-                    failing = true;
-                    self.joined.notify_one();
-                }
-            }
+            self.read(&mut failing).await;
             // A reading that takes long is not begun again at once: half of the time belongs to others.
             let pause = BREATH.max(begun.elapsed() * 2).saturating_sub(begun.elapsed());
             if !stop.sleep(pause).await {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use hilo_kit::auth::{ServiceTokens, generate_keys};
+    use hilo_kit::grpc;
+
+    use super::*;
+    use crate::clock::DatabaseClock;
+
+    impl Feed {
+        /// Every reading fails.
+        pub(crate) fn without_answers() -> Self {
+            let tokens = ServiceTokens::new(&generate_keys().unwrap().auth_config("hilo"), "routing");
+            let nobody = grpc::internal("http://127.0.0.1:1", &tokens).unwrap();
+            Self::new(AttentionState::new(nobody, DatabaseClock::default()), Arc::default())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_reading_is_taken_again_only_for_those_who_watch() {
+        let (feed, mut failing) = (Feed::without_answers(), false);
+        feed.read(&mut failing).await;
+        assert!(failing);
+        assert_eq!(feed.joined.notified().now_or_never(), None, "nobody watches");
+        let _readings = feed.join();
+        feed.joined.notified().await;
+        feed.read(&mut failing).await;
+        assert_eq!(feed.joined.notified().now_or_never(), Some(()));
     }
 }

@@ -153,14 +153,15 @@ impl Session {
         answer
     }
 
-    /// Looks at the rights again: ends the stream, or begins anew with other campaigns.
+    /// Looks at the rights again: ends the stream, or begins anew with other campaigns. Who has no snapshot yet goes on
+    /// waiting for a reading: the one there is may be of any age.
     fn recheck(&mut self) -> Result<Option<WatchQueuesResponse>, Status> {
         let scope = rights(&self.watching.directory.current(), &self.watcher)?;
-        if scope != self.scope {
-            self.scope = scope;
-            self.shown = None;
+        if scope == self.scope {
+            return Ok(None);
         }
-        Ok(if self.shown.is_none() { self.news() } else { None })
+        self.scope = scope;
+        Ok(if self.shown.take().is_some() { self.news() } else { None })
     }
 }
 
@@ -202,7 +203,14 @@ fn expiry(at: OffsetDateTime) -> Instant {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use hilo_kit::directory::Role;
+    use hilo_proto::directory::v1 as proto;
+    use hilo_proto::internal::v1::{CampaignQueue, ReadQueuesResponse};
+
     use super::*;
+    use crate::clock::DatabaseClock;
 
     fn queue(key: &str, waiting: i32) -> Queue {
         Queue { campaign_key: key.to_owned(), waiting, ..Queue::default() }
@@ -223,5 +231,66 @@ mod tests {
         assert_eq!((grown.queues, grown.snapshot), (vec![queue("c", 0)], false));
         let gone = difference(&before, &panel_of(&[("a", 1)]), None).unwrap();
         assert_eq!((gone.queues, gone.snapshot), (vec![queue("a", 1)], true));
+    }
+    fn directory(campaigns: &[&str]) -> Arc<Directory> {
+        let keys = || campaigns.iter().map(|key| (*key).to_owned());
+        let sonia = proto::User {
+            key: "sonia".to_owned(),
+            roles: vec![Role::Supervisor.into()],
+            campaign_keys: keys().collect(),
+            active: true,
+            ..proto::User::default()
+        };
+        let campaign = |key| proto::Campaign { key, active: true, ..proto::Campaign::default() };
+        let campaigns = keys().map(campaign).collect();
+        let whole = proto::Directory { users: vec![sonia], campaigns, ..proto::Directory::default() };
+        Arc::new(Directory::new(1, whole, []))
+    }
+
+    fn reading(waiting: i32) -> Reading {
+        let queue = |key: &str| CampaignQueue {
+            campaign_key: key.to_owned(),
+            waiting,
+            ..CampaignQueue::default()
+        };
+        let queues = vec![queue("soporte"), queue("ventas")];
+        Some(Arc::new(ReadQueuesResponse { queues, ..ReadQueuesResponse::default() }))
+    }
+
+    fn waiting(answer: Option<WatchQueuesResponse>) -> Vec<(String, i32)> {
+        let answer = answer.unwrap();
+        assert!(answer.snapshot);
+        answer.queues.into_iter().map(|queue| (queue.campaign_key, queue.waiting)).collect()
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_is_what_was_read_since_and_other_rights_begin_it_anew() {
+        let (latest, mut readings) = watch::channel(reading(1));
+        readings.mark_unchanged();
+        let (rights, known) = watch::channel(directory(&["soporte"]));
+        let watching = Watching {
+            feed: Feed::without_answers(),
+            board: PresenceBoard::new(Duration::from_secs(1), DatabaseClock::default()),
+            directory: DirectoryCache::fed(known),
+            shutdown: Shutdown::new(),
+        };
+        let watcher = Watcher {
+            user: "sonia".to_owned(),
+            token_id: Uuid::nil(),
+            expires_at: OffsetDateTime::now_utc(),
+            wanted: Vec::new(),
+        };
+        let (answers, _stream) = mpsc::channel(OUTGOING);
+        let scope = BTreeSet::from(["soporte".to_owned()]);
+        let mut session = Session { watching, watcher, scope, readings, answers, shown: None };
+        assert_eq!(session.recheck().unwrap(), None, "that reading may be of any age");
+        latest.send_replace(reading(2));
+        let soporte = |waiting| ("soporte".to_owned(), waiting);
+        assert_eq!(waiting(session.news()), [soporte(2)]);
+        assert_eq!(session.recheck().unwrap(), None);
+        rights.send_replace(directory(&["soporte", "ventas"]));
+        assert_eq!(waiting(session.recheck().unwrap()), [soporte(2), ("ventas".to_owned(), 2)]);
+        rights.send_replace(directory(&[]));
+        assert!(waiting(session.recheck().unwrap()).is_empty());
     }
 }
