@@ -39,6 +39,14 @@ impl Refresh {
         self.whole.store(true, Ordering::Release);
         self.wanted.notify_one();
     }
+
+    /// Whether all of it is to be asked for, and the instant the answer counts from. The clock is read after the request
+    /// was taken: an answer that counts from before it would use it up and be of no use to whoever made it.
+    fn take(&self, whole_at: Instant, now: impl FnOnce() -> Instant) -> (bool, Instant) {
+        let requested = self.whole.swap(false, Ordering::AcqRel);
+        let asked = now();
+        (requested || asked >= whole_at, asked)
+    }
 }
 
 /// Keeps the router's configuration fresh until the shutdown begins.
@@ -52,8 +60,7 @@ pub async fn follow(
     let mut changes = directory.watch();
     let (mut known, mut whole_at, mut failing) = (0, Instant::now(), false);
     loop {
-        let asked = Instant::now();
-        let whole = refresh.whole.swap(false, Ordering::AcqRel) || asked >= whole_at;
+        let (whole, asked) = refresh.take(whole_at, Instant::now);
         let answer = tokio::select! {
             answer = attention.config(if whole { 0 } else { known }) => answer,
             () = stop.cancelled() => return,
@@ -91,5 +98,26 @@ pub async fn follow(
             _ = changes.changed() => {}
             () = stop.cancelled() => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_not_used_up_by_a_question_from_before_it() {
+        let refresh = Refresh::default();
+        let start = Instant::now();
+        let later = start + WHOLE;
+        // A partition is held between the question's instant and the question.
+        let taken = refresh.take(later, || {
+            refresh.whole();
+            start
+        });
+        assert_eq!(taken, (false, start));
+        assert_eq!(refresh.take(later, || start), (true, start), "the request still stands");
+        assert_eq!(refresh.take(later, || start), (false, start), "once");
+        assert_eq!(refresh.take(later, || later), (true, later), "and by time");
     }
 }
