@@ -38,6 +38,7 @@ struct State {
     mails: BTreeMap<u32, (Vec<u8>, Content)>,
     steps: Vec<Step>,
     arriving: Option<(u32, Vec<u8>)>,
+    renumbered: u32,
 }
 
 /// The server.
@@ -64,6 +65,11 @@ impl Mailbox {
     /// Puts a mail there, or changes what happens to it.
     pub fn put(&self, uid: u32, raw: &[u8], content: Content) {
         self.state.lock().mails.insert(uid, (raw.to_vec(), content));
+    }
+
+    /// The next session finds another UIDVALIDITY.
+    pub fn renumber(&self) {
+        self.state.lock().renumbered += 1;
     }
 
     /// Takes a mail out.
@@ -110,8 +116,11 @@ async fn session(stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
         match (command, rest) {
             ("CAPABILITY", _) => say(&mut stream, b"* CAPABILITY IMAP4rev1\r\n").await?,
             ("SELECT", _) => {
-                let count = state.lock().mails.len();
-                let untagged = format!("* {count} EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n");
+                let (count, validity) = {
+                    let state = state.lock();
+                    (state.mails.len(), 7 + state.renumbered)
+                };
+                let untagged = format!("* {count} EXISTS\r\n* OK [UIDVALIDITY {validity}] ok\r\n");
                 say(&mut stream, untagged.as_bytes()).await?;
             }
             ("NOOP", _) => state.lock().steps.push(Step::Noop),

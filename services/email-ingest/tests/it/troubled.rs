@@ -164,3 +164,28 @@ async fn a_mail_announced_during_an_empty_look_is_fetched_at_once() {
     assert_eq!(steps, [Step::Look, Step::Look, Step::Asked(3)]);
     rig.stop().await;
 }
+
+/// Guard: what is stored behind a troubled mail is remembered here, because the ledger knows it under the old UIDVALIDITY.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_change_of_uidvalidity_a_known_mail_behind_a_troubled_one_comes_once() {
+    let (mut rig, mailbox) = rig(&[(5, Content::Comes)]).await;
+    assert_eq!(subjects(&mut rig, 1).await, vec!["u5"]);
+    rig.stop().await;
+    mailbox.renumber();
+    mailbox.put(4, &raw(4), Content::Closes);
+    rig.run().await;
+    asked(&mailbox, 4, 3).await;
+    assert_eq!(mailbox.asked(5), 2, "once under each UIDVALIDITY");
+    mailbox.put(4, &raw(4), Content::Comes);
+    assert_eq!(subjects(&mut rig, 1).await, vec!["u4"]);
+    eventually("the cursor goes on", Duration::from_secs(60), || async {
+        sqlx::query_scalar::<_, i64>("SELECT last_uid FROM mail.cursor WHERE uid_validity = 8")
+            .fetch_one(rig.db.pool())
+            .await
+            .unwrap()
+            == 5
+    })
+    .await
+    .unwrap();
+    rig.stop().await;
+}

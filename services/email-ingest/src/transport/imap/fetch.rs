@@ -71,7 +71,8 @@ impl Look<'_> {
         // Those behind a troubled mail are stored already.
         let known: BTreeSet<u32> =
             self.parts.store.fetched_above(key, mailbox, validity, cursor).await?.into_iter().collect();
-        let waiting = listed.difference(&known).copied().collect();
+        let is_stored = |uid: &u32| known.contains(uid) || self.troubles.is_stored((validity, *uid));
+        let waiting = listed.iter().copied().filter(|uid| !is_stored(uid)).collect();
         let mut progress = Progress { listed, waiting, cursor };
         new.retain(|(uid, _)| progress.waiting.contains(uid));
         new.sort_unstable_by_key(|(uid, _)| (self.troubles.failures((validity, *uid)), *uid));
@@ -132,8 +133,9 @@ impl Look<'_> {
             uid_validity: *uid_validity,
             last_uid: progress.stored(uid),
         };
+        let behind = cursor.last_uid < uid;
         let stored = self.parts.ledger.fetched(mail, cursor, self.lease.clone()).await?;
-        self.troubles.over((*uid_validity, uid));
+        self.troubles.over((*uid_validity, uid), behind);
         if let Some(stored) = stored {
             tracing::info!(ledger_id = %stored.id(), "mail accepted");
         }

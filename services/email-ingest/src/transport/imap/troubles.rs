@@ -22,54 +22,69 @@ struct Trouble {
     next: Instant,
 }
 
-/// Every troubled mail of an account, by UIDVALIDITY and UID.
+/// Every troubled mail of an account, by UIDVALIDITY and UID, and what is stored already behind one.
 #[derive(Debug, Default)]
-pub(super) struct Troubles(HashMap<(u32, u32), Trouble>);
+pub(super) struct Troubles {
+    mails: HashMap<(u32, u32), Trouble>,
+    behind: BTreeSet<(u32, u32)>,
+}
 
 impl Troubles {
     /// The mail could not be fetched; `refused` when the server answered and this mail was the answer's subject.
     pub fn failed(&mut self, mail: (u32, u32), refused: bool, now: Instant) {
         let trouble =
-            self.0.entry(mail).or_insert(Trouble { failures: 0, refusals: 0, since: now, next: now });
+            self.mails.entry(mail).or_insert(Trouble { failures: 0, refusals: 0, since: now, next: now });
         let pause = FIRST_PAUSE.saturating_mul(1 << trouble.failures.min(12)).min(LONGEST_PAUSE);
         trouble.failures = trouble.failures.saturating_add(1);
         trouble.refusals = trouble.refusals.saturating_add(u32::from(refused));
         trouble.next = now + pause;
     }
 
-    /// The mail is stored.
-    pub fn over(&mut self, mail: (u32, u32)) {
-        self.0.remove(&mail);
+    /// The mail is stored; `behind` when the cursor still waits in front of an earlier one.
+    pub fn over(&mut self, mail: (u32, u32), behind: bool) {
+        self.mails.remove(&mail);
+        if behind {
+            self.behind.insert(mail);
+        }
+    }
+
+    /// True for a mail that was stored behind a troubled one. The ledger knows those too, but not under this UIDVALIDITY
+    /// when it has had them from before a change of it.
+    pub fn is_stored(&self, mail: (u32, u32)) -> bool {
+        self.behind.contains(&mail)
     }
 
     /// Forgets what is not in the mailbox any more: nobody would try it again, and it would be due for ever.
     pub fn keep(&mut self, uid_validity: u32, listed: &BTreeSet<u32>) {
-        self.0.retain(|(validity, uid), _| *validity == uid_validity && listed.contains(uid));
+        let is_listed =
+            |(validity, uid): &(u32, u32)| *validity == uid_validity && listed.contains(uid);
+        self.mails.retain(|mail, _| is_listed(mail));
+        self.behind.retain(is_listed);
     }
 
     /// True when it may be tried now.
     pub fn is_due(&self, mail: (u32, u32), now: Instant) -> bool {
-        self.0.get(&mail).is_none_or(|trouble| trouble.next <= now)
+        self.mails.get(&mail).is_none_or(|trouble| trouble.next <= now)
     }
 
     /// Order of fetching: what never failed first.
     pub fn failures(&self, mail: (u32, u32)) -> u32 {
-        self.0.get(&mail).map_or(0, |trouble| trouble.failures)
+        self.mails.get(&mail).map_or(0, |trouble| trouble.failures)
     }
 
     /// True when one more refusal puts it aside, provided that another mail can be fetched.
     pub fn is_last_try(&self, mail: (u32, u32)) -> bool {
-        self.0.get(&mail).is_some_and(|trouble| trouble.refusals + 1 >= MAX_REFUSALS)
+        self.mails.get(&mail).is_some_and(|trouble| trouble.refusals + 1 >= MAX_REFUSALS)
     }
 
     /// True when it has failed for so long that it is put aside although there is no other to compare with.
     pub fn is_old(&self, mail: (u32, u32), now: Instant) -> bool {
-        self.0.get(&mail).is_some_and(|trouble| now.duration_since(trouble.since) >= ALONE)
+        self.mails.get(&mail).is_some_and(|trouble| now.duration_since(trouble.since) >= ALONE)
     }
 
     /// Time until the next troubled mail is due.
     pub fn next_due(&self, now: Instant) -> Option<Duration> {
-        self.0.values().map(|trouble| trouble.next.saturating_duration_since(now)).min()
+        self.mails.values().map(|trouble| trouble.next.saturating_duration_since(now)).min()
     }
 }
 
@@ -91,7 +106,8 @@ mod tests {
             assert!((FIRST_PAUSE..=LONGEST_PAUSE).contains(&pause), "{pause:?}");
             assert!(troubles.is_due(MAIL, now + pause));
         }
-        troubles.over(MAIL);
+        troubles.over(MAIL, false);
+        assert!(!troubles.is_stored(MAIL));
         assert!(troubles.is_due(MAIL, now));
     }
 
@@ -101,8 +117,12 @@ mod tests {
         for mail in [MAIL, (7, 4), (8, 3)] {
             troubles.failed(mail, false, now);
         }
+        for mail in [(7, 9), (7, 10), (8, 9)] {
+            troubles.over(mail, true);
+        }
         troubles.keep(7, &BTreeSet::from([3, 9]));
         assert_eq!([MAIL, (7, 4), (8, 3)].map(|mail| troubles.failures(mail)), [1, 0, 0]);
+        assert_eq!([(7, 9), (7, 10), (8, 9)].map(|mail| troubles.is_stored(mail)), [true, false, false]);
         troubles.keep(7, &BTreeSet::new());
         assert_eq!(troubles.next_due(now), None);
     }
