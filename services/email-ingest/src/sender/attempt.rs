@@ -130,7 +130,8 @@ async fn outcomes(parts: &Parts, picked: &Picked, keeper: &Keeper) -> Outcomes {
         .as_ref()
         .and_then(clock::from_proto)
         .map_or_else(SystemTime::now, SystemTime::from);
-    let mail = match compose::compose(email, files, at, &picked.send_id.to_string()) {
+    let envelope_id = picked.send_id.to_string();
+    let mail = match compose::compose(email, files, at, &envelope_id) {
         Ok(mail) => mail,
         Err(unbuildable) => return all(Outcome::Refused(Reply::local(unbuildable.text()))),
     };
@@ -140,7 +141,7 @@ async fn outcomes(parts: &Parts, picked: &Picked, keeper: &Keeper) -> Outcomes {
     };
     let (recipients, mut outcomes) = sort(&picked.recipients);
     if !recipients.is_empty() {
-        let ready = Ready { sender, recipients, mail };
+        let ready = Ready { sender, recipients, mail, envelope_id };
         outcomes.extend(smtp::deliver(&server, &ready, permission(parts, picked, keeper)).await);
     }
     outcomes

@@ -9,6 +9,7 @@ mod client;
 mod conforming;
 mod cut_off;
 mod dns;
+mod envelope_id;
 mod feed;
 mod fetching;
 mod held;

@@ -48,6 +48,7 @@ struct State {
     taken: Vec<Taken>,
     after: VecDeque<After>,
     recipients: Vec<(String, &'static str)>,
+    reports: bool,
 }
 
 #[derive(Clone)]
@@ -73,6 +74,11 @@ impl MailServer {
     /// Queues what happens after the next final dots; then mails are taken as usual.
     pub fn after(&self, after: &[After]) {
         self.state.lock().after.extend(after);
+    }
+
+    /// Announces DSN (RFC 3461) from now on.
+    pub fn reports(&self) {
+        self.state.lock().reports = true;
     }
 
     /// Answers RCPT for this address so.
@@ -101,7 +107,10 @@ async fn session(stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
     loop {
         let line = line(&mut stream).await?;
         match line.get(..4).unwrap_or_default() {
-            "EHLO" => say(&mut stream, "250-lax\r\n250 8BITMIME").await?,
+            "EHLO" => {
+                let dsn = if state.lock().reports { "250-DSN\r\n" } else { "" };
+                say(&mut stream, &format!("250-lax\r\n{dsn}250 8BITMIME")).await?;
+            }
             "MAIL" => {
                 mail.clone_from(&line);
                 say(&mut stream, "250 ok").await?;

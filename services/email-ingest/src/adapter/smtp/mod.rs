@@ -4,6 +4,7 @@
 //! final dot; so its single commands are used, over a stream that knows whether the final dot has left.
 
 mod connect;
+mod heard;
 mod watched;
 
 use std::time::Duration;
@@ -74,6 +75,8 @@ pub struct Ready {
     pub recipients: Vec<(i16, Address)>,
     /// The mail; every line ended by CRLF.
     pub mail: Vec<u8>,
+    /// What a delivery report calls it by (RFC 3461 section 4.4).
+    pub envelope_id: String,
 }
 
 /// Sends. The final dot leaves only after `permission`, asked when everything before it is written: who does not get it
@@ -115,6 +118,8 @@ struct Dialogue {
     connection: AsyncSmtpConnection,
     reply_time: Duration,
     broken: bool,
+    /// The server passes on what reports are to say (RFC 3461).
+    reports: bool,
 }
 
 /// A command that did not succeed.
@@ -139,13 +144,15 @@ impl Failed {
 impl Dialogue {
     async fn open(server: &Server) -> Result<(Self, FinalDot), String> {
         let (stream, final_dot) = connect::stream(server).await?;
+        let heard = stream.heard();
         let connecting = connect::greet(stream, server);
         let connection =
             tokio::time::timeout(server.reply_time, connecting.with_subscriber(NoSubscriber::default()))
                 .await
                 .map_err(|_| "the server did not greet in time".to_owned())?
                 .map_err(|error| text_of("greeting", &error))?;
-        let mut dialogue = Self { connection, reply_time: server.reply_time, broken: false };
+        let reports = heard.announced("DSN");
+        let mut dialogue = Self { connection, reply_time: server.reply_time, broken: false, reports };
         if let Some((user, password)) = &server.credentials {
             dialogue.authenticate(user, password).await?;
         }
@@ -167,7 +174,17 @@ impl Dialogue {
         let ascii = |address: &Address| AsRef::<str>::as_ref(address).is_ascii();
         let mut addresses = ready.sender.iter().chain(ready.recipients.iter().map(|(_, address)| address));
         let needs_utf8 = addresses.any(|address| !ascii(address));
-        let parameters = if utf8 && needs_utf8 { vec![MailParameter::SmtpUtfEight] } else { vec![] };
+        let mut parameters = Vec::new();
+        if utf8 && needs_utf8 {
+            parameters.push(MailParameter::SmtpUtfEight);
+        }
+        if self.reports {
+            // Without the content: nobody reads it in a report, and the ledger has it.
+            for (keyword, value) in [("ENVID", ready.envelope_id.as_str()), ("RET", "HDRS")] {
+                let (keyword, value) = (keyword.to_owned(), Some(value.to_owned()));
+                parameters.push(MailParameter::Other { keyword, value });
+            }
+        }
         self.command(Mail::new(ready.sender.clone(), parameters)).await.map(drop)
     }
 

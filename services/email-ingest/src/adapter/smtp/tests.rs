@@ -117,7 +117,8 @@ fn ready_with(lines: usize) -> Ready {
     let recipients = (0i16..).zip(addresses.iter().map(|address| address.parse().unwrap())).collect();
     let mut mail = b"Subject: x\r\n\r\n".to_vec();
     mail.extend(b"0123456789\r\n".repeat(lines));
-    Ready { sender: Some("ventas@hilo.example".parse().unwrap()), recipients, mail }
+    let sender = Some("ventas@hilo.example".parse().unwrap());
+    Ready { sender, recipients, mail, envelope_id: "e1".into() }
 }
 
 /// One letter per recipient: accepted, refused, not yet, unknown; with the reply codes.

@@ -15,6 +15,8 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_rustls::client::TlsStream;
 
+use super::heard::Heard;
+
 /// What ends the content (RFC 5321 section 4.1.1.4). Dot stuffing keeps it out of the content itself.
 const FINAL_DOT: &[u8; 5] = b"\r\n.\r\n";
 /// Not watching yet.
@@ -130,13 +132,19 @@ pub struct Watched {
     transport: Transport,
     prelude: Vec<u8>,
     final_dot: FinalDot,
+    heard: Heard,
 }
 
 impl Watched {
     /// Watches the transport.
     pub fn new(transport: Transport, prelude: Vec<u8>) -> (Self, FinalDot) {
         let final_dot = FinalDot::new();
-        (Self { transport, prelude, final_dot: final_dot.clone() }, final_dot)
+        (Self { transport, prelude, final_dot: final_dot.clone(), heard: Heard::new() }, final_dot)
+    }
+
+    /// What the server says first.
+    pub fn heard(&self) -> Heard {
+        self.heard.clone()
     }
 }
 
@@ -161,10 +169,13 @@ impl AsyncRead for Watched {
             buf.put_slice(&given);
             return Poll::Ready(Ok(()));
         }
-        match &mut self.transport {
+        let before = buf.filled().len();
+        let read = match &mut self.transport {
             Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
+        };
+        self.heard.listen(buf.filled().get(before..).unwrap_or_default());
+        read
     }
 }
 
