@@ -50,8 +50,8 @@ fn by_interaction(events: &[AttentionEvent]) -> BTreeMap<String, Vec<&AttentionE
 /// The attention was closed together with its last end, and it was not opened again.
 fn closed_with_it(events: &[&AttentionEvent]) -> bool {
     // 2: ATTENTION_CLOSED, 8: INTERACTION_ENDED, 9: INTERACTION_REOPENED, 18: INTERACTION_STARTED.
-    let ways = events.iter().map(|event| event.r#type).filter(|kind| [2, 8, 9, 18].contains(kind));
-    ways.last() == Some(2)
+    let mut ways = events.iter().map(|event| event.r#type).filter(|kind| [2, 8, 9, 18].contains(kind));
+    ways.next_back() == Some(2)
 }
 
 fn interaction(events: &[&AttentionEvent]) -> Counted {

@@ -61,7 +61,7 @@ async fn put_in_pages(store: &Store, thread: &Thread) -> Stored {
 }
 
 async fn stored(store: &Store, thread: &Thread) -> Thread {
-    sample::read(&store, thread.head.interaction_id).await.unwrap()
+    sample::read(store, thread.head.interaction_id).await.unwrap()
 }
 
 async fn lying(store: &Store) -> i64 {

@@ -248,11 +248,8 @@ mod tests {
     }
 
     fn reading(waiting: i32) -> Reading {
-        let queue = |key: &str| CampaignQueue {
-            campaign_key: key.to_owned(),
-            waiting,
-            ..CampaignQueue::default()
-        };
+        let queue =
+            |key: &str| CampaignQueue { campaign_key: key.to_owned(), waiting, ..CampaignQueue::default() };
         let queues = vec![queue("soporte"), queue("ventas")];
         Some(Arc::new(ReadQueuesResponse { queues, ..ReadQueuesResponse::default() }))
     }

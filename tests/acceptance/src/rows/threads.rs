@@ -146,6 +146,8 @@ impl Generator {
             mail_class: "human".to_owned(),
             sender_verified: true,
             internet_message_id: String::new(),
+            bcc: Vec::new(),
+            recipients: Vec::new(),
         }
     }
 

@@ -56,8 +56,7 @@ impl Troubles {
 
     /// Forgets what is not in the mailbox any more: nobody would try it again, and it would be due for ever.
     pub fn keep(&mut self, uid_validity: u32, listed: &BTreeSet<u32>) {
-        let is_listed =
-            |(validity, uid): &(u32, u32)| *validity == uid_validity && listed.contains(uid);
+        let is_listed = |(validity, uid): &(u32, u32)| *validity == uid_validity && listed.contains(uid);
         self.mails.retain(|mail, _| is_listed(mail));
         self.behind.retain(is_listed);
     }
