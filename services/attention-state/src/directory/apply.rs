@@ -201,5 +201,6 @@ fn zones(directory: &Directory) -> Vec<(String, &str)> {
         let zone = campaign.hours.as_ref().map(|hours| hours.time_zone.as_str())?;
         (!zone.is_empty()).then(|| (format!("campaigns[{at}].hours.time_zone"), zone))
     });
-    std::iter::once(("time_zone".to_owned(), directory.time_zone.as_str())).chain(campaigns).collect()
+    let own = Some(directory.time_zone.as_str()).filter(|zone| !zone.is_empty());
+    own.map(|zone| ("time_zone".to_owned(), zone)).into_iter().chain(campaigns).collect()
 }

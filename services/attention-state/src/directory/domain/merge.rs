@@ -24,6 +24,10 @@ pub fn merge(current: &Directory, mut next: Directory, prune: bool) -> Merged {
         account.campaign = known.get(&account.key).and_then(|before| before.campaign.clone());
     }
     forms(current, &mut next);
+    if next.time_zone.is_empty() {
+        // Not even pruning could switch it off: there is always one.
+        next.time_zone.clone_from(&current.time_zone);
+    }
     let mut left = Left { prune, omitted: Vec::new() };
     left.out("account", &current.accounts, &mut next.accounts, |one| one.key.as_str(), |one| &mut one.active);
     left.out(

@@ -256,7 +256,7 @@ pub struct FormField {
 /// Everything administered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Directory {
-    /// IANA time zone of the installation.
+    /// IANA time zone of the installation; empty in a given one that leaves it out.
     pub time_zone: String,
     /// Accounts by key.
     pub accounts: Vec<Account>,

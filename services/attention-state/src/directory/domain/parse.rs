@@ -70,7 +70,7 @@ fn read(root: &Node) -> Draft {
     given.credentials =
         users.iter().filter_map(|(user, credential)| Some((user.key.clone(), credential.clone()?))).collect();
     given.directory = Directory {
-        time_zone: if zone.is_empty() { "UTC".to_owned() } else { zone },
+        time_zone: zone,
         accounts,
         campaigns,
         users: users.into_iter().map(|(user, _)| user).collect(),

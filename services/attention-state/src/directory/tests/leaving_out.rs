@@ -74,3 +74,25 @@ async fn what_does_not_go_with_the_kept_is_an_error_and_pruning_resolves_it() {
     let pruned = applied(&db, next, PRUNE).await;
     assert_eq!((pruned.version, pruned.errors.len()), (3, 0));
 }
+
+#[tokio::test]
+async fn a_time_zone_that_is_left_out_stays_also_when_pruning() {
+    let db = database().await;
+    let first = applied(&db, LITTLE, Mode::default()).await;
+    assert_eq!(first.differences, ["+ user ana"]);
+    assert_eq!(zone(&db).await, "UTC", "before the first was given");
+    applied(&db, &format!("time_zone: America/Lima\n{LITTLE}"), Mode::default()).await;
+    let little = LITTLE.replace("email_capacity: 5", "email_capacity: 6");
+    for (text, mode) in [(little.as_str(), Mode::default()), (LITTLE, PRUNE)] {
+        let kept = applied(&db, text, mode).await;
+        assert_eq!((kept.differences.len(), kept.errors.len()), (1, 0), "{:?}", kept.differences);
+        assert!(kept.differences[0].starts_with("~ user ana"), "{:?}", kept.differences);
+        assert_eq!(zone(&db).await, "America/Lima", "{mode:?}");
+    }
+    let named = applied(&db, "time_zone: UTC\n", Mode::default()).await;
+    assert_eq!(named.differences, ["~ time_zone America/Lima -> UTC"]);
+}
+
+async fn zone(db: &Db) -> String {
+    sqlx::query_scalar("SELECT time_zone FROM directory.state").fetch_one(db.pool()).await.unwrap()
+}
