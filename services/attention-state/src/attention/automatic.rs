@@ -141,7 +141,8 @@ impl Replies {
         let text = hours.map_or("", |hours| hours.automatic_reply.as_str());
         let name = campaign.as_ref().map_or("", |campaign| campaign.name.as_str());
         let account = directory::sender(tx, state.account.as_str()).await?;
-        let answered = answered(tx, attention, interaction, None).await?;
+        // A mail of ours is nothing to reply to by itself.
+        let answered = answered(tx, attention, interaction, None).await?.filter(|mail| !mail.outbound);
         let (Some((address, display_name)), Some(answered)) = (account, answered) else {
             return Ok(Some("no_account"));
         };

@@ -27,7 +27,7 @@ pub(crate) struct Letter {
     pub interaction: InteractionId,
     pub agent: UserKey,
     pub mode: Mode,
-    /// The message it is about; `None` is the newest mail of the customer.
+    /// The message it is about; `None` is the newest mail of the customer, or of ours while he has not written.
     pub about: Option<Uuid>,
     /// Exactly these, unless empty.
     pub to: Vec<StoredAddress>,

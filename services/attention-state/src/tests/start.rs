@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use hilo_kit::thread_token;
-use hilo_proto::attention::v1::{ListInteractionsRequest, StartAttentionRequest};
+use hilo_proto::attention::v1::{
+    ComposeMode, EndInteractionRequest, ListInteractionsRequest, ReopenInteractionRequest,
+    SendMessageRequest, StartAttentionRequest,
+};
 use hilo_proto::event::v1::{Direction, InteractionState};
 use hilo_proto::inbound::v1::EmailAddress;
 use hilo_proto::outbound::v1::outbound_envelope::Content;
@@ -13,7 +16,7 @@ use uuid::Uuid;
 
 use super::composing::{names, of_message, upload};
 use super::files::Store;
-use super::{House, Mail, THREAD_KEY, fresh};
+use super::{House, Mail, THREAD_KEY, fresh, sending};
 use crate::desk::list;
 use crate::directory::testing::{apply, database, directory_of, example};
 
@@ -105,6 +108,73 @@ async fn an_agents_message_begins_an_attention_and_the_answer_joins_it() {
         (item.direction(), item.customer_address.as_str()),
         (Direction::Outbound, "eva@cliente.example")
     );
+}
+
+/// Sends as ana and answers what left.
+async fn send(house: &House, letter: SendMessageRequest) -> OutboundEmail {
+    house.actions.send(house.access("ana").await, letter).await.unwrap();
+    sending::sent(house).await.pop().unwrap().1
+}
+
+#[tokio::test]
+async fn while_the_customer_has_not_written_an_answer_follows_our_own_mail() {
+    let house = House::open().await;
+    let ana = house.access("ana").await;
+    let asked = StartAttentionRequest {
+        cc: vec![address("jefa@cliente.example")],
+        ..request("soporte", &["eva@cliente.example", "otto@cliente.example"])
+    };
+    let answer = house.actions.start(ana.clone(), asked).await.unwrap();
+    let id: Uuid = answer.interaction.unwrap().interaction_id.parse().unwrap();
+    let letter = |text: &str| sending::request(id, text);
+    let (_, first) = sent(&house).await.pop().unwrap();
+    let second = send(&house, letter("Algo más")).await;
+    assert_eq!(addresses(&second.to), ["eva@cliente.example", "otto@cliente.example"]);
+    assert_eq!((second.cc.len(), second.subject.as_str()), (0, "Re: Su pedido 77"));
+    assert_eq!(second.in_reply_to, first.message_id);
+    assert_eq!(second.references, [first.message_id.as_str()]);
+    // Ended and open again, to everybody; our second mail had no copies.
+    let end =
+        EndInteractionRequest { interaction_id: id.to_string(), close_attention: true, request_id: fresh() };
+    house.actions.end(ana.clone(), end).await.unwrap();
+    let again = ReopenInteractionRequest { interaction_id: id.to_string(), request_id: fresh() };
+    house.actions.reopen(ana.clone(), again).await.unwrap();
+    let jefa = vec![address("jefa@cliente.example")];
+    let third = send(&house, SendMessageRequest { reply_all: true, cc: jefa, ..letter("Y") }).await;
+    let fourth = send(&house, SendMessageRequest { reply_all: true, ..letter("Y esto") }).await;
+    assert_eq!(addresses(&fourth.to), ["eva@cliente.example", "otto@cliente.example"]);
+    assert_eq!(addresses(&fourth.cc), ["jefa@cliente.example"]);
+    assert_eq!((fourth.in_reply_to, fourth.subject), (third.message_id.clone(), "Re: Su pedido 77".into()));
+    assert_eq!(fourth.references, [first.message_id, second.message_id, third.message_id]);
+    // From his first mail on, that one.
+    house.take(&[Mail::from("otto@cliente.example").id("o@x").answers(&[&fourth.message_id])]).await;
+    assert_eq!(house.attentions().await.len(), 1);
+    let fifth = send(&house, letter("Gracias")).await;
+    assert_eq!((addresses(&fifth.to), fifth.in_reply_to.as_str()), (vec!["otto@cliente.example"], "o@x"));
+}
+
+/// Guards: the order in which `answered` takes our own mails; nobody who was forwarded to gets what is meant for the customer.
+#[tokio::test]
+async fn of_our_own_mails_one_to_the_customer_that_did_not_fail_is_followed() {
+    let house = House::open().await;
+    let asked = request("soporte", &["Eva@cliente.example"]);
+    let answer = house.actions.start(house.access("ana").await, asked).await.unwrap();
+    let id: Uuid = answer.interaction.unwrap().interaction_id.parse().unwrap();
+    let letter = |to: &str| SendMessageRequest { to: vec![address(to)], ..sending::request(id, "Hola") };
+    send(&house, SendMessageRequest { mode: ComposeMode::Forward.into(), ..letter("taller@x.example") })
+        .await;
+    let next = send(&house, sending::request(id, "Otra vez")).await;
+    assert_eq!(addresses(&next.to), ["Eva@cliente.example"]);
+    // The address was wrong; the right one is named once.
+    sqlx::query(
+        "UPDATE attention.message SET delivery_state = 'failed' WHERE to_addresses::text LIKE '%Eva@%'",
+    )
+    .execute(house.db.pool())
+    .await
+    .unwrap();
+    send(&house, letter("eva.quispe@cliente.example")).await;
+    let next = send(&house, sending::request(id, "Y otra")).await;
+    assert_eq!(addresses(&next.to), ["eva.quispe@cliente.example"]);
 }
 
 #[tokio::test]

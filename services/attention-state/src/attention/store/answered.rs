@@ -30,6 +30,9 @@ pub(crate) struct Answered {
 
 /// The named message of the attention; without a name the newest inbound one that may be answered, the interaction's own
 /// before others.
+///
+/// While the customer has not written it is the newest of our own: one that came back only when there is no other, and one
+/// to the customer before those to others, because whoever writes on after a forward means him.
 pub(crate) async fn answered(
     tx: &mut PgConnection,
     attention: AttentionId,
@@ -43,9 +46,13 @@ pub(crate) async fn answered(
              internet_message_id, reference_ids, purged, mail_class NOT IN ('delivery-report', 'own-loop') AS "answerable!",
              to_char(occurred_at AT TIME ZONE (SELECT time_zone FROM directory.state), 'DD/MM/YYYY HH24:MI') AS "date!"
            FROM attention.message
-           WHERE attention_id = $1 AND direction <> 'note' AND (message_id = $3 OR ($3::uuid IS NULL AND direction = 'inbound'
+           WHERE attention_id = $1 AND direction <> 'note' AND (message_id = $3 OR ($3::uuid IS NULL
              AND mail_class NOT IN ('delivery-report', 'own-loop')))
-           ORDER BY (interaction_id = $2) DESC, position DESC LIMIT 1"#,
+           ORDER BY direction = 'inbound' DESC, delivery_state IS DISTINCT FROM 'failed' DESC,
+             direction = 'outbound' AND EXISTS (
+               SELECT FROM jsonb_array_elements(to_addresses) AS one
+               JOIN attention.attention a ON a.attention_id = $1 AND a.customer_address = lower(one ->> 'address')) DESC,
+             interaction_id = $2 DESC, position DESC LIMIT 1"#,
         attention.uuid(),
         interaction.uuid(),
         message
