@@ -14,8 +14,8 @@ use super::domain::hours_yaml::UNKNOWN_ZONE;
 use super::domain::immutable;
 use super::domain::merge;
 use super::domain::model::{Directory, Given};
-use super::domain::parse;
-use super::domain::problems::{Problem, Problems};
+use super::domain::parse::{self, Draft};
+use super::domain::problems::Problem;
 use super::passwords;
 use super::store::{audit, read, write};
 use crate::assignment;
@@ -56,8 +56,7 @@ pub struct Admin {
 
 /// Everything the transaction needs; shared because a transaction that lost a race runs again.
 struct Plan {
-    given: Given,
-    problems: parking_lot::Mutex<Problems>,
+    draft: Draft,
     /// Time zones that we know and PostgreSQL does not.
     unknown_zones: Vec<String>,
     digest: Vec<u8>,
@@ -78,19 +77,28 @@ impl Admin {
     pub async fn apply(&self, yaml: String, mode: Mode, by: String) -> Result<Outcome, Error> {
         let digest = Sha256::digest(yaml.as_bytes()).to_vec();
         // A large text takes tens of milliseconds; the async workers serve agents meanwhile.
-        let parsed = tokio::task::spawn_blocking(move || parse::parse(&yaml)).await.map_err(|error| {
+        let parsed = tokio::task::spawn_blocking(move || {
+            parse::draft(&yaml).map(|draft| {
+                let (_, problems) = draft.clone().checked(&Directory::default());
+                (draft, problems.into_sorted())
+            })
+        });
+        let parsed = parsed.await.map_err(|error| {
             Error::internal("PARSER_PANICKED", "the directory could not be read").with_source(error)
         })?;
-        let (given, problems) = match parsed {
-            Ok(found) => found,
+        let draft = match parsed {
+            Ok((draft, alone)) if alone.is_empty() => draft,
+            Ok((draft, alone)) => match self.beside_kept(draft, alone, mode).await? {
+                Ok(draft) => draft,
+                Err(refused) => return Ok(refused),
+            },
             Err(errors) => {
                 let version = self.db.read(|conn| Box::pin(read::version(conn))).await?;
                 return Ok(Outcome { version, errors, ..Outcome::default() });
             }
         };
-        let unknown_zones = self.unknown_zones(&given.directory).await?;
-        let problems = parking_lot::Mutex::new(problems);
-        let plan = Arc::new(Plan { given, problems, unknown_zones, digest, by, mode });
+        let unknown_zones = self.unknown_zones(draft.directory()).await?;
+        let plan = Arc::new(Plan { draft, unknown_zones, digest, by, mode });
         let (outcome, changed) = self.decide(&plan).await?;
         if changed {
             tracing::info!(
@@ -101,6 +109,22 @@ impl Admin {
             self.announcer.announce(outcome.version);
         }
         Ok(outcome)
+    }
+
+    /// What is wrong with the text by itself may be right beside what it leaves out and what stays. Decided before passwords
+    /// are compared, which is expensive, and decided again where the directory is locked.
+    async fn beside_kept(
+        &self,
+        draft: Draft,
+        alone: Vec<Problem>,
+        mode: Mode,
+    ) -> Result<Result<Draft, Outcome>, Error> {
+        let (version, current) = self.db.snapshot(|conn| Box::pin(read::directory(conn))).await?;
+        let errors = match mode.prune {
+            true => alone,
+            false => draft.clone().checked(&current).1.into_sorted(),
+        };
+        Ok(if errors.is_empty() { Ok(draft) } else { Err(Outcome { version, errors, ..Outcome::default() }) })
     }
 
     /// Names that PostgreSQL does not know. What is in force was looked up when it came, and to list all names takes PostgreSQL
@@ -125,7 +149,7 @@ impl Admin {
     /// other passwords in between.
     async fn decide(&self, plan: &Arc<Plan>) -> Result<(Outcome, bool), Error> {
         for _ in 0..MAX_ROUNDS {
-            let given = &plan.given.credentials;
+            let given = plan.draft.credentials();
             let new = passwords::compare(&self.db, &self.hasher, given, plan.mode.dry_run).await?;
             let (plan, new) = (plan.clone(), Arc::new(new));
             let decided = self
@@ -154,23 +178,11 @@ async fn run(
         return Ok(None);
     }
     let (_, current) = read::directory(tx).await?;
-    {
-        let mut problems = plan.problems.lock();
-        immutable::check(&current, &plan.given.directory, &mut problems);
-        if !plan.mode.prune {
-            merge::check_kept(&current, &plan.given.directory, &mut problems);
-        }
-        for (path, zone) in zones(&plan.given.directory) {
-            if plan.unknown_zones.iter().any(|unknown| unknown == zone) {
-                problems.add(&path, "UNKNOWN_TIME_ZONE", UNKNOWN_ZONE);
-            }
-        }
-        if !problems.is_empty() {
-            let errors = std::mem::take(&mut *problems).into_sorted();
-            return Ok(Some((Outcome { version, errors, ..Outcome::default() }, false)));
-        }
-    }
-    let merged = merge::merge(&current, plan.given.directory.clone(), plan.mode.prune);
+    let given = match checked(plan, &current) {
+        Ok(given) => given,
+        Err(errors) => return Ok(Some((Outcome { version, errors, ..Outcome::default() }, false))),
+    };
+    let merged = merge::merge(&current, given, plan.mode.prune);
     let (next, omitted) = (merged.directory, merged.omitted);
     let mut changed = diff::diff(&current, &next);
     changed.changes.extend(new.set.iter().map(|(user, _)| Change::of_identity(Action::PasswordSet, user)));
@@ -193,6 +205,22 @@ async fn run(
     audit::record(tx, &plan.by, Some(version), &changed.changes).await?;
     write::finish(tx, version, &next.time_zone, &plan.by, &plan.digest, &differences).await?;
     Ok(Some((Outcome { version, differences, omitted, errors: Vec::new() }, true)))
+}
+
+/// The text beside the directory in force, or everything that is wrong with it there.
+fn checked(plan: &Plan, current: &Directory) -> Result<Given, Vec<Problem>> {
+    // What is pruned is no more, so nothing may refer to it.
+    let nothing = Directory::default();
+    let kept = if plan.mode.prune { &nothing } else { current };
+    let (given, mut problems) = plan.draft.clone().checked(kept);
+    immutable::check(current, &given.directory, &mut problems);
+    merge::check_kept(kept, &given.directory, &mut problems);
+    for (path, zone) in zones(&given.directory) {
+        if plan.unknown_zones.iter().any(|unknown| unknown == zone) {
+            problems.add(&path, "UNKNOWN_TIME_ZONE", UNKNOWN_ZONE);
+        }
+    }
+    if problems.is_empty() { Ok(given) } else { Err(problems.into_sorted()) }
 }
 
 /// Every time zone named, with its path.

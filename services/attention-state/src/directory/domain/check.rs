@@ -1,8 +1,9 @@
-//! What must hold between the parts of one YAML text: references, channels, uniqueness.
+//! What must hold between the parts of one YAML text: references, channels, uniqueness. A part may refer to what the text
+//! leaves out and what therefore stays; what a text names counts as the text says it.
 
 use std::collections::{HashMap, HashSet};
 
-use super::key::{CampaignKey, UserKey};
+use super::key::{AccountKey, CampaignKey, UserKey};
 use super::model::{Account, Campaign, Channel, Credential, Directory, Form, OverflowMode, Role, User};
 use super::parse::Draft;
 use super::problems::Problems;
@@ -10,8 +11,8 @@ use super::problems::Problems;
 /// Most passwords in clear per apply: each costs about 20 ms of a core.
 pub const MAX_PASSWORDS: usize = 200;
 
-/// Checks the draft and moves the accounts named by campaigns into place.
-pub(super) fn check(draft: &mut Draft) {
+/// Checks the draft, whose references may be to what is `kept` too, and moves the accounts named by campaigns into place.
+pub(super) fn check(draft: &mut Draft, kept: &Directory) {
     let problems = &mut draft.problems;
     let directory = &mut draft.given.directory;
     unique(directory.accounts.iter().map(|one| one.key.as_str()), "accounts", problems);
@@ -22,10 +23,13 @@ pub(super) fn check(draft: &mut Draft) {
     unique(directory.quick_replies.iter().map(|one| one.key.as_str()), "quick_replies", problems);
     unique(directory.contact_fields.iter().map(|one| one.key()), "contact_fields", problems);
     addresses(&directory.accounts, problems);
-    claims(&draft.claims.accounts, directory, problems);
-    campaigns(directory, problems);
-    users(directory, problems);
-    scopes(directory, problems);
+    draft.given.claimed = claims(&draft.claims.accounts, directory, kept, problems);
+    accounts_have_campaigns(directory, kept, problems);
+    campaigns(directory, kept, problems);
+    let known: HashSet<&CampaignKey> =
+        kept.campaigns.iter().chain(&directory.campaigns).map(|one| &one.key).collect();
+    users(directory, &known, problems);
+    scopes(directory, &known, problems);
     let clear =
         draft.given.credentials.iter().filter(|(_, one)| matches!(one, Credential::Password(_))).count();
     if clear > MAX_PASSWORDS {
@@ -58,24 +62,36 @@ fn addresses(accounts: &[Account], problems: &mut Problems) {
     }
 }
 
-type Claim = (String, super::key::AccountKey, CampaignKey);
+type Claim = (String, AccountKey, CampaignKey);
 
-fn claims(claims: &[Claim], directory: &mut Directory, problems: &mut Problems) {
+/// Gives the text's accounts their campaigns; answers the kept ones that its campaigns name.
+fn claims(
+    claims: &[Claim],
+    directory: &mut Directory,
+    kept: &Directory,
+    problems: &mut Problems,
+) -> Vec<(AccountKey, CampaignKey)> {
     let channels: HashMap<&CampaignKey, Channel> =
         directory.campaigns.iter().map(|one| (&one.key, one.channel)).collect();
     let positions: HashMap<_, usize> =
         directory.accounts.iter().enumerate().rev().map(|(at, one)| (one.key.clone(), at)).collect();
-    let mut owners: HashMap<usize, &CampaignKey> = HashMap::new();
+    let stored: HashMap<_, &Account> = kept.accounts.iter().map(|one| (&one.key, one)).collect();
+    let staying: HashSet<&CampaignKey> =
+        staying(directory, kept).filter(|one| one.active).map(|one| &one.key).collect();
+    let mut owners: HashMap<&AccountKey, &CampaignKey> = HashMap::new();
     for (path, account, campaign) in claims {
-        let Some(at) = positions.get(account).copied() else {
+        let given = positions.get(account).and_then(|at| directory.accounts.get(*at));
+        let Some(found) = given.or_else(|| stored.get(account).copied()) else {
             problems.add(path, "UNKNOWN_ACCOUNT", format!("no account has the key `{account}`"));
             continue;
         };
-        let channel = directory.accounts.get(at).map(|one| one.channel);
-        if channel.is_some() && channel != channels.get(campaign).copied() {
+        if channels.get(campaign) != Some(&found.channel) {
             problems.add(path, "WRONG_CHANNEL", format!("`{account}` is an account of another channel"));
         }
-        let owner = *owners.entry(at).or_insert(campaign);
+        // A text that names neither the account nor the campaign it belongs to does not take it away by accident.
+        let before = if given.is_some() { None } else { stored.get(account).copied() };
+        let before = before.and_then(|one| one.campaign.as_ref()).filter(|one| staying.contains(one));
+        let owner = *owners.entry(account).or_insert(before.unwrap_or(campaign));
         if owner != campaign {
             problems.add(
                 path,
@@ -84,24 +100,43 @@ fn claims(claims: &[Claim], directory: &mut Directory, problems: &mut Problems) 
             );
         }
     }
-    for (at, owner) in owners {
-        if let Some(account) = directory.accounts.get_mut(at) {
-            account.campaign = Some(owner.clone());
+    let mut claimed = Vec::new();
+    for (account, owner) in owners {
+        match positions.get(account).and_then(|at| directory.accounts.get_mut(*at)) {
+            Some(account) => account.campaign = Some(owner.clone()),
+            None => claimed.push((account.clone(), owner.clone())),
         }
     }
+    claimed
+}
+
+/// Campaigns in force that the text leaves out.
+fn staying<'a>(given: &'a Directory, kept: &'a Directory) -> impl Iterator<Item = &'a Campaign> {
+    let named: HashSet<&CampaignKey> = given.campaigns.iter().map(|one| &one.key).collect();
+    kept.campaigns.iter().filter(move |one| !named.contains(&one.key))
+}
+
+fn accounts_have_campaigns(directory: &Directory, kept: &Directory, problems: &mut Problems) {
+    let staying: HashSet<&CampaignKey> = staying(directory, kept).map(|one| &one.key).collect();
+    let stays =
+        kept.accounts.iter().filter(|one| one.campaign.as_ref().is_some_and(|one| staying.contains(one)));
+    let stays: HashSet<&AccountKey> = stays.map(|one| &one.key).collect();
     for (at, account) in directory.accounts.iter().enumerate() {
-        if account.active && account.campaign.is_none() {
+        if account.active && account.campaign.is_none() && !stays.contains(&account.key) {
             let message = "an active account belongs to a campaign; name it in that campaign's `accounts`";
             problems.add(&format!("accounts[{at}]"), "ACCOUNT_WITHOUT_CAMPAIGN", message);
         }
     }
 }
 
-fn campaigns(directory: &Directory, problems: &mut Problems) {
-    let users: HashMap<&UserKey, &User> = directory.users.iter().map(|one| (&one.key, one)).collect();
+fn campaigns(directory: &Directory, kept: &Directory, problems: &mut Problems) {
+    // The text's own come last and count.
+    let users: HashMap<&UserKey, &User> =
+        kept.users.iter().chain(&directory.users).map(|one| (&one.key, one)).collect();
     let campaigns: HashMap<&CampaignKey, &Campaign> =
-        directory.campaigns.iter().map(|one| (&one.key, one)).collect();
-    let forms: HashSet<&str> = directory.forms.iter().map(|one: &Form| one.key.as_str()).collect();
+        kept.campaigns.iter().chain(&directory.campaigns).map(|one| (&one.key, one)).collect();
+    let forms: HashSet<&str> =
+        kept.forms.iter().chain(&directory.forms).map(|one: &Form| one.key.as_str()).collect();
     for (at, campaign) in directory.campaigns.iter().enumerate() {
         let path = format!("campaigns[{at}]");
         for (position, member) in campaign.members.iter().enumerate() {
@@ -163,8 +198,7 @@ fn overflow(
 }
 
 /// Campaigns that tags and quick replies are limited to.
-fn scopes(directory: &Directory, problems: &mut Problems) {
-    let campaigns: HashSet<&CampaignKey> = directory.campaigns.iter().map(|one| &one.key).collect();
+fn scopes(directory: &Directory, campaigns: &HashSet<&CampaignKey>, problems: &mut Problems) {
     let tags = directory.tags.iter().enumerate().map(|(at, one)| (format!("tags[{at}]"), &one.campaigns));
     let replies = directory.quick_replies.iter().enumerate();
     let replies = replies.map(|(at, one)| (format!("quick_replies[{at}]"), &one.campaigns));
@@ -176,8 +210,7 @@ fn scopes(directory: &Directory, problems: &mut Problems) {
     }
 }
 
-fn users(directory: &Directory, problems: &mut Problems) {
-    let campaigns: HashSet<&CampaignKey> = directory.campaigns.iter().map(|one| &one.key).collect();
+fn users(directory: &Directory, campaigns: &HashSet<&CampaignKey>, problems: &mut Problems) {
     for (at, user) in directory.users.iter().enumerate() {
         for campaign in user.campaigns.iter().filter(|one| !campaigns.contains(one)) {
             let message = format!("no campaign has the key `{campaign}`");

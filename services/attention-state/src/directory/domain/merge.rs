@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::model::{Directory, Role};
+use super::model::{Directory, Given, Role};
 use super::problems::Problems;
 
 /// The directory after an apply.
@@ -17,7 +17,8 @@ pub struct Merged {
 
 /// Merges. Forms are kept with every version and have no state, so nothing is said of omitted ones.
 #[must_use]
-pub fn merge(current: &Directory, mut next: Directory, prune: bool) -> Merged {
+pub fn merge(current: &Directory, given: Given, prune: bool) -> Merged {
+    let mut next = given.directory;
     let known: HashMap<_, _> = current.accounts.iter().map(|one| (&one.key, one)).collect();
     for account in next.accounts.iter_mut().filter(|one| one.campaign.is_none()) {
         // Mail still on its way to a switched-off account must find a campaign.
@@ -44,6 +45,12 @@ pub fn merge(current: &Directory, mut next: Directory, prune: bool) -> Merged {
     // Contacts' fields keep the order they are given in.
     let fields = &mut next.contact_fields;
     left.out("contact field", &current.contact_fields, fields, |one| one.key(), |one| &mut one.active);
+    let claimed: HashMap<_, _> = given.claimed.into_iter().collect();
+    for account in &mut next.accounts {
+        if let Some(campaign) = claimed.get(&account.key) {
+            account.campaign = Some(campaign.clone());
+        }
+    }
     next.accounts.sort_by(|a, b| a.key.cmp(&b.key));
     next.campaigns.sort_by(|a, b| a.key.cmp(&b.key));
     next.users.sort_by(|a, b| a.key.cmp(&b.key));

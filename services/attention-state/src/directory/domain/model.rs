@@ -305,4 +305,6 @@ pub struct Given {
     pub directory: Directory,
     /// Passwords by user.
     pub credentials: Vec<(UserKey, Credential)>,
+    /// Accounts that the text leaves out and a campaign of the text names.
+    pub claimed: Vec<(AccountKey, CampaignKey)>,
 }

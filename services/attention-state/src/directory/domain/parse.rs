@@ -5,7 +5,8 @@ use super::forms::form;
 use super::hours_yaml::{self, hours};
 use super::key::{AccountKey, CampaignKey, FormKey, UserKey};
 use super::model::{
-    Account, AssignmentMode, Campaign, Channel, Directory, Given, MailServer, OverflowMode, Security,
+    Account, AssignmentMode, Campaign, Channel, Credential, Directory, Given, MailServer, OverflowMode,
+    Security,
 };
 use super::people::user;
 use super::problems::{Problem, Problems};
@@ -23,33 +24,49 @@ const MAX_OVERFLOW_SECONDS: i32 = 604_800;
 const MAX_ORPHAN_SECONDS: i32 = 86_400;
 
 /// A campaign names its accounts; the account keeps the reference.
+#[derive(Clone, Debug)]
 pub(super) struct Claims {
     /// Path of the naming and the account named, with the campaign.
     pub accounts: Vec<(String, AccountKey, CampaignKey)>,
 }
 
-/// What one pass over the text found.
-pub(super) struct Draft {
-    pub given: Given,
-    pub claims: Claims,
-    pub problems: Problems,
+/// What one pass over the text found; nothing in it was compared with anything else yet.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    pub(super) given: Given,
+    pub(super) claims: Claims,
+    pub(super) problems: Problems,
 }
 
-/// Reads the text and checks everything that needs no other directory.
+impl Draft {
+    /// Passwords by user.
+    #[must_use]
+    pub fn credentials(&self) -> &[(UserKey, Credential)] {
+        &self.given.credentials
+    }
+
+    /// The directory as it is written, before its parts were compared.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.given.directory
+    }
+
+    /// Checks what must hold between the parts; a part may refer to what is `kept`, which the text leaves out.
+    #[must_use]
+    pub fn checked(mut self, kept: &Directory) -> (Given, Problems) {
+        super::check::check(&mut self, kept);
+        (self.given, self.problems)
+    }
+}
+
+/// Reads the text; what is wrong with its parts is in the draft.
 ///
 /// # Errors
-/// Every problem found, by line.
-pub fn parse(text: &str) -> Result<(Given, Problems), Vec<Problem>> {
-    let root = match tree::read(text)? {
-        Some(root) => root,
-        None => return Err(vec![Problem::new(1, "", "MISSING", "the text is empty".to_owned())]),
-    };
-    let mut draft = read(&root);
-    super::check::check(&mut draft);
-    if draft.problems.is_empty() {
-        Ok((draft.given, draft.problems))
-    } else {
-        Err(draft.problems.into_sorted())
+/// What makes it no YAML that we read, or nothing at all.
+pub fn draft(text: &str) -> Result<Draft, Vec<Problem>> {
+    match tree::read(text)? {
+        Some(root) => Ok(read(&root)),
+        None => Err(vec![Problem::new(1, "", "MISSING", "the text is empty".to_owned())]),
     }
 }
 

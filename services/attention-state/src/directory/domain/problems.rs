@@ -28,7 +28,7 @@ impl Problem {
 }
 
 /// Collects problems and knows the line of every path.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Problems {
     lines: HashMap<String, u32>,
     bad: HashSet<String>,

@@ -1,8 +1,16 @@
 //! What is wrong with a text is said by line, path and reason, all at once.
 
 use super::{line_of, shown};
-use crate::directory::domain::parse::parse;
+use crate::directory::domain::model::{Directory, Given};
+use crate::directory::domain::parse::draft;
+use crate::directory::domain::problems::Problem;
 use crate::directory::testing::example;
+
+/// The text by itself, with nothing kept beside it.
+fn parse(text: &str) -> Result<Given, Vec<Problem>> {
+    let (given, problems) = draft(text)?.checked(&Directory::default());
+    if problems.is_empty() { Ok(given) } else { Err(problems.into_sorted()) }
+}
 
 /// Errors of the example after one edit, as `line path REASON`.
 fn errors(edit: impl Fn(&str) -> String) -> Vec<String> {
@@ -23,7 +31,7 @@ fn the_demo_directory_is_right() {
     let demo = include_str!("../../../../hilo/demo/directory.yaml");
     let text = demo.replace("MAILBOX_PORT", "2525").replace("PASSWORD_OF_", "una-frase-larga-");
     let found: Vec<String> = match parse(&text) {
-        Ok((given, _)) => {
+        Ok(given) => {
             assert!(!given.directory.tags.is_empty() && !given.directory.quick_replies.is_empty());
             Vec::new()
         }
