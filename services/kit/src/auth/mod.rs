@@ -162,7 +162,13 @@ impl Verifier {
         let (Principal::User { key, token_id, .. }, Some(directory)) = (principal, &self.directory) else {
             return Ok(());
         };
-        match directory.current().is_revoked(key, &token_id.to_string()) {
+        let directory = directory.current();
+        // A provider vouches for people whom we need not know, and who may be told so. Whoever comes with a token of ours was
+        // known when he got it, and learns no more of the directory than that it does not serve any longer.
+        if self.oidc.is_some() && directory.is_loaded() && directory.user(key).is_none() {
+            return Err(Error::unauthenticated(format!("the directory has no active user `{key}`")));
+        }
+        match directory.is_revoked(key, &token_id.to_string()) {
             true => Err(Error::unauthenticated("the token was revoked")),
             false => Ok(()),
         }

@@ -4,10 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hilo_kit::auth::{Issuer, Keys, Principal, ServiceTokens, Verifier, generate_keys};
 use hilo_kit::config::{AuthConfig, OidcConfig};
+use hilo_kit::directory::{Directory, DirectoryCache, User};
 use hilo_kit::lifecycle::Shutdown;
 use hilo_test_support::{OidcIssuer, eventually};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
+use tonic::{Code, Request};
 
 struct Rig {
     issuer: OidcIssuer,
@@ -250,4 +252,43 @@ async fn a_provider_that_describes_another_issuer_is_not_believed() {
 
 fn oidc_issuer(config: &AuthConfig) -> String {
     config.oidc.as_ref().map(|oidc| oidc.issuer.clone()).unwrap_or_default()
+}
+
+/// What the service answers to a token, when it refuses it.
+fn refusal(verifier: &Verifier, token: &str) -> Option<(Code, String)> {
+    let mut request = Request::new(());
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    verifier.check(request).err().map(|status| (status.code(), status.message().to_owned()))
+}
+
+#[tokio::test]
+async fn whom_the_provider_knows_and_the_directory_does_not_is_told_so() {
+    let rig = Rig::start().await;
+    let user = |key: &str, active| User { key: key.into(), active, ..User::default() };
+    let literal = hilo_proto::directory::v1::Directory {
+        users: vec![user("ana", true), user("gone", false)],
+        ..Default::default()
+    };
+    let known = |verifier: Verifier, version, revoked: Vec<String>| {
+        verifier.with_directory(DirectoryCache::fixed(Directory::new(version, literal.clone(), revoked)))
+    };
+    let verifier = rig.verifier(&rig.config()).await;
+    let serving = known(verifier.clone(), 1, Vec::new());
+    let ana = rig.token("rsa-1", "RS256", &rig.claims()).await;
+    assert_eq!(refusal(&serving, &ana), None);
+    for who in ["nadie", "gone"] {
+        let token = rig.token("rsa-1", "RS256", &rig.with("sub", json!(who))).await;
+        let text = format!("the directory has no active user `{who}`");
+        assert_eq!(refusal(&serving, &token), Some((Code::Unauthenticated, text)));
+        assert_eq!(refusal(&known(verifier.clone(), 0, Vec::new()), &token), None, "before it was read");
+    }
+    let Principal::User { token_id, .. } = verifier.verify(&ana).unwrap() else { panic!("a user") };
+    let revoked = Some((Code::Unauthenticated, "the token was revoked".to_owned()));
+    assert_eq!(refusal(&known(verifier, 1, vec![token_id.to_string()]), &ana), revoked);
+    // Of our own tokens it is not said which it was.
+    let own = Issuer::new(rig.keys.signing_key.expose(), "hilo").unwrap();
+    let own =
+        own.issue("nadie", OffsetDateTime::now_utc(), std::time::Duration::from_secs(60)).unwrap().token;
+    let local = known(Verifier::new(&rig.keys.auth_config("hilo")).unwrap(), 1, Vec::new());
+    assert_eq!(refusal(&local, &own), revoked);
 }
