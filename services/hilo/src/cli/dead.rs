@@ -120,7 +120,7 @@ enum Identity {
 impl Identity {
     async fn of(args: &DeadArgs) -> Result<Self, Failure> {
         if let Some(user) = &args.user {
-            let sign_in = SignIn { user: user.clone(), password_file: None };
+            let sign_in = SignIn { user: Some(user.clone()), password_file: None };
             return Ok(Self::User(Box::new(Session::open(&args.installation, &sign_in).await?)));
         }
         let auth = args.installation.local()?.auth().filter(|auth| !auth.service_secret.is_empty());

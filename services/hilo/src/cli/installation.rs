@@ -31,9 +31,9 @@ pub struct Installation {
 /// Who signs in.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SignIn {
-    /// User to sign in as
+    /// User to sign in as; may be left out with a token in the variable HILO_TOKEN
     #[arg(long = "as", value_name = "USER")]
-    pub user: String,
+    pub user: Option<String>,
     /// File whose first line is the password [default: HILO_PASSWORD, else agents.txt in the data folder]
     #[arg(long, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
@@ -72,11 +72,23 @@ impl Installation {
 }
 
 impl SignIn {
-    /// The password: file, `HILO_PASSWORD`, `agents.txt` of the data folder, in this order.
+    /// The user, who must be named where no token says who it is.
+    ///
+    /// # Errors
+    /// `USER_MISSING`.
+    pub fn user(&self) -> Result<&str, Failure> {
+        let missing = || {
+            let failure = Failure::invalid("USER_MISSING", "say who you are: --as USER");
+            failure.detail("or put a token of the identity provider into the variable HILO_TOKEN")
+        };
+        self.user.as_deref().ok_or_else(missing)
+    }
+
+    /// The password of `user`: file, `HILO_PASSWORD`, `agents.txt` of the data folder, in this order.
     ///
     /// # Errors
     /// `PASSWORD_UNKNOWN` when none of them has one.
-    pub fn password(&self, installation: &Installation) -> Result<SecretString, Failure> {
+    pub fn password(&self, installation: &Installation, user: &str) -> Result<SecretString, Failure> {
         if let Some(path) = &self.password_file {
             let text = read_small(path)
                 .map_err(|error| Failure::invalid("PASSWORD_FILE", format!("{}: {error}", path.display())))?;
@@ -85,14 +97,13 @@ impl SignIn {
         if let Ok(password) = std::env::var("HILO_PASSWORD") {
             return Ok(SecretString::from(password));
         }
-        installation.local()?.password(&self.user).ok_or_else(|| {
+        installation.local()?.password(user).ok_or_else(|| {
             let known = installation.local().map(|local| local.users().join(", ")).unwrap_or_default();
             let failure = Failure::new(
                 Exit::Denied,
                 "PASSWORD_UNKNOWN",
                 format!(
-                    "there is no password for {} in {}",
-                    self.user,
+                    "there is no password for {user} in {}",
                     installation.data.join("agents.txt").display()
                 ),
             );

@@ -35,6 +35,11 @@ pub fn shorten(text: &str, limit: usize) -> String {
     short
 }
 
+/// `1 file`, `2 files`.
+pub fn counted(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
+
 /// RFC 3339 in UTC, to the second; `-` when it is absent or absurd.
 pub fn instant(timestamp: Option<&Timestamp>) -> String {
     let seconds = timestamp.map(|timestamp| timestamp.seconds);

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::clock::until;
 use crate::cli::desk::list::DeskList;
 use crate::cli::desk::remote::RemoteDesk;
-use crate::cli::desk::watch::{self, Login, News};
+use crate::cli::desk::watch::{self, Login, News, Who};
 use crate::cli::session::Session;
 use crate::cli::{Exit, Failure};
 
@@ -42,7 +42,9 @@ impl Agent {
         let session = until(limit, "an agent can sign in", || async {
             match Session::login(endpoint, key, password).await {
                 Ok(session) => Ok(Some(session)),
-                Err(failure) if failure.exit == Exit::Denied => Ok(None),
+                Err(failure) if failure.exit == Exit::Denied && failure.reason != "SIGN_IN_ELSEWHERE" => {
+                    Ok(None)
+                }
                 Err(failure) => Err(failure),
             }
         });
@@ -51,9 +53,11 @@ impl Agent {
         until(limit, "routing takes a heartbeat", || async { desk.heartbeat().await.map(Some) }).await?;
         let list = Arc::new(Mutex::new(DeskList::default()));
         let login = Login {
-            endpoint: endpoint.to_owned(),
-            user: key.to_owned(),
-            password: password.clone(),
+            who: Who::Password {
+                endpoint: endpoint.to_owned(),
+                user: key.to_owned(),
+                password: password.clone(),
+            },
             channel: "email".to_owned(),
         };
         let (news_tx, news) = mpsc::channel(256);

@@ -128,7 +128,7 @@ pub const HELP: &[&str] = &[
     "attach FILE             a file for the next mail;  cc A,B  and  bcc A,B  copy it",
     "forward A,B [--files] [TEXT]  send the customer's mail on, with its files",
     "download N [TO]         save file N of the thread (see read)",
-    "form                    show the form;  form field=value other=\"two words\"  fills it in",
+    "form                    show the form;  form field=value other=\"two words\" several=one|two  fills it in",
     "end [--close]           end the interaction, and the attention too with --close",
     "release                 give the item back to the queue",
     "transfer TO [NOTE]      give the item to a campaign (soporte), or offer it to an agent (@luis)",
@@ -136,7 +136,7 @@ pub const HELP: &[&str] = &[
     "start CAMPAIGN ADDRESS \"SUBJECT\" TEXT   write to somebody first",
     "reopen ID               open an ended interaction again (its id: hilo history search)",
     "decline N               let an offer pass",
-    "why N                   why an item was offered as it was",
+    "why [N]                 why an item was offered as it was; alone: the open item, else what rings",
     "pause / resume          take no new offers / take them again",
     "wait [SECONDS]          wait until something is queued (for scripts)",
     "quit                    leave",
@@ -186,6 +186,7 @@ pub fn parse(line: &str) -> Result<DeskCommand, String> {
         "pause" => DeskCommand::Pause,
         "resume" => DeskCommand::Resume,
         "wait" => DeskCommand::Wait(wait(rest)?),
+        "why" if rest.is_empty() => DeskCommand::Why(ItemName::Next),
         "why" => DeskCommand::Why(item(rest)?),
         "quit" | "exit" => DeskCommand::Quit,
         other => return Err(format!("there is no command {other:?}; type help")),
@@ -291,13 +292,18 @@ fn wait(rest: &str) -> Result<Duration, String> {
 
 /// `key=value` pairs; a value in double quotes may hold spaces, `|` separates several choices.
 fn fields(rest: &str) -> Result<Vec<(String, String)>, String> {
-    let mut found = Vec::new();
+    let mut found: Vec<(String, String)> = Vec::new();
     let mut rest = rest;
     while !rest.is_empty() {
         let (key, after) = rest.split_once('=').ok_or_else(|| format!("{rest:?} is not field=value"))?;
         let key = key.trim();
         if key.is_empty() || key.contains(char::is_whitespace) {
             return Err(format!("{key:?} is not the key of a field"));
+        }
+        if found.iter().any(|(known, _)| known == key) {
+            return Err(format!(
+                "{key} stands here twice; several values are one, with | between: {key}=one|two"
+            ));
         }
         let (value, left) = match after.strip_prefix('"') {
             Some(quoted) => {

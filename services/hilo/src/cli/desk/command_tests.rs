@@ -55,6 +55,8 @@ fn lines_become_commands() {
             "reopen 019a0000-0000-7000-8000-000000000001",
             DeskCommand::Reopen("019a0000-0000-7000-8000-000000000001".to_owned()),
         ),
+        ("why", DeskCommand::Why(ItemName::Next)),
+        ("why 2", DeskCommand::Why(ItemName::Number(2))),
         ("quit", DeskCommand::Quit),
     ] {
         assert_eq!(parse(line), Ok(expected), "{line:?}");
@@ -81,6 +83,7 @@ fn mistakes_are_answered_with_what_would_be_right() {
         "end now",
         "form motivo",
         "form a=\"b",
+        "form temas=Entrega temas=Pago",
         "wait 0",
         "lst",
         "read it",

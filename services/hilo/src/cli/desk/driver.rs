@@ -137,6 +137,7 @@ impl<C: DeskCalls> Driver<C> {
             Notice::Queued(number) => (*number, "queued", false),
             Notice::Message(number) => (*number, "new message", true),
             Notice::Left(number) => (*number, "left the queue", false),
+            Notice::CameBack(number) => (*number, "came back", true),
         };
         // On a person's terminal the prompt is there already: the notice takes its line, a new prompt follows.
         let before = if rings { "\u{7}\r\u{1b}[K" } else { "\r\u{1b}[K" };
@@ -338,7 +339,8 @@ impl<C: DeskCalls> Driver<C> {
     }
 
     async fn why(&mut self, name: &ItemName) -> Result<(), Failure> {
-        let interaction_id = self.named(name)?;
+        let current = self.current_id().ok().filter(|_| *name == ItemName::Next);
+        let interaction_id = current.map_or_else(|| self.named(name), Ok)?;
         let decisions = self.calls.explain(&interaction_id).await?;
         if decisions.is_empty() {
             return self.output.line("it has not been offered yet");

@@ -8,7 +8,7 @@ use hilo_proto::inbound::v1::EmailAddress;
 
 use super::{DeskCalls, Driver, Failure};
 use crate::cli::Exit;
-use crate::cli::terminal::clean;
+use crate::cli::terminal::{clean, counted};
 
 /// What the next mail has beside its text.
 #[derive(Debug, Default)]
@@ -58,7 +58,7 @@ impl<C: DeskCalls> Driver<C> {
             }
         }
         if !message.attachments.is_empty() {
-            line.push_str(&format!(", {} files", message.attachments.len()));
+            line.push_str(&format!(", {}", counted(message.attachments.len(), "file")));
         }
         self.output.line(format!("{line}: <{}>", clean(&message.internet_message_id)))
     }
@@ -106,7 +106,11 @@ impl<C: DeskCalls> Driver<C> {
         let path = if path.is_dir() { path.join(&name) } else { path };
         let shown = clean(&path.to_string_lossy());
         let failed = |error: std::io::Error| {
-            Failure::invalid("FILE_NOT_WRITTEN", format!("{shown} cannot be written: {error}"))
+            let why = match error.kind() {
+                std::io::ErrorKind::AlreadyExists => format!("{shown} exists: download {number} OTHERNAME"),
+                _ => format!("{shown} cannot be written: {error}"),
+            };
+            Failure::invalid("FILE_NOT_WRITTEN", why)
         };
         let mut written =
             tokio::fs::OpenOptions::new().write(true).create_new(true).open(&path).await.map_err(failed)?;

@@ -262,6 +262,55 @@ async fn an_item_is_handed_over_and_others_are_begun() {
 }
 
 #[tokio::test]
+async fn a_transfer_that_nobody_took_is_told() {
+    let calls = Calls::default();
+    let mut driver = Driver::new(&calls, Output::kept(), false);
+    driver.news(snapshot()).expect("news");
+    for line in ["open 1", "transfer @luis"] {
+        driver.line(line).await.expect("a line");
+    }
+    driver.output.take();
+    let back = DeskItem {
+        interaction_id: "int".to_owned(),
+        version: 5,
+        state: InteractionState::Open as i32,
+        ..DeskItem::default()
+    };
+    driver.news(News::Update(Box::new(Update::Item(back)))).expect("news");
+    let output = driver.output.take();
+    assert!(output.len() == 1 && output[0].starts_with("* came back: 1  open"), "{output:?}");
+}
+
+#[tokio::test]
+async fn a_pipe_stops_at_the_first_line_that_fails_a_person_goes_on() {
+    let calls = Calls { taken: true, ..Calls::default() };
+    for (interactive, expected) in [(false, 1), (true, 2)] {
+        let mut driver = Driver::new(&calls, Output::kept(), interactive);
+        let (news_tx, news) = tokio::sync::mpsc::channel(4);
+        let (lines_tx, lines) = tokio::sync::mpsc::channel(4);
+        news_tx.send(snapshot()).await.expect("read");
+        for line in ["open 1", "open 1"] {
+            lines_tx.send(line.to_owned()).await.expect("read");
+        }
+        drop(lines_tx);
+        crate::cli::desk::run(&mut driver, news, lines, interactive).await.expect("left");
+        assert_eq!(driver.failed(), expected, "interactive: {interactive}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_never_written_over_another() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("nota.txt").display().to_string();
+    let calls = Calls::default();
+    let line = format!("download 1 {path}");
+    let (output, _) = play(&calls, false, &["open 1", &line, &line]).await;
+    let said: Vec<&String> = output.iter().skip(3).collect();
+    let exists = format!("! FILE_NOT_WRITTEN: {path} exists: download 1 OTHERNAME");
+    assert_eq!(said, [&format!("saved {path}, 9 bytes"), &exists]);
+}
+
+#[tokio::test]
 async fn refusals_carry_their_reason_and_the_desk_goes_on() {
     let calls = Calls { taken: true, ..Calls::default() };
     let (output, _) = play(&calls, false, &["open 1", "reply Hola", "open 9", "nada"]).await;

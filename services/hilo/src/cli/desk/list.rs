@@ -1,6 +1,6 @@
 //! The agent's list, kept from a snapshot and the changes after it: newer versions win, whatever order they come in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hilo_proto::attention::v1::watch_desk_response::Update;
 use hilo_proto::attention::v1::{DeskCounters, DeskItem, DeskSnapshot};
@@ -22,6 +22,8 @@ pub enum Notice {
     Message(u32),
     /// A queued item left: another agent took it, or it moved on.
     Left(u32),
+    /// An item that the agent offered to another is open here again: nobody took it.
+    CameBack(u32),
 }
 
 /// The list.
@@ -32,6 +34,8 @@ pub struct DeskList {
     numbers: BTreeMap<String, u32>,
     /// Own replies whose item has not come back yet, by interaction.
     own_replies: BTreeMap<String, i32>,
+    /// Items the agent offered to another.
+    offered_on: BTreeSet<String>,
     counters: DeskCounters,
     complete: bool,
 }
@@ -112,6 +116,9 @@ impl DeskList {
         if item.ringing && !rang {
             return Some(Notice::Ringing(number));
         }
+        if !is_queued(item) && before.is_none_or(is_queued) && self.offered_on.remove(&item.interaction_id) {
+            return Some(Notice::CameBack(number));
+        }
         let Some(before) = before else {
             return is_queued(item).then_some(Notice::Queued(number));
         };
@@ -126,6 +133,16 @@ impl DeskList {
     /// The agent has replied: one message more in this item is no news.
     pub fn replied(&mut self, interaction_id: &str) {
         *self.own_replies.entry(interaction_id.to_owned()).or_default() += 1;
+    }
+
+    /// The agent has offered the item to another: when it is open here again, that is news.
+    pub fn offered_on(&mut self, interaction_id: &str) {
+        self.offered_on.insert(interaction_id.to_owned());
+    }
+
+    /// The agent has opened the item: that it is open here is no news.
+    pub fn opened(&mut self, interaction_id: &str) {
+        self.offered_on.remove(interaction_id);
     }
 
     /// The number of an item in this session; it never changes and is never used again.
@@ -253,6 +270,22 @@ mod tests {
         assert_eq!(list.apply(Update::Item(hers)), vec![Notice::Message(1)]);
         assert_eq!(list.apply(Update::Item(item("b", 1, Queued, true))), vec![Notice::Ringing(2)]);
         assert_eq!(list.apply(removal("b", 2)), vec![Notice::Left(2)]);
+    }
+
+    #[test]
+    fn what_nobody_took_comes_back_with_a_word() {
+        let mut list = DeskList::default();
+        list.apply(Update::Item(item("a", 1, Open, false)));
+        list.offered_on("a");
+        assert_eq!(list.apply(Update::Item(item("a", 2, Open, false))), vec![], "it has not left yet");
+        list.apply(removal("a", 3));
+        assert_eq!(list.apply(Update::Item(item("a", 4, Open, false))), vec![Notice::CameBack(1)]);
+        assert_eq!(list.apply(Update::Item(item("a", 5, Open, false))), vec![], "said once");
+        // Offered on again and taken by the agent himself out of the queue: he knows.
+        list.offered_on("a");
+        list.apply(Update::Item(item("a", 6, Queued, true)));
+        list.opened("a");
+        assert_eq!(list.apply(Update::Item(item("a", 7, Open, false))), vec![]);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::session::Session;
 use super::terminal::Output;
 use super::{Exit, Failure, Installation};
 use driver::{Driver, Next};
-use remote::RemoteDesk;
+use remote::{DeskCalls, RemoteDesk};
 use watch::News;
 
 /// Longest line read; a reply may have 200,000 characters.
@@ -42,18 +42,14 @@ pub struct DeskArgs {
     channel: String,
 }
 
-/// Runs `hilo desk` until `quit` or the end of its input.
+/// Runs `hilo desk` until `quit` or the end of its input; reading from a pipe, until a command fails.
 ///
 /// # Errors
 /// When the sign-in fails, or, reading from a pipe, when a command failed.
 pub async fn execute(args: DeskArgs) -> Result<(), Failure> {
     let session = Session::open(&args.installation, &args.sign_in).await?;
-    let login = watch::Login {
-        endpoint: args.installation.endpoint()?,
-        user: args.sign_in.user.clone(),
-        password: args.sign_in.password(&args.installation)?,
-        channel: args.channel,
-    };
+    let who = watch::Who::Arguments(args.installation, args.sign_in);
+    let login = watch::Login { who, channel: args.channel };
     let interactive = std::io::stdin().is_terminal();
     let remote = RemoteDesk::new(session.clone());
     let mut driver = Driver::new(remote.clone(), Output::stdout(), interactive);
@@ -64,7 +60,7 @@ pub async fn execute(args: DeskArgs) -> Result<(), Failure> {
     // A thread of its own: a runtime would wait at its end for the line that nobody types any more.
     std::thread::spawn(move || read_lines(&lines_tx));
     let outcome = tokio::select! {
-        outcome = run(&mut driver, news, lines) => outcome,
+        outcome = run(&mut driver, news, lines, interactive) => outcome,
         // Leaving says so to routing; otherwise offers would go on ringing here for a minute.
         _ = tokio::signal::ctrl_c() => Ok(()),
     };
@@ -75,24 +71,27 @@ pub async fn execute(args: DeskArgs) -> Result<(), Failure> {
     match driver.failed() {
         0 => Ok(()),
         _ if interactive => Ok(()),
-        1 => Err(Failure::new(Exit::Rejected, "COMMAND_FAILED", "a command failed (see above)")),
-        count => Err(Failure::new(
-            Exit::Rejected,
-            "COMMAND_FAILED",
-            format!("{count} commands failed (see above)"),
-        )),
+        _ => {
+            let text = "a command failed (see above); the lines after it are left undone";
+            Err(Failure::new(Exit::Rejected, "COMMAND_FAILED", text))
+        }
     }
 }
 
-async fn run(
-    driver: &mut Driver<RemoteDesk>,
+async fn run<C: DeskCalls>(
+    driver: &mut Driver<C>,
     mut news: mpsc::Receiver<News>,
     mut lines: mpsc::Receiver<String>,
+    interactive: bool,
 ) -> Result<(), Failure> {
     let first = tokio::time::timeout(FIRST_LIST, first_list(driver, &mut news)).await;
     first.map_err(|_| Failure::unavailable("NO_LIST", "the list did not come in time"))??;
     driver.prompt()?;
     loop {
+        // In a pipe a line relies on those before it: nothing is ended that could not be answered.
+        if !interactive && driver.failed() > 0 {
+            return Ok(());
+        }
         let waiting = driver.waits_until();
         let end_of_wait =
             tokio::time::sleep_until(waiting.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600)));
@@ -116,7 +115,10 @@ async fn run(
     }
 }
 
-async fn first_list(driver: &mut Driver<RemoteDesk>, news: &mut mpsc::Receiver<News>) -> Result<(), Failure> {
+async fn first_list<C: DeskCalls>(
+    driver: &mut Driver<C>,
+    news: &mut mpsc::Receiver<News>,
+) -> Result<(), Failure> {
     while !driver.has_list() {
         match news.recv().await {
             Some(item) => driver.news(item)?,

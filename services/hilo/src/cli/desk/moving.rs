@@ -11,6 +11,9 @@ impl<C: DeskCalls> Driver<C> {
         let interaction_id = self.current_id()?;
         self.calls.transfer(&interaction_id, to, note).await?;
         self.current = None;
+        if matches!(to, To::Agent(_)) {
+            self.list.offered_on(&interaction_id);
+        }
         self.output.line(match to {
             To::Campaign(key) => format!("transferred to {}", clean(key)),
             To::Agent(key) => format!("offered to {}; what is not taken comes back", clean(key)),
@@ -36,6 +39,7 @@ impl<C: DeskCalls> Driver<C> {
 
     pub(super) async fn show_opened(&mut self, interaction_id: String) -> Result<(), Failure> {
         let answer = self.calls.open(&interaction_id).await?;
+        self.list.opened(&interaction_id);
         for line in render::opened(&answer) {
             self.output.line(line)?;
         }

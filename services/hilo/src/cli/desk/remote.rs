@@ -31,6 +31,7 @@ use uuid::Uuid;
 use super::command::{First, To};
 use super::file;
 use crate::cli::Failure;
+use crate::cli::mail::compose::media_type;
 use crate::cli::session::Session;
 
 /// How often a command is tried while nothing answers.
@@ -196,10 +197,10 @@ impl DeskCalls for RemoteDesk {
     async fn upload(&self, name: &str, content: Vec<u8>) -> Result<Upload, Failure> {
         let request = BeginUploadRequest {
             file_name: name.to_owned(),
+            media_type: media_type(name).to_owned(),
             size_bytes: i64::try_from(content.len()).unwrap_or(i64::MAX),
             sha256: Digest256::of(&content).to_string(),
             request_id: request_id(),
-            ..Default::default()
         };
         let begun = call!(self, attention.begin_upload, request)?;
         let upload_id = begun.upload.ok_or_else(|| incomplete("BeginUpload"))?.upload_id;

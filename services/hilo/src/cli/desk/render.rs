@@ -10,7 +10,7 @@ use hilo_proto::inbound::v1::{Attachment, EmailAddress};
 use hilo_proto::internal::v1::{AssignmentMode, StoredDecision};
 
 use super::list::is_queued;
-use crate::cli::terminal::{clean, clean_lines, instant, shorten, time_of_day};
+use crate::cli::terminal::{clean, clean_lines, counted, instant, shorten, time_of_day};
 
 /// `Abiertas 1 · En cola 2`, as in the agent's desktop.
 pub fn counters(counters: DeskCounters) -> String {
@@ -40,11 +40,7 @@ pub fn item(number: u32, item: &DeskItem) -> String {
 fn tail(item: &DeskItem) -> String {
     let deadline = item.offer_deadline_at.as_ref().filter(|_| item.ringing);
     let until = deadline.map(|at| format!(", until {}", time_of_day(Some(at)))).unwrap_or_default();
-    let messages = if item.message_count == 1 {
-        "1 message".to_owned()
-    } else {
-        format!("{} messages", item.message_count)
-    };
+    let messages = counted(usize::try_from(item.message_count).unwrap_or_default(), "message");
     format!("[{}, {messages}{until}]", item.campaign_key)
 }
 
@@ -52,6 +48,8 @@ fn tail(item: &DeskItem) -> String {
 pub fn person(address: Option<&EmailAddress>) -> String {
     match address {
         Some(one) if one.name.is_empty() => clean(&one.address),
+        // The author of a note is a person without a mailbox.
+        Some(one) if one.address.is_empty() => clean(&one.name),
         Some(one) => clean(&format!("{} <{}>", one.name, one.address)),
         None => "-".to_owned(),
     }
@@ -166,9 +164,20 @@ pub fn form(definition: Option<&FormDefinition>, values: &BTreeMap<String, Strin
         };
         let value =
             values.get(&field.key).map(|value| clean(&value.replace('\n', " | "))).unwrap_or_default();
-        lines.push(format!("  {star} {} = {value:?}   {}{choices}", field.key, clean(&field.label)));
+        let (label, hint) = (clean(&field.label), hint(&field.r#type));
+        lines.push(format!("  {star} {} = {value:?}   {label}{choices}{hint}", field.key));
     }
     lines
+}
+
+/// How a value of this type is written, where that is not plain.
+fn hint(field_type: &str) -> &'static str {
+    match field_type {
+        "multiple_choice" => " (several with |)",
+        "date" => " (YYYY-MM-DD)",
+        "number" => " (number)",
+        _ => "",
+    }
 }
 
 /// Why an item was offered as it was.
@@ -194,6 +203,7 @@ pub fn decision(stored: &StoredDecision) -> String {
 
 #[cfg(test)]
 mod tests {
+    use hilo_proto::directory::v1::FormField;
     use hilo_proto::event::v1::InteractionState;
     use prost_types::Timestamp;
 
@@ -219,6 +229,38 @@ mod tests {
             line,
             "  7  rings   #5804  00:01:00  Rosa [31m ★ (sender not verified)  uno dos  [soporte, 1 message, until 00:01:30]"
         );
+    }
+
+    #[test]
+    fn a_field_says_how_its_value_is_written() {
+        let field = |key: &str, kind: &str, choices: &[&str]| FormField {
+            key: key.to_owned(),
+            label: key.to_uppercase(),
+            r#type: kind.to_owned(),
+            choices: choices.iter().map(|one| (*one).to_owned()).collect(),
+            ..FormField::default()
+        };
+        let fields = vec![
+            field("temas", "multiple_choice", &["Pago", "Otro"]),
+            field("fecha", "date", &[]),
+            field("nota", "text", &[]),
+        ];
+        let definition = FormDefinition { title: "Datos".to_owned(), fields, ..FormDefinition::default() };
+        assert_eq!(
+            form(Some(&definition), &BTreeMap::new()),
+            [
+                "form: Datos",
+                "    temas = \"\"   TEMAS (Pago | Otro) (several with |)",
+                "    fecha = \"\"   FECHA (YYYY-MM-DD)",
+                "    nota = \"\"   NOTA",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_author_of_a_note_has_no_empty_address() {
+        let author = EmailAddress { address: String::new(), name: "Ana Quispe".to_owned() };
+        assert_eq!(person(Some(&author)), "Ana Quispe");
     }
 
     #[test]

@@ -9,8 +9,9 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::remote::RemoteDesk;
+use crate::cli::installation::SignIn;
 use crate::cli::session::Session;
-use crate::cli::{Exit, Failure};
+use crate::cli::{Exit, Failure, Installation};
 
 /// The contract's heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(20);
@@ -19,15 +20,36 @@ const SILENCE: Duration = Duration::from_secs(45);
 /// First and longest pause between two tries to come back.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
+/// Who signs in.
+#[derive(Clone, Debug)]
+pub enum Who {
+    /// As the arguments and variables of a command say, by password or token.
+    Arguments(Installation, SignIn),
+    /// A user with this password.
+    Password {
+        /// Public endpoint.
+        endpoint: String,
+        /// User key.
+        user: String,
+        /// Password.
+        password: SecretString,
+    },
+}
+
+impl Who {
+    async fn session(&self) -> Result<Session, Failure> {
+        match self {
+            Self::Arguments(installation, sign_in) => Session::open(installation, sign_in).await,
+            Self::Password { endpoint, user, password } => Session::login(endpoint, user, password).await,
+        }
+    }
+}
+
 /// What is needed to sign in again.
 #[derive(Clone, Debug)]
 pub struct Login {
-    /// Public endpoint.
-    pub endpoint: String,
-    /// User key.
-    pub user: String,
-    /// Password.
-    pub password: SecretString,
+    /// Who, and where.
+    pub who: Who,
     /// Channel watched.
     pub channel: String,
 }
@@ -62,7 +84,7 @@ pub async fn follow(login: Login, session: Session, remote: RemoteDesk, news: mp
         loop {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSES.1);
-            match Session::login(&login.endpoint, &login.user, &login.password).await {
+            match login.who.session().await {
                 Ok(fresh) => {
                     remote.replace_session(fresh.clone());
                     session = fresh;

@@ -9,7 +9,8 @@ use hilo_proto::history::v1::{ExportFormat, ExportThreadsRequest, ExportThreadsR
 use super::criteria::Criteria;
 use crate::cli::installation::SignIn;
 use crate::cli::session::Session;
-use crate::cli::{Failure, Installation};
+use crate::cli::terminal::counted;
+use crate::cli::{Exit, Failure, Installation};
 
 /// Arguments of `hilo history export`.
 #[derive(Debug, clap::Args)]
@@ -27,10 +28,11 @@ pub(super) struct ExportArgs {
 }
 
 impl ExportArgs {
-    /// Signs in, exports, and leaves whole files or none.
+    /// Signs in, exports, leaves whole files or none, and says on standard error what it wrote.
     ///
     /// # Errors
-    /// When the sign-in or the export is refused or breaks off, or a file cannot be written.
+    /// When the sign-in or the export is refused or breaks off, or a file cannot be written; `NOTHING_FOUND` (exit code 4) when
+    /// nothing fits: then no file is made and one that was there stays.
     pub(super) async fn execute(&self, installation: &Installation) -> Result<(), Failure> {
         let format = match self.format.as_str() {
             "forms" => ExportFormat::FormsCsv,
@@ -49,11 +51,98 @@ impl ExportArgs {
         let request = session.stream_request(ExportThreadsRequest { search, format: format.into() });
         let mut stream = session.history().export_threads(request).await?.into_inner();
         let mut target = Target::new(format, self.out.as_deref())?;
+        let mut tally = Tally::new(format);
         while let Some(piece) = stream.message().await? {
+            tally.take(&piece);
             target.write(&piece)?;
         }
-        target.finish()
+        if tally.found == 0 {
+            target.discard();
+            return Err(Failure::new(Exit::Missing, "NOTHING_FOUND", tally.nothing()));
+        }
+        target.finish()?;
+        if let Some(path) = &self.out {
+            eprintln!("{} written to {}", tally.text(), path.display());
+        }
+        Ok(())
     }
+}
+
+/// Counts what an export holds while it passes; the pieces of a file may end anywhere.
+#[derive(Debug)]
+struct Tally {
+    format: ExportFormat,
+    found: usize,
+    /// The table's first line names its columns.
+    head: bool,
+    /// Within a quoted cell of the table.
+    quoted: bool,
+    /// How much of [`SEPARATOR`] the line so far is; `None` when it is another line.
+    matched: Option<usize>,
+}
+
+/// Begins every mail of an mbox, and no other line of one (RFC 4155).
+const SEPARATOR: &[u8] = b"From ";
+
+impl Tally {
+    fn new(format: ExportFormat) -> Self {
+        Self { format, found: 0, head: true, quoted: false, matched: Some(0) }
+    }
+
+    fn take(&mut self, piece: &ExportThreadsResponse) {
+        match self.format {
+            ExportFormat::Eml => self.found += usize::from(!piece.file_name.is_empty()),
+            ExportFormat::Mbox => piece.chunk.iter().copied().for_each(|byte| self.mail(byte)),
+            ExportFormat::FormsCsv => piece.chunk.iter().copied().for_each(|byte| self.row(byte)),
+            ExportFormat::JsonLines | ExportFormat::Records | ExportFormat::Unspecified => {
+                self.found += piece.chunk.iter().filter(|byte| **byte == b'\n').count();
+            }
+        }
+    }
+
+    fn mail(&mut self, byte: u8) {
+        if byte == b'\n' {
+            self.matched = Some(0);
+            return;
+        }
+        let before = self.matched.filter(|matched| SEPARATOR.get(*matched) == Some(&byte));
+        self.matched = before.map(|matched| matched + 1);
+        self.found += usize::from(self.matched == Some(SEPARATOR.len()));
+    }
+
+    fn row(&mut self, byte: u8) {
+        match byte {
+            // A doubled quote within a cell (RFC 4180) ends it and begins it again.
+            b'"' => self.quoted = !self.quoted,
+            b'\n' if !self.quoted && self.head => self.head = false,
+            b'\n' if !self.quoted => self.found += 1,
+            _ => {}
+        }
+    }
+
+    fn mails(&self) -> bool {
+        matches!(self.format, ExportFormat::Mbox | ExportFormat::Eml)
+    }
+
+    fn text(&self) -> String {
+        counted(self.found, if self.mails() { "mail" } else { "thread" })
+    }
+
+    fn nothing(&self) -> &'static str {
+        match self.format {
+            ExportFormat::FormsCsv => "no ended thread with a form fits",
+            ExportFormat::JsonLines
+            | ExportFormat::Mbox
+            | ExportFormat::Eml
+            | ExportFormat::Records
+            | ExportFormat::Unspecified => "no ended thread fits",
+        }
+    }
+}
+
+/// A failure of the file system names the path it is about.
+fn about(path: &Path) -> impl Fn(std::io::Error) -> Failure {
+    move |error| Failure::new(Exit::Failed, "IO", format!("{}: {error}", path.display()))
 }
 
 /// Where an export goes.
@@ -71,7 +160,7 @@ impl Target {
         match out {
             None => Ok(Self::Stdout),
             Some(folder) if format == ExportFormat::Eml => {
-                std::fs::create_dir_all(folder)?;
+                std::fs::create_dir_all(folder).map_err(about(folder))?;
                 Ok(Self::Folder(folder.to_owned(), None))
             }
             Some(path) => Ok(Self::File(Whole::begin(path)?)),
@@ -85,7 +174,7 @@ impl Target {
                 stdout.write_all(&piece.chunk)?;
                 Ok(stdout.flush()?)
             }
-            Self::File(file) => Ok(file.file.write_all(&piece.chunk)?),
+            Self::File(file) => file.write(&piece.chunk),
             Self::Folder(folder, mail) => {
                 if !piece.file_name.is_empty() {
                     if let Some(whole) = mail.take() {
@@ -94,7 +183,7 @@ impl Target {
                     *mail = Some(Whole::begin(&folder.join(harmless(&piece.file_name)?))?);
                 }
                 match mail {
-                    Some(whole) => Ok(whole.file.write_all(&piece.chunk)?),
+                    Some(whole) => whole.write(&piece.chunk),
                     None => Ok(()),
                 }
             }
@@ -105,6 +194,17 @@ impl Target {
         match self {
             Self::Stdout | Self::Folder(_, None) => Ok(()),
             Self::File(whole) | Self::Folder(_, Some(whole)) => whole.finish(),
+        }
+    }
+
+    /// Leaves nothing behind of what was not worth a file.
+    fn discard(self) {
+        match self {
+            Self::Stdout | Self::Folder(_, None) => {}
+            Self::File(whole) | Self::Folder(_, Some(whole)) => {
+                // What cannot be removed is named as a part, so nobody takes it for an export.
+                let _ = std::fs::remove_file(&whole.part);
+            }
         }
     }
 }
@@ -131,13 +231,17 @@ impl Whole {
         let mut part = path.as_os_str().to_owned();
         part.push(".part");
         let part = PathBuf::from(part);
-        let file = File::create(&part)?;
+        let file = File::create(&part).map_err(about(&part))?;
         Ok(Self { path: path.to_owned(), part, file })
     }
 
+    fn write(&mut self, chunk: &[u8]) -> Result<(), Failure> {
+        self.file.write_all(chunk).map_err(about(&self.part))
+    }
+
     fn finish(self) -> Result<(), Failure> {
-        self.file.sync_all()?;
-        Ok(std::fs::rename(&self.part, &self.path)?)
+        self.file.sync_all().map_err(about(&self.part))?;
+        std::fs::rename(&self.part, &self.path).map_err(about(&self.path))
     }
 }
 
@@ -158,6 +262,44 @@ mod tests {
         assert!(!path.exists());
         target.finish().expect("whole");
         assert_eq!(std::fs::read_to_string(&path).expect("read"), "{}");
+    }
+
+    #[test]
+    fn what_was_exported_is_counted_wherever_the_pieces_end() {
+        let rows = "number,note\r\n1,\"two\nlines, \"\"quoted\"\"\"\r\n2,From\r\n";
+        let mails = "From a@x Sat\nFrom: a@x\n\nRnJvbSA=\n\nFrom b@x Sat\nTo: c@x\n\n";
+        for (format, text, expected) in [
+            (ExportFormat::JsonLines, "{}\n", "1 thread"),
+            (ExportFormat::FormsCsv, rows, "2 threads"),
+            (ExportFormat::FormsCsv, "number,note\r\n", "0 threads"),
+            (ExportFormat::Mbox, mails, "2 mails"),
+        ] {
+            for size in 1..=text.len() {
+                let mut tally = Tally::new(format);
+                for chunk in text.as_bytes().chunks(size) {
+                    tally.take(&ExportThreadsResponse { chunk: chunk.to_vec(), ..Default::default() });
+                }
+                assert_eq!(tally.text(), expected, "{format:?} in pieces of {size}");
+            }
+        }
+        let mut tally = Tally::new(ExportFormat::Eml);
+        [piece("1.eml", ""), piece("", "From \n")].iter().for_each(|one| tally.take(one));
+        assert_eq!(tally.text(), "1 mail");
+    }
+
+    #[test]
+    fn nothing_found_leaves_what_was_there_and_a_wrong_path_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("reclamos.csv");
+        std::fs::write(&path, "of yesterday").expect("written");
+        let mut target = Target::new(ExportFormat::FormsCsv, Some(&path)).expect("a file");
+        target.write(&piece("", "number\r\n")).expect("written");
+        target.discard();
+        assert_eq!(std::fs::read_to_string(&path).expect("read"), "of yesterday");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("read").count(), 1);
+        let missing = folder.path().join("no/such/reclamos.csv");
+        let failure = Target::new(ExportFormat::FormsCsv, Some(&missing)).expect_err("refused");
+        assert!(failure.message.contains("no/such/reclamos.csv"), "{failure}");
     }
 
     #[test]

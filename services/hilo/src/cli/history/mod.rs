@@ -10,7 +10,7 @@ use hilo_proto::history::v1::{
 use super::desk::render;
 use super::installation::SignIn;
 use super::session::Session;
-use super::terminal::{Output, clean, clean_lines, instant, shorten};
+use super::terminal::{Output, clean, clean_lines, counted, instant, shorten};
 use super::{Exit, Failure, Installation};
 use criteria::Criteria;
 
@@ -163,7 +163,7 @@ fn place(place: &ThreadPlace) -> String {
 fn summary(thread: &ThreadSummary) -> String {
     let who = if thread.customer_name.is_empty() { &thread.customer_address } else { &thread.customer_name };
     format!(
-        "{}  #{}/{}{}  {}  {}  {}{}  {}  {} messages  {}",
+        "{}  #{}/{}{}  {}  {}  {}{}  {}  {}  {}",
         instant(thread.ended_at.as_ref()),
         thread.attention_number,
         thread.ordinal,
@@ -173,7 +173,7 @@ fn summary(thread: &ThreadSummary) -> String {
         if thread.vip { "* " } else { "" },
         shorten(who, 28),
         shorten(&thread.subject, 48),
-        thread.message_count,
+        counted(usize::try_from(thread.message_count).unwrap_or_default(), "message"),
         clean(&thread.interaction_id),
     )
 }

@@ -131,7 +131,7 @@ fn mailbox(text: &str) -> Result<Mailbox, Failure> {
     })
 }
 
-/// Media type by the ending of a file's name.
+/// Media type by the ending of a file's name, as IANA registers them; bytes when it is not one of the common ones.
 pub fn media_type(name: &str) -> &'static str {
     match name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase().as_str() {
         "txt" => "text/plain; charset=utf-8",
@@ -141,6 +141,22 @@ pub fn media_type(name: &str) -> &'static str {
         "png" => "image/png",
         "jpg" | "jpeg" => "image/jpeg",
         "gif" => "image/gif",
+        "webp" => "image/webp",
+        "svg" => "image/svg+xml",
+        "json" => "application/json",
+        "xml" => "application/xml",
+        "zip" => "application/zip",
+        "doc" => "application/msword",
+        "xls" => "application/vnd.ms-excel",
+        "ppt" => "application/vnd.ms-powerpoint",
+        "docx" => "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        "xlsx" => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        "pptx" => "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+        "odt" => "application/vnd.oasis.opendocument.text",
+        "ods" => "application/vnd.oasis.opendocument.spreadsheet",
+        "mp3" => "audio/mpeg",
+        "ogg" => "audio/ogg",
+        "mp4" => "video/mp4",
         _ => "application/octet-stream",
     }
 }
@@ -180,6 +196,20 @@ mod tests {
         let raw = compose(&letter).expect("a mail").raw;
         let text = String::from_utf8_lossy(&raw).replace("\r\n", "");
         assert!(!text.contains('\n') && !text.contains('\r'));
+    }
+
+    #[test]
+    fn common_endings_have_their_media_type() {
+        for (name, expected) in [
+            ("nota.TXT", "text/plain; charset=utf-8"),
+            ("informe.v2.pdf", "application/pdf"),
+            ("hoja.xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
+            ("sin-final", "application/octet-stream"),
+            ("", "application/octet-stream"),
+        ] {
+            assert_eq!(media_type(name), expected, "{name:?}");
+            assert!(ContentType::parse(media_type(name)).is_ok(), "{name:?}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use mail_parser::{Address, HeaderValue, Message, MessageParser, PartType};
+use mail_parser::{Address, HeaderValue, Message, MessageParser, MessagePart, MimeHeaders as _, PartType};
 
 use super::compose::bare_id;
 use crate::cli::Failure;
@@ -38,6 +38,8 @@ pub struct Received {
     pub html: Option<String>,
     /// Envelope recipients, when the receiving server noted them (`Delivered-To`, `X-Envelope-To`).
     pub recipients: Vec<String>,
+    /// Files that came with it, each as name, media type and size.
+    pub files: Vec<String>,
 }
 
 impl Received {
@@ -55,6 +57,7 @@ impl Received {
             references: ids(message.references()),
             text: message.body_text(0).unwrap_or_default().into_owned(),
             recipients: noted_recipients(&message),
+            files: message.attachments().map(file).collect(),
             html: message.html_bodies().find_map(|part| match &part.body {
                 PartType::Html(html) => Some(html.clone().into_owned()),
                 PartType::Text(_) | PartType::Binary(_) | PartType::InlineBinary(_) => None,
@@ -80,10 +83,28 @@ impl Received {
         if begins { self.subject.clone() } else { format!("Re: {}", self.subject) }
     }
 
-    /// True when `address` is among the recipients.
+    /// True when `address` got it: named in To or Cc, or noted by the receiving server (a blind copy is named nowhere).
     pub fn is_to(&self, address: &str) -> bool {
+        self.names(address) || self.recipients.iter().any(|to| to.eq_ignore_ascii_case(address))
+    }
+
+    /// Recipients whom neither To nor Cc names.
+    pub fn hidden(&self) -> Vec<&str> {
+        self.recipients.iter().map(String::as_str).filter(|to| !self.names(to)).collect()
+    }
+
+    fn names(&self, address: &str) -> bool {
         self.to.iter().chain(&self.cc).any(|to| to.eq_ignore_ascii_case(address))
     }
+}
+
+fn file(part: &MessagePart<'_>) -> String {
+    let kind = part.content_type().map(|kind| match kind.c_subtype.as_deref() {
+        Some(subtype) => format!("{}/{subtype}", kind.c_type),
+        None => kind.c_type.to_string(),
+    });
+    let kind = kind.unwrap_or_else(|| "application/octet-stream".to_owned());
+    format!("{}, {kind}, {} bytes", part.attachment_name().unwrap_or("(no name)"), part.contents().len())
 }
 
 fn noted_recipients(message: &Message<'_>) -> Vec<String> {
@@ -149,6 +170,20 @@ mod tests {
             (None, ["rosa@example.org".to_owned()].as_slice())
         );
         assert!(mail.is_to("ROSA@example.org") && !mail.is_to("otra@example.org"));
+        assert!(mail.hidden().is_empty() && mail.files.is_empty());
+    }
+
+    #[test]
+    fn a_blind_copy_is_found_by_its_envelope_and_files_are_named() {
+        let mail = "Delivered-To: rosa@example.org\r\nDelivered-To: oculta@example.org\r\nFrom: s@hilo.example\r\nTo: rosa@example.org\r\n\
+            Subject: Nota\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\nVa.\r\n\
+            --b\r\nContent-Type: text/plain; charset=utf-8; name=nota.txt\r\nContent-Disposition: attachment; filename=nota.txt\r\n\
+            Content-Transfer-Encoding: base64\r\n\r\naG9sYQo=\r\n--b--\r\n";
+        let mail = Received::parse(mail.as_bytes()).expect("a mail");
+        assert!(mail.is_to("Oculta@example.org") && mail.is_to("rosa@example.org"));
+        assert_eq!(mail.hidden(), ["oculta@example.org"]);
+        assert_eq!(mail.files, ["nota.txt, text/plain, 5 bytes"]);
+        assert_eq!(mail.text.trim(), "Va.");
     }
 
     #[test]

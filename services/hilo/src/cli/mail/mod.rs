@@ -79,7 +79,7 @@ struct SendArgs {
 
 #[derive(Debug, clap::Args)]
 struct ReadArgs {
-    /// Only mails to this address
+    /// Only mails to this address, also as a blind copy
     #[arg(long, value_name = "ADDRESS")]
     to: Option<String>,
     /// How many, newest last
@@ -117,10 +117,11 @@ pub async fn execute(args: MailArgs) -> Result<(), Failure> {
         MailCommand::Read(args) => read(&installation, &args, &mut output),
         MailCommand::Reply(args) => {
             let mail = newest(&installation, args.to.as_deref())?;
+            let named = || mail.to.first().cloned();
             let letter = Letter {
                 references: mail.references_of_answer(),
                 ..args.body.letter(
-                    mail.to.first().cloned().unwrap_or_default(),
+                    args.to.or_else(named).unwrap_or_default(),
                     vec![mail.answer_to().to_owned()],
                     mail.subject_of_answer(),
                 )?
@@ -209,6 +210,10 @@ fn show(mail: &Received, output: &mut Output) -> Result<(), Failure> {
     if !mail.cc.is_empty() {
         output.line(format!("Cc: {}", clean(&mail.cc.join(", "))))?;
     }
+    let hidden = mail.hidden();
+    if !hidden.is_empty() {
+        output.line(format!("Delivered-To: {}", clean(&hidden.join(", "))))?;
+    }
     output.line(format!("Subject: {}", clean(&mail.subject)))?;
     output.line(format!("Message-ID: <{}>", clean(&mail.message_id)))?;
     if let Some(id) = mail.in_reply_to.last() {
@@ -217,6 +222,9 @@ fn show(mail: &Received, output: &mut Output) -> Result<(), Failure> {
     if !mail.references.is_empty() {
         let chain: Vec<String> = mail.references.iter().map(|id| format!("<{}>", clean(id))).collect();
         output.line(format!("References: {}", chain.join(" ")))?;
+    }
+    if !mail.files.is_empty() {
+        output.line(format!("Files: {}", clean(&mail.files.join("; "))))?;
     }
     output.line("")?;
     for line in clean_lines(mail.text.trim_end()) {
