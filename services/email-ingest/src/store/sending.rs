@@ -243,22 +243,24 @@ async fn take_one(tx: &mut PgConnection, envelope: &OutboundEnvelope) -> Result<
     Ok(())
 }
 
+/// The conditions are scalar subqueries, which PostgreSQL can only look up row by row in the order of the index until the limit is
+/// reached; as EXISTS it reads all sends there ever were, at every look.
 async fn begin(tx: &mut PgConnection, account: &str, epoch: i64, limit: i64) -> Result<Vec<Picked>, Error> {
     let rows = sqlx::query!(
         r#"WITH due AS (
                SELECT s.send_id FROM mail.send s
                WHERE s.account_key = $1 AND s.next_at <= now()
                  AND (s.sequence = 1 OR s.attempts > 0
-                      OR EXISTS (SELECT 1 FROM mail.send b
-                                 WHERE b.conversation_key = s.conversation_key AND b.sequence = s.sequence - 1)
-                      OR EXISTS (SELECT 1 FROM kit.dead_letter d
-                                 WHERE d.consumer = 'email-sender' AND d.headers::jsonb @> jsonb_build_array(
-                                     jsonb_build_array('Hilo-Key', s.conversation_key::text),
-                                     jsonb_build_array('Hilo-Sequence', (s.sequence - 1)::text))))
-                 AND NOT EXISTS (SELECT 1 FROM mail.send e
-                                 WHERE e.conversation_key = s.conversation_key AND e.sequence < s.sequence
-                                   AND ((e.attempts = 0 AND e.state = 'planned')
-                                        OR (e.attempts = 1 AND e.state = 'attempting')))
+                      OR (SELECT true FROM mail.send b
+                          WHERE b.conversation_key = s.conversation_key AND b.sequence = s.sequence - 1)
+                      OR (SELECT true FROM kit.dead_letter d
+                          WHERE d.consumer = 'email-sender' AND d.headers::jsonb @> jsonb_build_array(
+                              jsonb_build_array('Hilo-Key', s.conversation_key::text),
+                              jsonb_build_array('Hilo-Sequence', (s.sequence - 1)::text)) LIMIT 1))
+                 AND (SELECT true FROM mail.send e
+                      WHERE e.conversation_key = s.conversation_key AND e.sequence < s.sequence
+                        AND ((e.attempts = 0 AND e.state = 'planned')
+                             OR (e.attempts = 1 AND e.state = 'attempting')) LIMIT 1) IS NULL
                ORDER BY s.next_at, s.sequence LIMIT $3 FOR UPDATE OF s SKIP LOCKED)
            UPDATE mail.send s
            SET state = 'attempting', epoch = $2, attempts = attempts + 1, dot_held_attempt = attempts + 1,

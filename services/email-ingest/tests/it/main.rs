@@ -4,6 +4,7 @@
 
 mod again;
 mod authenticating;
+mod backlog;
 mod bounced;
 mod client;
 mod conforming;
