@@ -61,7 +61,7 @@ async fn some(tx: &mut PgConnection, subjects: &Subjects) -> Result<usize, Error
          JOIN attention.interaction AS held USING (campaign_key)
          JOIN assignment.agent_state AS state ON state.agent_key = held.agent_key
          WHERE orphan_timeout_seconds > 0 AND held.state = 'open'
-           AND state.absent_since <= now() - make_interval(secs => orphan_timeout_seconds)
+           AND greatest(state.absent_since, held.opened_at) <= now() - make_interval(secs => orphan_timeout_seconds)
          LIMIT $1",
         AT_ONCE,
     )

@@ -15,6 +15,7 @@ async fn house(timeout: &str) -> (Db, InteractionId) {
     apply(&db, &directory_of(&[("a", &["ana", "luis"])], timeout)).await;
     let id = queue(&db, "a", 1).await[0];
     open(&db, id, "ana").await;
+    run(&db, LONG_OPEN).await;
     (db, id)
 }
 
@@ -24,6 +25,9 @@ async fn run(db: &Db, sql: &'static str) {
 
 const GONE: &str =
     "UPDATE assignment.agent_state SET absent_since = now() - interval '61 s' WHERE agent_key = 'ana'";
+
+/// What is open was opened before anybody was gone.
+const LONG_OPEN: &str = "UPDATE attention.interaction SET opened_at = now() - interval '2 h'";
 
 #[tokio::test]
 async fn an_item_of_an_agent_who_is_gone_too_long_goes_back_to_the_queue_and_keeps_its_waiting() {
@@ -120,4 +124,15 @@ async fn who_returns_while_the_timer_looks_keeps_his_items() {
     returning.commit().await.unwrap();
     assert_eq!(timer.await.unwrap().unwrap(), 0);
     assert_eq!(load_of(&db, "ana").await, 1);
+}
+
+/// Red without `opened_at` in the look-up and in the decision: he would lose it within a second, and again at every try.
+#[tokio::test]
+async fn who_opens_something_was_not_absent_before() {
+    let (db, _) = house(", orphan_timeout_seconds: 60").await;
+    run(&db, GONE).await;
+    run(&db, "UPDATE attention.interaction SET opened_at = now() - interval '5 s'").await;
+    assert_eq!(orphans::all(&db, &subjects()).await.unwrap(), 0);
+    run(&db, "UPDATE attention.interaction SET opened_at = now() - interval '61 s'").await;
+    assert_eq!(orphans::all(&db, &subjects()).await.unwrap(), 1);
 }

@@ -90,7 +90,7 @@ pub fn decide(
         Command::Reassign { to } => hand::reassign(course, to, now),
         Command::TakeBack => hand::take_back(course, now),
         Command::Orphan { agent, absent_since, after } => {
-            hand::orphan(course, agent, now - absent_since >= after, now)
+            hand::orphan(course, agent, (absent_since, after), now)
         }
         Command::Reopen { agent, live, successor_open } => {
             begin::reopen(course, agent, live, successor_open, now)

@@ -1,6 +1,6 @@
 //! What people move by hand, and what comes back to the queue without its agent: transfer, reassignment, orphans.
 
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use super::{Course, Decision, addressed, opened_by, withdraw};
 use crate::attention::domain::command::Destination;
@@ -91,11 +91,15 @@ pub(super) fn take_back(course: Course, now: OffsetDateTime) -> Result<Decision,
 pub(super) fn orphan(
     course: Course,
     agent: UserKey,
-    due: bool,
+    (absent_since, after): (OffsetDateTime, Duration),
     now: OffsetDateTime,
 ) -> Result<Decision, Rejection> {
-    opened_by(&course, &agent)?;
-    if !due {
+    let since = match &opened_by(&course, &agent)?.stage {
+        // Whoever opens something is there, whatever was last heard of him.
+        Stage::Open { opened_at, .. } => absent_since.max(*opened_at),
+        Stage::Queued { .. } | Stage::Ended { .. } => absent_since,
+    };
+    if now - since < after {
         return Err(Rejection::TooEarly);
     }
     course.then(Event::InteractionOrphaned { agent, at: now }).decided()

@@ -35,7 +35,7 @@ fn transfer(to: Destination) -> Command {
     Command::Transfer { agent: user("ana"), to }
 }
 
-/// Ana is gone since second 0, for `after` seconds at least; the table's clock says 60.
+/// Ana is gone since second 0, the timeout is `after` seconds from then or from when she opened it; the table's clock says 60.
 fn orphan(after: i64) -> Command {
     Command::Orphan { agent: user("ana"), absent_since: at(0), after: Duration::seconds(after) }
 }
@@ -139,7 +139,7 @@ fn commands(version: i64) -> Vec<(&'static str, Command)> {
         ("reassign to soporte", Command::Reassign { to: to_campaign("soporte") }),
         ("reassign to ventas", Command::Reassign { to: to_campaign("ventas") }),
         ("take back", Command::TakeBack),
-        ("orphan of ana", orphan(60)),
+        ("orphan of ana", orphan(50)),
         ("orphan of ana, too early", orphan(61)),
         ("reopen by ana", reopen("ana", false, false)),
         ("reopen by luis", reopen("luis", false, false)),
