@@ -8,6 +8,7 @@ mod inbound;
 mod parsing;
 mod sending;
 mod settling;
+mod taken_over;
 
 use std::sync::Arc;
 

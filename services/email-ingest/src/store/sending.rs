@@ -238,9 +238,9 @@ async fn take_one(tx: &mut PgConnection, envelope: &OutboundEnvelope) -> Result<
         &positions,
         &recipients,
     )
-    .execute(tx)
+    .execute(&mut *tx)
     .await?;
-    Ok(())
+    super::taken_over::from_earlier(tx, send_id, &recipients).await
 }
 
 /// The conditions are scalar subqueries, which PostgreSQL can only look up row by row in the order of the index until the limit is

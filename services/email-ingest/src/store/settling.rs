@@ -11,8 +11,8 @@ use hilo_proto::delivery::v1::{DeliveryEnvelope, RecipientState as ReportedRecip
 use prost::Message as _;
 use sqlx::PgConnection;
 
-use super::next_sequence;
 use super::sending::{AttemptResult, Picked};
+use super::{next_sequence, taken_over};
 use crate::domain::send::{self, Attempted, Next, Outcome, RecipientState, Reply};
 
 /// Decides and writes every recipient that took part, then the whole, then the report.
@@ -23,12 +23,13 @@ pub(super) async fn settle(
     subject: String,
 ) -> Result<(), Error> {
     let mut pause: Option<Duration> = None;
+    let taken_over = taken_over::by_later(tx, picked.send_id).await?;
     for recipient in &picked.recipients {
         let outcome = result.outcomes.iter().find(|(position, _)| *position == recipient.position);
         // A recipient without an outcome was not reached: the attempt ended before its turn.
         let outcome = outcome
             .map_or_else(|| Outcome::NotYet(Reply::local("not tried")), |(_, outcome)| outcome.clone());
-        let next = send::next(
+        let mut next = send::next(
             outcome,
             Attempted {
                 maybe_sent: recipient.maybe_sent,
@@ -38,6 +39,9 @@ pub(super) async fn settle(
             },
             result.jitter,
         );
+        if next.state == RecipientState::Unknown && taken_over.contains(&recipient.address.to_lowercase()) {
+            next.retry_after = None;
+        }
         write_recipient(tx, picked.send_id, recipient.position, &next).await?;
         pause = match (pause, next.retry_after) {
             (Some(known), Some(new)) => Some(known.min(new)),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hilo_kit::ids::Uuid;
 use hilo_proto::delivery::v1::SendState;
+use hilo_proto::outbound::v1::outbound_envelope::Content;
 use hilo_test_support::eventually;
 
 use crate::rig::{Rig, Setup, send, sending_to};
@@ -78,6 +79,33 @@ async fn a_cut_after_the_final_dot_is_unknown_and_repeated_once_with_the_same_me
     let taken = server.taken();
     assert_eq!(taken.len(), 2);
     assert_eq!(taken.first().unwrap().message_id(), taken.last().unwrap().message_id());
+}
+
+/// Without `taken_over::from_earlier` the first send's own repetition would reach her after the second was answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_has_sent_again_is_not_repeated_by_itself() {
+    let server = MailServer::start().await;
+    let accounts = vec![sending_to(server.port)];
+    let setup = Setup { accounts, unknown_retry_seconds: 600, ..Setup::default() };
+    let mut rig = Rig::start(setup).await;
+    server.after(&[After::Close]);
+    let first = send(Uuid::now_v7(), 1, &["ana@cliente.example"]);
+    rig.publish(&first).await;
+    assert_eq!(rig.report().await.state(), SendState::Unknown);
+    let mut again = first.clone();
+    (again.send_id, again.sequence) = (Uuid::now_v7().to_string(), 2);
+    if let Some(Content::Email(email)) = &mut again.content {
+        email.only_recipients = vec!["Ana@cliente.example".to_owned()];
+    }
+    rig.publish(&again).await;
+    let report = rig.report().await;
+    assert_eq!((&report.send_id, report.state()), (&again.send_id, SendState::Sent));
+    let waiting: i64 = sqlx::query_scalar("SELECT count(*) FROM mail.send WHERE next_at IS NOT NULL")
+        .fetch_one(rig.db.pool())
+        .await
+        .unwrap();
+    assert_eq!((waiting, server.taken().len()), (0, 2), "nothing is to be repeated");
+    rig.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
