@@ -169,14 +169,22 @@ async fn purged(witness: &Witness, item: &DeskItem) -> Result<()> {
     }
 }
 
-/// All messages as the history keeps them.
+/// All messages as the history keeps them, page by page.
 async fn stored(witness: &Witness, item: &DeskItem) -> Result<Vec<ThreadMessage>> {
-    let request = GetThreadRequest { interaction_id: item.interaction_id.clone(), ..Default::default() };
-    let answer = persist(PATIENCE, || {
-        let (mut client, request) = (witness.agent.history(), request.clone());
-        async move { client.get_thread(request).await }
-    });
-    Ok(answer.await?.thread.unwrap_or_default().messages)
+    let mut request = GetThreadRequest { interaction_id: item.interaction_id.clone(), ..Default::default() };
+    let mut messages = Vec::new();
+    loop {
+        let answer = persist(PATIENCE, || {
+            let (mut client, request) = (witness.agent.history(), request.clone());
+            async move { client.get_thread(request).await }
+        });
+        let answer = answer.await?;
+        messages.extend(answer.thread.unwrap_or_default().messages);
+        if answer.next_page_token.is_empty() {
+            return Ok(messages);
+        }
+        request.page_token = answer.next_page_token;
+    }
 }
 
 /// As a frontend does it: the same request id until it is answered.
