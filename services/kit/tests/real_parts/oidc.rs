@@ -88,15 +88,13 @@ async fn tokens_of_every_allowed_algorithm_name_their_user() {
     let rig = Rig::start().await;
     let verifier = rig.verifier(&rig.config()).await;
     for (kid, alg) in [("rsa-1", "RS256"), ("ec-1", "ES256"), ("ed-1", "EdDSA")] {
-        let token = rig.token(kid, alg, &rig.claims()).await;
+        let claims = rig.claims();
+        let token = rig.token(kid, alg, &claims).await;
         let Principal::User { key, expires_at, .. } = verifier.verify(&token).unwrap() else {
             panic!("a user")
         };
-        assert_eq!(
-            (key.as_str(), expires_at.unix_timestamp()),
-            ("ana", rig.claims()["exp"].as_i64().unwrap()),
-            "{alg}"
-        );
+        let expected = ("ana", claims["exp"].as_i64().unwrap());
+        assert_eq!((key.as_str(), expires_at.unix_timestamp()), expected, "{alg}");
     }
     // A token has one identity by its `jti`, however often it is signed, and another without it.
     let id = |token: &str| match verifier.verify(token).unwrap() {
