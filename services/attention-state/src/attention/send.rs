@@ -116,7 +116,7 @@ async fn compose(
     });
     check_recipients(letter, &reply)?;
     let mut files =
-        attach::resolve(tx, &letter.agent, state.id.uuid(), letter.interaction.uuid(), &letter.files).await?;
+        attach::send(tx, &letter.agent, state.id.uuid(), letter.interaction.uuid(), &letter.files).await?;
     outgoing::place(&mut files, &reply.html);
     if letter.mode == Mode::Forward && letter.original_files {
         files.extend(original.files());

@@ -61,7 +61,7 @@ pub(crate) async fn start(
             Error::rejected("NO_RECIPIENT", "nobody but the account itself would receive it")
         })?;
     let mut files =
-        attach::resolve(tx, &first.agent, attention.uuid(), interaction.uuid(), &first.files).await?;
+        attach::send(tx, &first.agent, attention.uuid(), interaction.uuid(), &first.files).await?;
     outgoing::place(&mut files, &mail.html);
     outgoing::check_files(&files)?;
     let contact = resolve(tx, &customer).await?;

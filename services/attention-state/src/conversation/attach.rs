@@ -150,6 +150,33 @@ pub(crate) async fn resolve(
     Ok(files)
 }
 
+/// The files behind references as [`resolve`] finds them, for a mail that leaves with this transaction.
+///
+/// # Errors
+/// As [`resolve`].
+pub(crate) async fn send(
+    tx: &mut PgConnection,
+    agent: &UserKey,
+    attention: Uuid,
+    interaction: Uuid,
+    wanted: &[Wanted],
+) -> Result<Vec<StoredAttachment>, Error> {
+    let files = resolve(tx, agent, attention, interaction, wanted).await?;
+    let uploads: Vec<Uuid> = uploads(wanted).collect();
+    if !uploads.is_empty() {
+        upload_store::sent(tx, &uploads).await?;
+    }
+    Ok(files)
+}
+
+/// The uploads among references.
+pub(crate) fn uploads(wanted: &[Wanted]) -> impl Iterator<Item = Uuid> + '_ {
+    wanted.iter().filter_map(|one| match one.source {
+        Source::Upload(id) => Some(id),
+        Source::Message { .. } => None,
+    })
+}
+
 async fn of_draft(tx: &mut PgConnection, interaction: Uuid, id: Uuid) -> Result<StoredAttachment, Error> {
     let content = draft::content(tx, interaction).await?;
     let named = content.attachments.iter().filter_map(|one| source(one, "").ok());

@@ -208,6 +208,18 @@ pub(crate) async fn keep(tx: &mut PgConnection, ids: &[Uuid]) -> Result<(), Erro
     Ok(())
 }
 
+/// Lets go of uploads that were sent: the mail has the file itself, and a draft that still names them is soon saved without.
+pub(super) async fn sent(tx: &mut PgConnection, ids: &[Uuid]) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE conversation.upload SET expires_at = least(expires_at, now() + interval '1 day')
+         WHERE upload_id = ANY($1)",
+        ids
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 /// Forgets expired uploads, a bounded number at a time; answers how many.
 pub(super) async fn sweep(tx: &mut PgConnection) -> Result<u64, Error> {
     let swept = sqlx::query!(

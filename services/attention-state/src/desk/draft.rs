@@ -119,13 +119,7 @@ async fn keep_files(
     }
     let agent = UserKey::new(&access.user_key);
     attach::resolve(tx, &agent, attention, interaction.uuid(), &wanted).await?;
-    let uploads: Vec<Uuid> = wanted
-        .iter()
-        .filter_map(|one| match one.source {
-            attach::Source::Upload(id) => Some(id),
-            attach::Source::Message { .. } => None,
-        })
-        .collect();
+    let uploads: Vec<Uuid> = attach::uploads(&wanted).collect();
     upload_store::keep(tx, &uploads).await
 }
 

@@ -284,6 +284,9 @@ async fn a_draft_is_kept_whole_and_a_lost_race_shows_the_winner() {
     let letter = SendMessageRequest { attachments: content.attachments.clone(), ..desk.letter() };
     house.actions.send(house.access("luis").await, letter).await.unwrap();
     assert_eq!(names(&sent(house).await.pop().unwrap().1), [("a.bin", false), ("foto.png", false)]);
+    // Sent, it stops counting against his uploads; the mail has the file itself.
+    let hours = "SELECT (extract(epoch FROM expires_at - now()) / 3600)::bigint FROM conversation.upload";
+    assert!((23..=24).contains(&house.count(hours).await));
 }
 
 /// Whoever takes the item over gets what another wrote, maybe by a client of his own: sanitised in every answer.
