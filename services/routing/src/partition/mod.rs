@@ -143,7 +143,7 @@ impl Partition {
     fn feed(&mut self, input: Input, now: Instant) {
         self.engine.apply_into(input, now, &mut self.decisions);
         for decision in self.decisions.drain(..) {
-            self.offers.push(decision);
+            self.offers.push(decision, self.config_version);
         }
     }
 }

@@ -25,6 +25,8 @@ const BUSY_LONGEST: Span = Span::millis(200);
 struct Waiting {
     decision: Decision,
     pause: Span,
+    /// Configuration of the partition when it was decided.
+    config_version: i64,
 }
 
 /// Decisions that were sent together.
@@ -55,8 +57,8 @@ pub struct Offers {
 
 impl Offers {
     /// Queues a decision.
-    pub fn push(&mut self, decision: Decision) {
-        self.ready.push_back(Waiting { decision, pause: BUSY_FIRST });
+    pub fn push(&mut self, decision: Decision, config_version: i64) {
+        self.ready.push_back(Waiting { decision, pause: BUSY_FIRST, config_version });
     }
 
     /// When a busy one is to be tried again.
@@ -84,6 +86,7 @@ impl Offers {
 impl Partition {
     /// Makes batches of what is ready, as far as they may be out.
     pub(super) fn send_offers(&mut self, now: Instant) {
+        self.void_outdated(now);
         while self.offers.out < MAX_OUT && !self.offers.ready.is_empty() {
             let many = self.offers.ready.len().min(MAX_CHANGES);
             let decisions: Vec<Waiting> = self.offers.ready.drain(..many).collect();
@@ -99,6 +102,18 @@ impl Partition {
                 changes,
             };
             self.effects.push(Effect::Apply(request, Batch { sent_at: now, decisions }));
+        }
+    }
+
+    /// What was decided with an earlier configuration and is not on its way, as a busy row, is decided again: sent now it would
+    /// pass for a decision of the present one.
+    fn void_outdated(&mut self, now: Instant) {
+        let version = self.config_version;
+        let (present, outdated): (VecDeque<_>, VecDeque<_>) =
+            self.offers.ready.drain(..).partition(|waiting| waiting.config_version >= version);
+        self.offers.ready = present;
+        for waiting in outdated {
+            self.feed(Input::Answer(convert::unanswered(&waiting.decision)), now);
         }
     }
 
