@@ -16,6 +16,7 @@ pub mod error;
 pub mod fault;
 pub mod grpc;
 pub mod health;
+pub mod html;
 pub mod idempotency;
 pub mod ids;
 pub mod inbox;

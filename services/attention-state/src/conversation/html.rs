@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use hilo_kit::html::{cost, scanned};
 use hilo_proto::history::v1::ThreadMessage;
 
 /// Elements dropped together with what they contain (mutation XSS lives in them).
@@ -90,42 +91,6 @@ pub(crate) fn escape(text: &str) -> String {
 
 fn is_costly(html: &str) -> bool {
     cost(html) > MAX_COST || scanned(html) > MAX_SCANNED
-}
-
-/// Bytes that writing the HTML out would read: html5ever 0.40 looks from every `&` and every character of U+0080 to U+00BF (`¿`, a
-/// no-break space) to the next angle bracket or the end of the text, so n of them in one text of m bytes cost n × m. Only a start
-/// tag ends a text for certain.
-fn scanned(html: &str) -> usize {
-    let (mut total, mut run, mut escaped): (usize, usize, usize) = (0, 0, 0);
-    for piece in html.split('<') {
-        if piece.starts_with(|c: char| c.is_ascii_alphabetic()) {
-            total = total.saturating_add(run.saturating_mul(escaped));
-            (run, escaped) = (0, 0);
-        }
-        run += piece.len();
-        escaped += piece.bytes().filter(|byte| matches!(byte, b'&' | 0xC2)).count();
-    }
-    total.saturating_add(run.saturating_mul(escaped))
-}
-
-/// Every open formatting element is opened again in every following block (HTML Living Standard 13.2.4.3): n times `<b>` and m
-/// times `<p>` cost n × m nodes.
-fn cost(html: &str) -> usize {
-    const FORMATTING: [&str; 14] =
-        ["a", "b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"];
-    let (mut open, mut total): (usize, usize) = (0, 0);
-    for tag in html.split('<').skip(1) {
-        let (closing, tag) = tag.strip_prefix('/').map_or((false, tag), |tag| (true, tag));
-        let name = tag.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
-        if name.is_empty() {
-            continue;
-        }
-        if FORMATTING.iter().any(|known| known.eq_ignore_ascii_case(name)) {
-            open = if closing { open.saturating_sub(1) } else { open + 1 };
-        }
-        total = total.saturating_add(1 + open);
-    }
-    total
 }
 
 #[cfg(test)]

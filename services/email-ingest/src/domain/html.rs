@@ -8,6 +8,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use hilo_kit::html::{cost, scanned};
+
 use super::limits::{HTML_BYTES, HTML_COST, HTML_SCANNED};
 
 /// Elements dropped together with what they contain.
@@ -92,52 +94,6 @@ pub fn to_text(html: &str) -> String {
 pub fn from_text(text: &str) -> String {
     let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     format!("<div>{}</div>", escaped.replace('\n', "<br>"))
-}
-
-/// Bytes that writing the HTML out would read: html5ever 0.40 looks from every `&` and every character of U+0080 to U+00BF (`¿`, a
-/// no-break space) to the next angle bracket or the end of the text, so n of them in one text of m bytes cost n × m. Only a start
-/// tag ends a text for certain.
-fn scanned(html: &str) -> usize {
-    let (mut total, mut run, mut escaped): (usize, usize, usize) = (0, 0, 0);
-    for piece in html.split('<') {
-        if piece.starts_with(|c: char| c.is_ascii_alphabetic()) {
-            total = total.saturating_add(run.saturating_mul(escaped));
-            (run, escaped) = (0, 0);
-        }
-        run += piece.len();
-        escaped += piece.bytes().filter(|byte| matches!(byte, b'&' | 0xC2)).count();
-    }
-    total.saturating_add(run.saturating_mul(escaped))
-}
-
-/// Estimates the work of the HTML parser: every open formatting element is re-opened in every following block
-/// (HTML Living Standard 13.2.4.3), so n times `<b>` and m times `<p>` cost n × m nodes.
-fn cost(html: &str) -> usize {
-    let mut open: usize = 0;
-    let mut total: usize = 0;
-    let mut rest = html;
-    while let Some((_, tail)) = rest.split_once('<') {
-        rest = tail;
-        let (closing, tail) = tail.strip_prefix('/').map_or((false, tail), |tail| (true, tail));
-        let end = tail.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(tail.len());
-        let name = tail.get(..end).unwrap_or_default();
-        if name.is_empty() {
-            continue;
-        }
-        match (is_formatting(name), closing) {
-            (true, true) => open = open.saturating_sub(1),
-            (true, false) => open += 1,
-            (false, _) => {}
-        }
-        total = total.saturating_add(1 + open);
-    }
-    total
-}
-
-fn is_formatting(name: &str) -> bool {
-    const FORMATTING: [&str; 14] =
-        ["a", "b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"];
-    FORMATTING.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
