@@ -4,7 +4,6 @@
 use hilo_kit::error::Error;
 use serde::Serialize;
 use sqlx::postgres::PgConnection;
-use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::rows;
@@ -34,6 +33,14 @@ impl<'a> From<&'a Attachment> for StoredAttachment<'a> {
     }
 }
 
+/// The attachments of a message, for the JSON column.
+fn files(message: &Message) -> Result<serde_json::Value, Error> {
+    let files: Vec<_> = message.attachments.iter().map(StoredAttachment::from).collect();
+    serde_json::to_value(files).map_err(|error| {
+        Error::internal("UNENCODABLE", "attachments could not be written as JSON").with_source(error)
+    })
+}
+
 /// Adds messages behind the `before` that are there; again is harmless.
 pub(super) async fn add(
     tx: &mut PgConnection,
@@ -50,14 +57,7 @@ pub(super) async fn add(
     let bcc = messages.iter().map(|one| rows::mailboxes(&one.bcc)).collect::<Result<Vec<_>, _>>()?;
     let states =
         messages.iter().map(|one| rows::recipients(&one.recipients)).collect::<Result<Vec<_>, _>>()?;
-    let files: Vec<_> = messages
-        .iter()
-        .map(|one| Json(one.attachments.iter().map(StoredAttachment::from).collect::<Vec<_>>()))
-        .collect();
-    let files: Vec<serde_json::Value> =
-        files.iter().map(serde_json::to_value).collect::<Result<_, _>>().map_err(|error| {
-            Error::internal("UNENCODABLE", "attachments could not be written as JSON").with_source(error)
-        })?;
+    let files = messages.iter().map(files).collect::<Result<Vec<_>, _>>()?;
     let at: Vec<_> = messages.iter().map(|one| one.occurred_at).collect();
     let verified: Vec<bool> = messages.iter().map(|one| one.sender_verified).collect();
     sqlx::query!(
