@@ -160,6 +160,7 @@ impl Installation {
         for service in Service::ALL {
             installation.ready(service).await?;
         }
+        installation.directory_is_known().await?;
         Ok(installation)
     }
 

@@ -1,10 +1,14 @@
 //! The installation's directory, and the view of it that only services have.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use hilo_kit::auth::ServiceTokens;
 use hilo_kit::grpc::InternalChannel;
 use hilo_proto::directory::v1::ApplyDirectoryRequest;
 use hilo_proto::directory::v1::directory_service_client::DirectoryServiceClient;
+use hilo_proto::history::v1::SearchThreadsRequest;
+use hilo_proto::routing::v1::HeartbeatRequest;
 
 use super::{Installation, Service};
 use crate::directory;
@@ -12,6 +16,27 @@ use crate::directory;
 impl Installation {
     pub(super) async fn apply_directory(&self) -> Result<()> {
         self.change_directory(str::to_owned).await
+    }
+
+    /// Waits until routing and history let the first agent in. A service is ready with whatever directory it has, an empty one
+    /// included; the one applied after its start reaches it a moment later.
+    pub(super) async fn directory_is_known(&self) -> Result<()> {
+        let Some(first) = self.agent_keys().into_iter().next() else { return Ok(()) };
+        let agent = self.signed_in(&first)?;
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+        loop {
+            let leave = HeartbeatRequest { session_id: "nobody".into(), leave: true };
+            let routing = agent.routing().heartbeat(leave).await.map(drop);
+            let search = SearchThreadsRequest { page_size: 1, ..SearchThreadsRequest::default() };
+            let history = agent.history().search_threads(search).await.map(drop);
+            match (routing, history) {
+                (Ok(()), Ok(())) => return Ok(()),
+                (routing, history) if tokio::time::Instant::now() > deadline => {
+                    anyhow::bail!("the directory is not known: {routing:?}, {history:?}")
+                }
+                (Ok(()) | Err(_), Ok(()) | Err(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
     }
 
     /// Applies the test directory as `edit` makes it.
