@@ -102,7 +102,11 @@ fn meant(known: &[Recipient], told: &Told) -> Vec<(i16, RecipientState)> {
     let to = |state: RecipientState| match (told.fate, state) {
         (Fate::Undelivered, RecipientState::Sent | RecipientState::Unknown) => Some(RecipientState::Failed),
         (Fate::Delivered, RecipientState::Unknown) => Some(RecipientState::Sent),
-        _ => None,
+        (Fate::Delivered, RecipientState::Sent)
+        | (
+            Fate::Undelivered | Fate::Delivered,
+            RecipientState::Planned | RecipientState::Attempting | RecipientState::Failed,
+        ) => None,
     };
     (0i16..)
         .zip(known)

@@ -240,6 +240,10 @@ async fn take_one(tx: &mut PgConnection, envelope: &OutboundEnvelope) -> Result<
     )
     .execute(&mut *tx)
     .await?;
+    // Only a mail that a person has sent again names a part of its recipients.
+    if email.only_recipients.is_empty() {
+        return Ok(());
+    }
     super::taken_over::from_earlier(tx, send_id, &recipients).await
 }
 

@@ -23,7 +23,8 @@ pub(super) async fn settle(
     subject: String,
 ) -> Result<(), Error> {
     let mut pause: Option<Duration> = None;
-    let taken_over = taken_over::by_later(tx, picked.send_id).await?;
+    // Looked up for the first doubt only: nearly every send ends without one.
+    let mut taken_over: Option<Vec<String>> = None;
     for recipient in &picked.recipients {
         let outcome = result.outcomes.iter().find(|(position, _)| *position == recipient.position);
         // A recipient without an outcome was not reached: the attempt ended before its turn.
@@ -39,8 +40,15 @@ pub(super) async fn settle(
             },
             result.jitter,
         );
-        if next.state == RecipientState::Unknown && taken_over.contains(&recipient.address.to_lowercase()) {
-            next.retry_after = None;
+        if next.state == RecipientState::Unknown && next.retry_after.is_some() {
+            let later = match taken_over.take() {
+                Some(known) => known,
+                None => taken_over::by_later(tx, picked.send_id).await?,
+            };
+            if later.contains(&recipient.address.to_ascii_lowercase()) {
+                next.retry_after = None;
+            }
+            taken_over = Some(later);
         }
         write_recipient(tx, picked.send_id, recipient.position, &next).await?;
         pause = match (pause, next.retry_after) {
