@@ -77,7 +77,7 @@ impl Post {
     async fn by_reference(&self, content: Option<Content>) -> Result<Option<Content>, Error> {
         let email = match content {
             Some(Content::Email(email)) => email.encode_to_vec(),
-            Some(Content::StoredEmail(_)) | None => return Ok(content),
+            Some(Content::StoredEmail(_) | Content::Whatsapp(_)) | None => return Ok(content),
         };
         let size = email.len();
         let objects = self.objects.as_ref().ok_or_else(|| too_large(size, MAX_PAYLOAD))?;

@@ -124,6 +124,7 @@ fn account(account: &Account) -> proto::Account {
         imap: account.imap.as_ref().map(imap),
         smtp: account.smtp.as_ref().map(smtp),
         active: account.active,
+        whatsapp: None,
     }
 }
 

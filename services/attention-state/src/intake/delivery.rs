@@ -132,6 +132,9 @@ fn read(delivery: &Delivery) -> Result<Report, Error> {
         SendState::Sent => DeliveryState::Sent,
         SendState::Failed | SendState::Bounced => DeliveryState::Failed,
         SendState::Unknown => DeliveryState::Unknown,
+        SendState::Delivered | SendState::Read | SendState::Played => {
+            return Err(Error::invalid("STATE_NOT_CARRIED", "this release knows no such state of a send"));
+        }
         SendState::Unspecified => return Err(Error::invalid("NO_STATE", "the report has no state")),
     };
     let send = ids::parse(&envelope.send_id, "send_id")?;
@@ -150,7 +153,7 @@ fn stored(one: &RecipientState, send: Uuid) -> StoredRecipient {
         |text: &str, most: usize| text.replace('\0', "\u{fffd}").chars().take(most).collect::<String>();
     let state = match one.state() {
         SendState::Queued | SendState::Unspecified => DeliveryState::Queued,
-        SendState::Sent => DeliveryState::Sent,
+        SendState::Sent | SendState::Delivered | SendState::Read | SendState::Played => DeliveryState::Sent,
         SendState::Failed | SendState::Bounced => DeliveryState::Failed,
         SendState::Unknown => DeliveryState::Unknown,
     };

@@ -60,8 +60,14 @@ pub(super) struct Mail {
 /// Class corrupt or invalid: such a message can never succeed.
 pub(super) fn read(delivery: &Delivery) -> Result<Mail, Error> {
     let envelope = InboundEnvelope::decode(delivery.payload().as_ref())?;
-    let Some(Content::Email(mut email)) = envelope.content else {
-        return Err(Error::invalid("UNKNOWN_CONTENT", "the envelope has no content this release knows"));
+    let mut email = match envelope.content {
+        Some(Content::Email(email)) => email,
+        Some(Content::Whatsapp(_)) => {
+            return Err(Error::invalid("CONTENT_NOT_CARRIED", "this release takes in no WhatsApp item"));
+        }
+        None => {
+            return Err(Error::invalid("UNKNOWN_CONTENT", "the envelope has no content this release knows"));
+        }
     };
     clean(&mut email);
     let evidence = email.evidence.clone().unwrap_or_default();

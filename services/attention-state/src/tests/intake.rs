@@ -1,8 +1,11 @@
 //! Intake of mails: what one mail leaves behind, batches, repeats, what cannot be taken, what is locked.
 
 use hilo_kit::consumer::{BatchHandler, Delivery, Outcome};
+use hilo_kit::outbox::HEADER_ID;
 use hilo_proto::event::v1::{AttentionEvent, InteractionState};
-use hilo_proto::inbound::v1::{DmarcResult, EmailAddress};
+use hilo_proto::inbound::v1::inbound_envelope::Content;
+use hilo_proto::inbound::v1::{DmarcResult, EmailAddress, InboundEnvelope, InboundWhatsApp};
+use prost::Message as _;
 use uuid::Uuid;
 
 use super::{House, Mail};
@@ -197,4 +200,21 @@ async fn a_sender_that_failed_dmarc_is_shown_as_such_without_claiming_anything()
     house.take(&[Mail::from("otto@cliente.example").dmarc(DmarcResult::TemporaryError)]).await;
     let verified: Vec<bool> = house.attentions().await.iter().map(|one| one.sender_verified).collect();
     assert_eq!(verified, [false, true]);
+}
+
+#[tokio::test]
+async fn content_that_is_not_carried_is_a_dead_letter_with_its_reason() {
+    let house = House::open().await;
+    for (content, reason) in [
+        (None, "UNKNOWN_CONTENT"),
+        (Some(Content::Whatsapp(InboundWhatsApp::default())), "CONTENT_NOT_CARRIED"),
+    ] {
+        let mail = Mail::from("eva@cliente.example");
+        let envelope = InboundEnvelope { content, ..mail.envelope() };
+        let headers = vec![(HEADER_ID.to_owned(), mail.delivery_id.to_string())];
+        let delivery = Delivery::new("hilo.inbound.email.soporte-mail", headers, envelope.encode_to_vec());
+        let outcomes = house.inbound.handle(&[delivery]).await;
+        let [Outcome::Dead(error)] = outcomes.as_slice() else { panic!("{outcomes:?}") };
+        assert_eq!(error.reason(), reason);
+    }
 }

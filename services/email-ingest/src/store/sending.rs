@@ -69,7 +69,11 @@ impl Picked {
     pub(crate) fn repetition(&self, pause: Duration) -> Option<Duration> {
         match &self.envelope.content {
             Some(outbound_envelope::Content::Email(email)) if email.automatic => None,
-            Some(outbound_envelope::Content::Email(_) | outbound_envelope::Content::StoredEmail(_))
+            Some(
+                outbound_envelope::Content::Email(_)
+                | outbound_envelope::Content::StoredEmail(_)
+                | outbound_envelope::Content::Whatsapp(_),
+            )
             | None => Some(pause),
         }
     }

@@ -150,6 +150,7 @@ pub(super) async fn report(
         occurred_at: Some(hilo_kit::clock::to_proto(hilo_kit::db::db_now(tx).await?)),
         traceparent: traceparent.clone().unwrap_or_default(),
         attempts: picked.attempts,
+        ..DeliveryEnvelope::default()
     };
     let row = OutboxRow {
         id,

@@ -81,7 +81,7 @@ fn address(address: &str) -> EmailAddress {
 fn email(envelope: &mut hilo_proto::outbound::v1::OutboundEnvelope) -> &mut OutboundEmail {
     match &mut envelope.content {
         Some(Content::Email(email)) => email,
-        Some(Content::StoredEmail(_)) | None => panic!("no mail"),
+        Some(Content::StoredEmail(_) | Content::Whatsapp(_)) | None => panic!("no mail"),
     }
 }
 
