@@ -73,7 +73,7 @@ async fn outbound(house: &House) -> Vec<OutboundEmail> {
     rows.iter()
         .map(|row| match OutboundEnvelope::decode(row.as_slice()).unwrap().content.unwrap() {
             Content::Email(email) => email,
-            Content::StoredEmail(_) => panic!("small enough for the broker"),
+            Content::StoredEmail(_) | Content::Whatsapp(_) => panic!("a mail, small enough for the broker"),
         })
         .collect()
 }
