@@ -7,6 +7,7 @@ use hilo_proto::directory::v1 as proto;
 
 use super::domain::key::{CampaignKey, UserKey};
 use super::domain::model::{Account, Campaign, Directory, Form, FormField, MailServer, Role, User};
+use super::domain::whatsapp::WhatsAppNumber;
 use super::proto_catalogue as catalogue;
 use super::store::lookup::Access;
 
@@ -53,7 +54,7 @@ pub fn visible(all: &Directory, caller: &Access) -> proto::Directory {
     });
     let seen = Directory {
         time_zone: all.time_zone.clone(),
-        accounts: accounts.map(|one| Account { imap: None, smtp: None, ..one.clone() }).collect(),
+        accounts: accounts.map(|one| Account { imap: None, smtp: None, whatsapp: None, ..one.clone() }).collect(),
         users: all.users.iter().filter(|one| members.contains(one.key.as_str())).map(colleague).collect(),
         forms: all.forms.iter().filter(|one| forms.contains(&one.key)).cloned().collect(),
         tags: catalogue::tags_of(all, &campaigns),
@@ -124,7 +125,19 @@ fn account(account: &Account) -> proto::Account {
         imap: account.imap.as_ref().map(imap),
         smtp: account.smtp.as_ref().map(smtp),
         active: account.active,
-        whatsapp: None,
+        whatsapp: account.whatsapp.as_ref().map(whatsapp),
+    }
+}
+
+fn whatsapp(number: &WhatsAppNumber) -> proto::WhatsAppSettings {
+    proto::WhatsAppSettings {
+        phone_number_id: number.phone_number_id.clone(),
+        business_account_id: number.business_account_id.clone(),
+        display_number: number.display_number.clone(),
+        access_token_secret: number.access_token_secret.clone(),
+        app_secret_secret: number.app_secret_secret.clone(),
+        verify_token_secret: number.verify_token_secret.clone(),
+        messages_per_second: number.messages_per_second,
     }
 }
 

@@ -23,6 +23,7 @@ pub(super) fn check(draft: &mut Draft, kept: &Directory) {
     unique(directory.quick_replies.iter().map(|one| one.key.as_str()), "quick_replies", problems);
     unique(directory.contact_fields.iter().map(|one| one.key()), "contact_fields", problems);
     addresses(&directory.accounts, problems);
+    super::whatsapp::numbers(&directory.accounts, problems);
     draft.given.claimed = claims(&draft.claims.accounts, directory, kept, problems);
     accounts_have_campaigns(directory, kept, problems);
     campaigns(directory, kept, problems);
@@ -160,7 +161,20 @@ fn campaigns(directory: &Directory, kept: &Directory, problems: &mut Problems) {
                 );
             }
         }
+        automatic_reply(campaign, &path, problems);
         overflow(campaign, &path, &campaigns, problems);
+    }
+}
+
+/// What would never be sent must not look as if it were.
+fn automatic_reply(campaign: &Campaign, path: &str, problems: &mut Problems) {
+    let replies = campaign.hours.as_ref().is_some_and(|hours| !hours.automatic_reply.is_empty());
+    match campaign.channel {
+        Channel::Whatsapp if replies => {
+            let message = "an automatic reply is sent by email only";
+            problems.add(&format!("{path}.hours.automatic_reply"), "WRONG_CHANNEL", message);
+        }
+        Channel::Whatsapp | Channel::Email => {}
     }
 }
 

@@ -3,6 +3,7 @@
 use super::catalogue::{ContactField, QuickReply, Tag};
 use super::hours::{Hours, Span, WEEKDAYS};
 use super::model::{Account, Campaign, Form, MailServer, User};
+use super::whatsapp::WhatsAppNumber;
 
 /// Names and values, always all of them in the same order.
 pub type Fields = Vec<(&'static str, String)>;
@@ -44,6 +45,7 @@ impl Entry for Account {
             ("accept_unauthenticated_replies", self.accept_unauthenticated_replies.to_string()),
             ("imap", server(self.imap.as_ref())),
             ("smtp", server(self.smtp.as_ref())),
+            ("whatsapp", self.whatsapp.as_ref().map(WhatsAppNumber::line).unwrap_or_default()),
             ("campaign", joined(&self.campaign)),
             ("active", self.active.to_string()),
         ]

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::model::{Directory, Given, Role};
+use super::model::{Account, Directory, Given, Role};
 use super::problems::Problems;
 
 /// The directory after an apply.
@@ -108,7 +108,23 @@ fn forms(current: &Directory, next: &mut Directory) {
 pub fn check_kept(current: &Directory, given: &Directory, problems: &mut Problems) {
     let named: HashSet<_> = given.accounts.iter().map(|one| &one.key).collect();
     let kept = current.accounts.iter().filter(|one| one.active && !named.contains(&one.key));
+    let kept: Vec<_> = kept.collect();
+    let number = |one: &Account| one.whatsapp.as_ref().map(|number| number.phone_number_id.clone());
+    let numbers: HashMap<String, _> =
+        kept.iter().filter_map(|one| Some((number(one)?, one.key.clone()))).collect();
+    for (at, account) in given.accounts.iter().enumerate().filter(|(_, one)| one.active) {
+        if let Some(other) = number(account).and_then(|number| numbers.get(&number)) {
+            let message =
+                format!("the account `{other}`, which is left out and stays, has it too; {OR_PRUNE}");
+            problems.add(
+                &format!("accounts[{at}].whatsapp.phone_number_id"),
+                "DUPLICATE_NUMBER",
+                message,
+            );
+        }
+    }
     let addresses: HashMap<String, _> = kept
+        .iter()
         .filter(|one| !one.address.is_empty())
         .map(|one| (one.address.to_lowercase(), &one.key))
         .collect();

@@ -19,3 +19,4 @@ pub mod people;
 pub mod problems;
 pub mod section;
 pub mod tree;
+pub mod whatsapp;

@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use super::catalogue::{ContactField, QuickReply, Tag};
 use super::hours::Hours;
 use super::key::{AccountKey, CampaignKey, FormKey, UserKey};
+use super::whatsapp::WhatsAppNumber;
 
 /// Defines an enum whose variants have one stable word in YAML, database and contracts.
 macro_rules! words {
@@ -154,6 +155,8 @@ pub struct Account {
     pub imap: Option<MailServer>,
     /// Where mail is sent.
     pub smtp: Option<MailServer>,
+    /// The business number; of WhatsApp accounts.
+    pub whatsapp: Option<WhatsAppNumber>,
     /// False neither receives nor sends.
     pub active: bool,
     /// Campaign its inbound messages enter; an inactive account keeps its last one, for mail still on its way.

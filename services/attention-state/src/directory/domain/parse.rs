@@ -12,6 +12,7 @@ use super::people::user;
 use super::problems::{Problem, Problems};
 use super::section::Section;
 use super::tree::{self, Node};
+use super::whatsapp;
 
 /// Most entries of each list; 1 MiB holds about as many.
 const MAX_ENTRIES: usize = 20_000;
@@ -118,14 +119,25 @@ fn account(node: &Node, path: &str, problems: &mut Problems) -> Account {
         "accept_unauthenticated_replies",
         "imap",
         "smtp",
+        "whatsapp",
         "active",
     ];
     let section = Section::open(node, path, &known, problems);
     let key = AccountKey::unchecked(section.own_key(problems));
     let channel = section.choice("channel", Channel::WORDS, None, problems).unwrap_or(Channel::Email);
     let address = match channel {
-        Channel::Email => address(&section, problems),
+        Channel::Email => {
+            if section.node("whatsapp").is_some() {
+                let message = "only a WhatsApp account has this";
+                problems.add(&section.path("whatsapp"), "WRONG_CHANNEL", message);
+            }
+            address(&section, problems)
+        }
         Channel::Whatsapp => {
+            if section.node("whatsapp").is_none() {
+                let message = "a WhatsApp account needs the settings of its number";
+                problems.add(&section.path("whatsapp"), "MISSING", message);
+            }
             for field in ["address", "imap", "smtp"] {
                 if section.node(field).is_some() {
                     problems.add(&section.path(field), "WRONG_CHANNEL", "only an email account has this");
@@ -142,6 +154,9 @@ fn account(node: &Node, path: &str, problems: &mut Problems) -> Account {
         accept_unauthenticated_replies: section.boolean("accept_unauthenticated_replies", false, problems),
         imap: section.node("imap").map(|node| server(node, &section.path("imap"), true, problems)),
         smtp: section.node("smtp").map(|node| server(node, &section.path("smtp"), false, problems)),
+        whatsapp: section
+            .node("whatsapp")
+            .map(|node| whatsapp::number(node, &section.path("whatsapp"), problems)),
         active: section.boolean("active", true, problems),
         campaign: None,
     }
@@ -191,7 +206,7 @@ fn server(node: &Node, path: &str, imap: bool, problems: &mut Problems) -> MailS
     let port = section.integer("port", 1..=65_535, 0, problems);
     let user =
         if imap { section.required_line("user", 254, problems) } else { section.line("user", 254, problems) };
-    let password_secret = secret_name(&section, !user.is_empty(), problems);
+    let password_secret = whatsapp::secret_name(&section, "password_secret", !user.is_empty(), problems);
     MailServer {
         host,
         port: u16::try_from(port).unwrap_or_default(),
@@ -200,23 +215,6 @@ fn server(node: &Node, path: &str, imap: bool, problems: &mut Problems) -> MailS
         password_secret,
         mailbox: if imap { section.line("mailbox", 200, problems) } else { String::new() },
     }
-}
-
-fn secret_name(section: &Section<'_>, needed: bool, problems: &mut Problems) -> String {
-    let name = section.line("password_secret", 60, problems);
-    if needed && name.is_empty() {
-        problems.add(
-            &section.path("password_secret"),
-            "MISSING",
-            "the name of the secret with the password is required",
-        );
-    }
-    if !name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_') {
-        let message =
-            "the name of a secret is made of A-Z, 0-9 and `_`; the password itself never stands here";
-        problems.add(&section.path("password_secret"), "BAD_VALUE", message);
-    }
-    name
 }
 
 fn campaign(node: &Node, path: &str, claims: &mut Claims, problems: &mut Problems) -> Campaign {

@@ -9,6 +9,7 @@ use sqlx::types::Json;
 use super::catalogue;
 use crate::directory::domain::hours::Hours;
 use crate::directory::domain::key::{AccountKey, CampaignKey, FormKey, UserKey};
+use crate::directory::domain::whatsapp::WhatsAppNumber;
 use crate::directory::domain::model::{
     Account, AssignmentMode, Campaign, Channel, Directory, Form, FormField, MailServer, OverflowMode, Role,
     User,
@@ -74,7 +75,8 @@ pub async fn directory(conn: &mut PgConnection) -> Result<(i64, Directory), Erro
 async fn accounts(conn: &mut PgConnection) -> Result<Vec<Account>, Error> {
     let rows = sqlx::query!(
         r#"SELECT account_key, channel, address, display_name, accept_unauthenticated_replies,
-               imap AS "imap: Json<MailServer>", smtp AS "smtp: Json<MailServer>", active, campaign_key
+               imap AS "imap: Json<MailServer>", smtp AS "smtp: Json<MailServer>",
+               whatsapp AS "whatsapp: Json<WhatsAppNumber>", active, campaign_key
            FROM directory.account ORDER BY account_key COLLATE "C""#
     )
     .fetch_all(conn)
@@ -89,6 +91,7 @@ async fn accounts(conn: &mut PgConnection) -> Result<Vec<Account>, Error> {
                 accept_unauthenticated_replies: row.accept_unauthenticated_replies,
                 imap: row.imap.map(|one| one.0),
                 smtp: row.smtp.map(|one| one.0),
+                whatsapp: row.whatsapp.map(|one| one.0),
                 active: row.active,
                 campaign: row.campaign_key.map(CampaignKey::unchecked),
             })

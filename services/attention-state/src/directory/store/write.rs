@@ -176,6 +176,7 @@ async fn accounts(tx: &mut PgConnection, accounts: impl Iterator<Item = &Account
                 "accept_unauthenticated_replies": one.accept_unauthenticated_replies,
                 "imap": one.imap,
                 "smtp": one.smtp,
+                "whatsapp": one.whatsapp,
                 "active": one.active,
                 "campaign_key": one.campaign.as_ref().map(CampaignKey::as_str),
             })
@@ -195,7 +196,7 @@ async fn accounts(tx: &mut PgConnection, accounts: impl Iterator<Item = &Account
          ON CONFLICT (account_key) DO UPDATE SET channel = excluded.channel, address = excluded.address,
              display_name = excluded.display_name,
              accept_unauthenticated_replies = excluded.accept_unauthenticated_replies, imap = excluded.imap,
-             smtp = excluded.smtp, active = excluded.active, campaign_key = excluded.campaign_key",
+             smtp = excluded.smtp, whatsapp = excluded.whatsapp, active = excluded.active, campaign_key = excluded.campaign_key",
         Value::Array(rows),
     )
     .execute(tx)

@@ -262,6 +262,7 @@ fn roles_channels_and_addresses_are_checked_between_parts() {
         [
             "3 accounts[1].address DUPLICATE_ADDRESS",
             "4 accounts[2].address WRONG_CHANNEL",
+            "4 accounts[2].whatsapp MISSING",
             "6 campaigns[0].accounts[2] WRONG_CHANNEL"
         ]
     );
@@ -284,6 +285,44 @@ fn an_overflow_into_another_campaign_needs_an_active_one() {
     let found = errors(inactive);
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].ends_with("campaigns[0].overflow_campaign OVERFLOW_TARGET"), "{found:?}");
+}
+
+/// The example of a WhatsApp account in README.md, after one edit.
+fn whatsapp_errors(from: &str, to: &str) -> Vec<String> {
+    let readme = include_str!("../README.md");
+    let (_, rest) = readme.split_once("A WhatsApp account has").unwrap();
+    let (_, rest) = rest.split_once("```yaml\n").unwrap();
+    let (yaml, _) = rest.split_once("```").unwrap();
+    assert!(yaml.contains(from), "{from}");
+    match parse(&yaml.replacen(from, to, 1)) {
+        Ok(_) => Vec::new(),
+        // The line is judged by the tests above.
+        Err(problems) => problems.iter().map(|one| format!("{} {}", one.path, one.reason)).collect(),
+    }
+}
+
+#[test]
+fn a_whatsapp_account_needs_its_number_whole() {
+    assert_eq!(whatsapp_errors("", ""), Vec::<String>::new());
+    let second = "accounts:\n  - {key: b, channel: whatsapp, whatsapp: {phone_number_id: \"106540352242922\", \
+                  business_account_id: \"1\", display_number: +51987654322, access_token_secret: A, \
+                  app_secret_secret: B, verify_token_secret: C}}\n";
+    for (from, to, expected) in [
+        ("\"106540352242922\" ", "\"10654x\" ", "accounts[0].whatsapp.phone_number_id BAD_VALUE"),
+        ("\"102290129340398\"", "\"\"", "accounts[0].whatsapp.business_account_id MISSING"),
+        ("+51 987 654 321", "987654321", "accounts[0].whatsapp.display_number BAD_VALUE"),
+        ("      app_secret_secret: SOPORTE_WA_APP\n", "", "accounts[0].whatsapp.app_secret_secret MISSING"),
+        ("SOPORTE_WA_TOKEN", "EAAGm0PX4ZCps", "accounts[0].whatsapp.access_token_secret BAD_VALUE"),
+        ("messages_per_second: 80 ", "messages_per_second: 1001 ", "accounts[0].whatsapp.messages_per_second OUT_OF_BOUNDS"),
+        ("    channel: whatsapp\n    whatsapp:", "    channel: email\n    address: a@b.pe\n    whatsapp:", "accounts[0].whatsapp WRONG_CHANNEL"),
+        ("assignment_mode: least_busy", "assignment_mode: least_busy\n    hours: {automatic_reply: Hola, weekly: {monday: [\"09:00-13:00\"]}}", "campaigns[0].hours.automatic_reply WRONG_CHANNEL"),
+        ("accounts:\n", second, "accounts[1].whatsapp.phone_number_id DUPLICATE_NUMBER"),
+    ] {
+        let found = whatsapp_errors(from, to);
+        assert!(found.iter().any(|one| one == expected), "{expected} not in {found:?}");
+    }
+    let bare = parse("accounts:\n  - {key: a, channel: whatsapp, active: false}\n").unwrap_err();
+    assert_eq!(bare.iter().map(shown).collect::<Vec<_>>(), ["2 accounts[0].whatsapp MISSING"]);
 }
 
 #[test]
