@@ -54,7 +54,9 @@ pub fn visible(all: &Directory, caller: &Access) -> proto::Directory {
     });
     let seen = Directory {
         time_zone: all.time_zone.clone(),
-        accounts: accounts.map(|one| Account { imap: None, smtp: None, whatsapp: None, ..one.clone() }).collect(),
+        accounts: accounts
+            .map(|one| Account { imap: None, smtp: None, whatsapp: None, ..one.clone() })
+            .collect(),
         users: all.users.iter().filter(|one| members.contains(one.key.as_str())).map(colleague).collect(),
         forms: all.forms.iter().filter(|one| forms.contains(&one.key)).cloned().collect(),
         tags: catalogue::tags_of(all, &campaigns),

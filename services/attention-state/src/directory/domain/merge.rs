@@ -116,11 +116,7 @@ pub fn check_kept(current: &Directory, given: &Directory, problems: &mut Problem
         if let Some(other) = number(account).and_then(|number| numbers.get(&number)) {
             let message =
                 format!("the account `{other}`, which is left out and stays, has it too; {OR_PRUNE}");
-            problems.add(
-                &format!("accounts[{at}].whatsapp.phone_number_id"),
-                "DUPLICATE_NUMBER",
-                message,
-            );
+            problems.add(&format!("accounts[{at}].whatsapp.phone_number_id"), "DUPLICATE_NUMBER", message);
         }
     }
     let addresses: HashMap<String, _> = kept

@@ -9,11 +9,11 @@ use sqlx::types::Json;
 use super::catalogue;
 use crate::directory::domain::hours::Hours;
 use crate::directory::domain::key::{AccountKey, CampaignKey, FormKey, UserKey};
-use crate::directory::domain::whatsapp::WhatsAppNumber;
 use crate::directory::domain::model::{
     Account, AssignmentMode, Campaign, Channel, Directory, Form, FormField, MailServer, OverflowMode, Role,
     User,
 };
+use crate::directory::domain::whatsapp::WhatsAppNumber;
 
 /// A stored word that its CHECK constraint allows but this binary does not know.
 fn corrupt(what: &'static str) -> Error {

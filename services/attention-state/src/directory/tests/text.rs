@@ -313,9 +313,21 @@ fn a_whatsapp_account_needs_its_number_whole() {
         ("+51 987 654 321", "987654321", "accounts[0].whatsapp.display_number BAD_VALUE"),
         ("      app_secret_secret: SOPORTE_WA_APP\n", "", "accounts[0].whatsapp.app_secret_secret MISSING"),
         ("SOPORTE_WA_TOKEN", "EAAGm0PX4ZCps", "accounts[0].whatsapp.access_token_secret BAD_VALUE"),
-        ("messages_per_second: 80 ", "messages_per_second: 1001 ", "accounts[0].whatsapp.messages_per_second OUT_OF_BOUNDS"),
-        ("    channel: whatsapp\n    whatsapp:", "    channel: email\n    address: a@b.pe\n    whatsapp:", "accounts[0].whatsapp WRONG_CHANNEL"),
-        ("assignment_mode: least_busy", "assignment_mode: least_busy\n    hours: {automatic_reply: Hola, weekly: {monday: [\"09:00-13:00\"]}}", "campaigns[0].hours.automatic_reply WRONG_CHANNEL"),
+        (
+            "messages_per_second: 80 ",
+            "messages_per_second: 1001 ",
+            "accounts[0].whatsapp.messages_per_second OUT_OF_BOUNDS",
+        ),
+        (
+            "    channel: whatsapp\n    whatsapp:",
+            "    channel: email\n    address: a@b.pe\n    whatsapp:",
+            "accounts[0].whatsapp WRONG_CHANNEL",
+        ),
+        (
+            "assignment_mode: least_busy",
+            "assignment_mode: least_busy\n    hours: {automatic_reply: Hola, weekly: {monday: [\"09:00-13:00\"]}}",
+            "campaigns[0].hours.automatic_reply WRONG_CHANNEL",
+        ),
         ("accounts:\n", second, "accounts[1].whatsapp.phone_number_id DUPLICATE_NUMBER"),
     ] {
         let found = whatsapp_errors(from, to);
