@@ -12,7 +12,6 @@ use futures::future::BoxFuture;
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
 use time::OffsetDateTime;
-use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 pub use migrate::{kit_migrator, migrate};
@@ -20,6 +19,7 @@ pub use migrate::{kit_migrator, migrate};
 use crate::clock;
 use crate::config::DatabaseConfig;
 use crate::error::Error;
+use crate::outbox::{Partitions, Wakes};
 
 /// Tries of one transaction that loses races before the conflict is reported.
 const MAX_TRIES: u32 = 8;
@@ -27,13 +27,13 @@ const MAX_TRIES: u32 = 8;
 const CALLER_WAIT: Duration = Duration::from_secs(15);
 
 tokio::task_local! {
-    /// Set by [`crate::outbox::append`]: the transaction that is running has new outbox rows.
-    static APPENDED: std::cell::Cell<bool>;
+    /// Set by [`crate::outbox::append`]: partitions of which the transaction that is running has new outbox rows.
+    static APPENDED: std::cell::Cell<Partitions>;
 }
 
-pub(crate) fn mark_appended() {
+pub(crate) fn mark_appended(partitions: Partitions) {
     // Outside of `Db::transaction` (a test with a bare connection) the relay's poll finds the rows.
-    let _ = APPENDED.try_with(|flag| flag.set(true));
+    let _ = APPENDED.try_with(|appended| appended.set(appended.get().and(partitions)));
 }
 
 /// A pool with the rules of the house.
@@ -42,7 +42,7 @@ pub struct Db {
     pool: PgPool,
     options: PgConnectOptions,
     tasks: TaskTracker,
-    outbox: Arc<Notify>,
+    outbox: Arc<Wakes>,
 }
 
 impl Db {
@@ -53,7 +53,7 @@ impl Db {
     pub async fn connect(config: &DatabaseConfig) -> Result<Self, Error> {
         let options = pool::options(config)?;
         let pool = pool::build(options.clone(), config.max_connections);
-        let db = Self { pool, options, tasks: TaskTracker::new(), outbox: Arc::new(Notify::new()) };
+        let db = Self { pool, options, tasks: TaskTracker::new(), outbox: Arc::default() };
         db.read(|conn| Box::pin(async move { Ok(sqlx::query("SELECT 1").execute(conn).await.map(drop)?) }))
             .await?;
         Ok(db)
@@ -136,17 +136,17 @@ impl Db {
     {
         let mut attempt = 0;
         loop {
-            let flag = std::cell::Cell::new(false);
+            let none = std::cell::Cell::new(Partitions::default());
             let (result, appended) = APPENDED
-                .scope(flag, async {
+                .scope(none, async {
                     let result = self.try_once(work).await;
                     (result, APPENDED.with(std::cell::Cell::get))
                 })
                 .await;
             match result {
                 Ok(value) => {
-                    if appended {
-                        self.outbox.notify_one();
+                    if !appended.is_empty() {
+                        self.outbox.committed(appended);
                     }
                     return Ok(value);
                 }
@@ -218,8 +218,8 @@ impl Db {
         &self.pool
     }
 
-    /// Notified after a commit that appended outbox rows.
-    pub(crate) fn outbox_wake(&self) -> Arc<Notify> {
+    /// Rung after a commit that appended outbox rows.
+    pub(crate) fn outbox_wakes(&self) -> Arc<Wakes> {
         self.outbox.clone()
     }
 

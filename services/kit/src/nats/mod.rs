@@ -152,8 +152,8 @@ impl Nats {
     }
 
     /// A hint to other replicas over core NATS; lost when nobody listens, which is fine for a hint.
-    pub async fn ping(&self, subject: String) {
-        if let Err(error) = self.client.publish(subject, Bytes::new()).await {
+    pub async fn ping(&self, subject: String, payload: Bytes) {
+        if let Err(error) = self.client.publish(subject, payload).await {
             tracing::debug!(%error, "a ping was not sent");
         }
     }

@@ -3,7 +3,7 @@
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use super::{OutboxRow, partition_of};
+use super::{OutboxRow, Partitions, partition_of};
 use crate::error::Error;
 
 /// Largest payload: the broker's default `max_payload` of 1 MiB less room for headers. Larger bytes go into the object
@@ -30,6 +30,7 @@ pub async fn append(tx: &mut PgConnection, rows: &[OutboxRow]) -> Result<(), Err
             |error| Error::internal("INVALID_OUTBOX_ROW", "headers cannot be encoded").with_source(error),
         )?;
     let partitions: Vec<i16> = sorted.iter().map(|row| partition_of(row.key)).collect();
+    let woken = Partitions::of(partitions.iter().copied());
     // The pending row repeats what the relay orders and filters by, so that its scan never touches the log.
     sqlx::query(
         "WITH written AS (
@@ -54,7 +55,7 @@ pub async fn append(tx: &mut PgConnection, rows: &[OutboxRow]) -> Result<(), Err
     .bind(sorted.iter().map(|row| row.payload.as_slice()).collect::<Vec<_>>())
     .execute(tx)
     .await?;
-    crate::db::mark_appended();
+    crate::db::mark_appended(woken);
     Ok(())
 }
 

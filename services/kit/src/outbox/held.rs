@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::rows::{self, Acked, Pending};
@@ -20,6 +21,10 @@ use crate::nats::{Nats, StreamKind};
 
 /// Rows a partition holds at once, published or waiting for their key.
 const MAX_HELD: usize = 1_024;
+/// So many acknowledged rows are deleted at once ...
+const SETTLE_AT: usize = 256;
+/// ... and fewer after this time.
+const SETTLE_AFTER: Duration = Duration::from_millis(25);
 pub(super) const RETRY_BASE: Duration = Duration::from_millis(100);
 pub(super) const RETRY_CAP: Duration = Duration::from_secs(3);
 
@@ -49,6 +54,8 @@ pub(super) struct Held {
     lanes: HashMap<LaneKey, Lane>,
     ids: HashSet<Uuid>,
     acked: Vec<Acked>,
+    /// When the first of them was acknowledged.
+    acked_since: Option<Instant>,
     nats: Nats,
     config: Arc<RelayConfig>,
 }
@@ -63,6 +70,7 @@ impl Held {
             lanes: HashMap::new(),
             ids: HashSet::new(),
             acked: Vec::new(),
+            acked_since: None,
             nats,
             config,
         }
@@ -125,6 +133,7 @@ impl Held {
         }
         let Some(row) = row else { return false };
         let suspicious = self.events.acked(row.id, row.stream, ack.sequence, ack.duplicate);
+        self.acked_since.get_or_insert_with(Instant::now);
         self.acked.push(Acked {
             id: row.id,
             stream: row.stream,
@@ -149,12 +158,21 @@ impl Held {
         missing
     }
 
+    /// When what was acknowledged is to be deleted; `None` while nothing is, or a settlement runs. What a crash finds undeleted
+    /// goes out once more, which readers ignore, so a few wait for each other: a commit for each would cost more than the
+    /// publication.
+    pub fn settle_at(&self) -> Option<Instant> {
+        let since = self.acked_since.filter(|_| self.settling.is_none())?;
+        Some(if self.acked.len() >= SETTLE_AT { since } else { since + SETTLE_AFTER })
+    }
+
     /// Starts deleting what was acknowledged, one settlement at a time.
     pub fn start_settling(&mut self, db: &Db, partition: i16) {
         if self.settling.is_some() || self.acked.is_empty() {
             return;
         }
         let acked = std::mem::take(&mut self.acked);
+        self.acked_since = None;
         let (db, lease, config) = (db.clone(), self.lease.clone(), self.config.clone());
         self.settling = Some(Box::pin(async move {
             let ids = acked.iter().map(|one| one.id).collect();

@@ -16,6 +16,7 @@ mod peer;
 mod reconcile;
 mod relay;
 mod rows;
+mod wakes;
 mod worker;
 
 use std::collections::HashMap;
@@ -29,6 +30,7 @@ pub use append::{MAX_PAYLOAD, append};
 pub use partitions::{RETENTION_DAYS, maintain, make_partitions};
 pub use peer::{GrpcPeer, HandoverEndpoint, HandoverPeer};
 pub use relay::Relay;
+pub(crate) use wakes::{Partitions, Wakes};
 
 use crate::error::Error;
 use crate::nats::StreamKind;

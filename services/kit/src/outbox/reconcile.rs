@@ -9,7 +9,7 @@ use sqlx::FromRow;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{HandoverPeer, RelayConfig};
+use super::{HandoverPeer, Partitions, RelayConfig};
 use crate::db::Db;
 use crate::error::Error;
 use crate::lease::{self, Keeper, Lease};
@@ -195,16 +195,16 @@ pub(super) async fn put_back(db: &Db, lease: &Lease, ids: Vec<Uuid>) -> Result<(
         let (lease, ids) = (lease.clone(), ids.clone());
         Box::pin(async move {
             lease::guard(tx, &lease).await?;
-            sqlx::query(
+            let partitions: Vec<i16> = sqlx::query_scalar(
                 "WITH gone AS (DELETE FROM kit.outbox_unconfirmed WHERE id = ANY($1) RETURNING *)
                  INSERT INTO kit.outbox_pending (id, day, position, partition, stream, key, sequence, round)
                  SELECT id, day, position, partition, stream, key, sequence, round + 1 FROM gone
-                 ON CONFLICT (id) DO NOTHING",
+                 ON CONFLICT (id) DO NOTHING RETURNING partition",
             )
             .bind(ids)
-            .execute(tx)
+            .fetch_all(tx)
             .await?;
-            crate::db::mark_appended();
+            crate::db::mark_appended(Partitions::of(partitions));
             Ok(())
         })
     })

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
-use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::worker::Worker;
-use super::{PARTITIONS, RelayConfig, lag, partitions, reconcile};
+use super::{PARTITIONS, Partitions, RelayConfig, lag, partitions, reconcile};
 use crate::db::Db;
 use crate::lease::Keeper;
 use crate::lifecycle::Shutdown;
@@ -24,57 +24,38 @@ impl Relay {
     pub fn spawn(db: Db, nats: Nats, config: RelayConfig, shutdown: &Shutdown) {
         let holder = format!("{}-{}", config.service, Uuid::new_v4());
         let config = Arc::new(config);
-        let wakes = Wakes::default();
+        let mut keepers = Vec::new();
         for partition in 0..PARTITIONS {
             let name = format!("outbox/{partition}");
             let keeper = Keeper::spawn(db.clone(), name, holder.clone(), config.lease_term, shutdown);
-            let worker = Worker::new(
-                db.clone(),
-                nats.clone(),
-                config.clone(),
-                partition,
-                keeper,
-                wakes.get(partition),
-            );
+            keepers.push((partition, keeper.clone()));
+            let worker = Worker::new(db.clone(), nats.clone(), config.clone(), partition, keeper);
             let stop = shutdown.clone();
             shutdown.spawn(format!("outbox relay {partition}"), async move { worker.run(&stop).await });
         }
-        spawn_wakes(&db, &nats, &config, &wakes, shutdown);
+        spawn_wakes(&db, &nats, &config, keepers, shutdown);
         spawn_upkeep(db.clone(), shutdown);
         lag::spawn(db.clone(), config.service.clone(), shutdown);
         reconcile::spawn(db, nats, config, holder, shutdown);
     }
 }
 
-#[derive(Clone, Default)]
-struct Wakes(Arc<[Arc<Notify>; PARTITIONS as usize]>);
-
-impl Wakes {
-    fn get(&self, partition: i16) -> Arc<Notify> {
-        self.0.get(partition.unsigned_abs() as usize).cloned().unwrap_or_default()
-    }
-
-    fn all(&self) {
-        for wake in self.0.iter() {
-            wake.notify_one();
-        }
-    }
-}
-
-/// A commit here wakes the relays here and, by a ping, those of other replicas; theirs wake ours.
-fn spawn_wakes(db: &Db, nats: &Nats, config: &RelayConfig, wakes: &Wakes, shutdown: &Shutdown) {
+/// A commit here wakes the relays here and, by a ping, those of other replicas, for the partitions that they own; theirs wake
+/// ours.
+fn spawn_wakes(db: &Db, nats: &Nats, config: &RelayConfig, keepers: Vec<(i16, Keeper)>, shutdown: &Shutdown) {
     let subject = nats.subjects().outbox_wake(&config.service);
-    let (committed, nats, local, stop) = (db.outbox_wake(), nats.clone(), wakes.clone(), shutdown.clone());
+    let (wakes, told, stop) = (db.outbox_wakes(), nats.clone(), shutdown.clone());
     let (heard_nats, heard_subject, heard) = (nats.clone(), subject.clone(), wakes.clone());
     shutdown.spawn("outbox wake-up", async move {
         loop {
-            tokio::select! {
-                () = committed.notified() => {}
+            let untold = tokio::select! {
+                untold = wakes.untold() => untold,
                 () = stop.cancelled() => return,
-            }
-            local.all();
-            if nats.is_connected() {
-                nats.ping(subject.clone()).await;
+            };
+            let owned = keepers.iter().filter(|(_, keeper)| keeper.current().is_some());
+            let elsewhere = owned.fold(untold, |left, (partition, _)| left.without(*partition));
+            if !elsewhere.is_empty() && told.is_connected() {
+                told.ping(subject.clone(), Bytes::copy_from_slice(&elsewhere.to_bytes())).await;
             }
         }
     });
@@ -84,7 +65,10 @@ fn spawn_wakes(db: &Db, nats: &Nats, config: &RelayConfig, wakes: &Wakes, shutdo
             if let Ok(mut pings) = heard_nats.client().subscribe(heard_subject.clone()).await {
                 loop {
                     tokio::select! {
-                        ping = pings.next() => if ping.is_some() { heard.all() } else { break },
+                        ping = pings.next() => match ping {
+                            Some(ping) => heard.ring(Partitions::from_bytes(&ping.payload)),
+                            None => break,
+                        },
                         () = stop.cancelled() => return,
                     }
                 }

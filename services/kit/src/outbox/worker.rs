@@ -7,12 +7,12 @@ use std::time::Duration;
 use futures::stream::StreamExt;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Counter;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::held::{Held, RETRY_BASE, RETRY_CAP};
-use super::{RelayConfig, heal, rows};
+use super::{RelayConfig, Wakes, heal, rows};
 use crate::clock;
 use crate::db::Db;
 use crate::error::Error;
@@ -22,6 +22,8 @@ use crate::nats::{Nats, StreamKind};
 
 /// Rows in one fetch.
 const FETCH: i64 = 512;
+/// At least this long between two looks: rows committed one by one are fetched together, and none waits longer for it.
+const FETCH_PAUSE: Duration = Duration::from_millis(2);
 
 pub(super) struct Worker {
     db: Db,
@@ -29,7 +31,7 @@ pub(super) struct Worker {
     config: Arc<RelayConfig>,
     partition: i16,
     keeper: Keeper,
-    wake: Arc<Notify>,
+    wakes: Arc<Wakes>,
     published: Counter<u64>,
 }
 
@@ -44,22 +46,17 @@ enum Ending {
 /// When what is due, and the sweep that may be running.
 struct Timers {
     fetch: Instant,
+    fetched: Instant,
     verify: Instant,
     sweep: Instant,
     sweeping: Option<JoinHandle<Result<bool, Error>>>,
 }
 
 impl Worker {
-    pub fn new(
-        db: Db,
-        nats: Nats,
-        config: Arc<RelayConfig>,
-        partition: i16,
-        keeper: Keeper,
-        wake: Arc<Notify>,
-    ) -> Self {
+    pub fn new(db: Db, nats: Nats, config: Arc<RelayConfig>, partition: i16, keeper: Keeper) -> Self {
+        let wakes = db.outbox_wakes();
         let published = crate::telemetry::meter().u64_counter("hilo.outbox.published").build();
-        Self { db, nats, config, partition, keeper, wake, published }
+        Self { db, nats, config, partition, keeper, wakes, published }
     }
 
     pub async fn run(self, stop: &Shutdown) {
@@ -119,8 +116,13 @@ impl Worker {
     ) -> Result<Ending, Error> {
         let mut connections = self.nats.connections();
         let now = Instant::now();
-        let mut timers =
-            Timers { fetch: now, verify: now, sweep: now + self.config.sweep_every, sweeping: None };
+        let mut timers = Timers {
+            fetch: now,
+            fetched: now,
+            verify: now,
+            sweep: now + self.config.sweep_every,
+            sweeping: None,
+        };
         loop {
             let owner = self.keeper.current().map(|current| current.epoch) == Some(held.lease.epoch);
             if !owner || stop.is_cancelled() {
@@ -131,9 +133,13 @@ impl Worker {
             }
             if Instant::now() >= timers.fetch && held.has_room() {
                 let full = self.fetch(held).await?;
+                timers.fetched = Instant::now();
                 timers.fetch = Instant::now() + if full { Duration::ZERO } else { self.config.poll };
             }
-            held.start_settling(&self.db, self.partition);
+            if held.settle_at().is_some_and(|at| at <= Instant::now()) {
+                held.start_settling(&self.db, self.partition);
+            }
+            let settle_at = held.settle_at();
             let has_room = held.has_room();
             tokio::select! {
                 biased;
@@ -147,8 +153,9 @@ impl Worker {
                     settled?;
                     held.forget(&ids);
                 }
-                () = self.wake.notified() => timers.fetch = Instant::now(),
+                () = self.wakes.rung(self.partition) => timers.fetch = timers.fetched + FETCH_PAUSE,
                 () = tokio::time::sleep_until(timers.fetch), if has_room => {}
+                () = until(settle_at) => {}
                 () = tokio::time::sleep_until(timers.verify) => {}
                 _ = leases.changed() => {}
                 _ = connections.changed() => {
@@ -206,5 +213,12 @@ impl Worker {
         let outcome = if published { "published" } else { "failed" };
         let labels = [KeyValue::new("stream", stream.as_str()), KeyValue::new("outcome", outcome)];
         self.published.add(1, &labels);
+    }
+}
+
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
     }
 }
