@@ -80,8 +80,6 @@ async fn settle(parts: &Parts, picked: &Picked, result: AttemptResult, stop: &Sh
         match parts.store.settle(picked, result.clone()).await {
             Ok(true) => {
                 tracing::info!("attempt settled");
-                // A later mail of the conversation may have waited for this first attempt.
-                parts.store.unsent().notify_waiters();
                 return;
             }
             Ok(false) => {

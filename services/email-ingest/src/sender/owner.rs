@@ -11,6 +11,7 @@ use hilo_kit::lifecycle::Shutdown;
 use tokio::task::{self, JoinError, JoinSet};
 
 use super::{Parts, attempt};
+use crate::store::Due;
 
 /// Net under the wake-ups.
 const POLL: Duration = Duration::from_secs(1);
@@ -73,7 +74,7 @@ async fn own(
 ) {
     let unknown_retry = Duration::from_secs(parts.config.unknown_retry_seconds);
     let mut recovered: Option<Instant> = None;
-    let wake = parts.store.unsent();
+    let wake = parts.store.unsent(account);
     while !stop.is_cancelled() {
         let Some(current) = keeper.current().filter(|current| current.epoch == lease.epoch) else { return };
         if recovered.is_none_or(|at| at.elapsed() >= RECOVER) {
@@ -89,14 +90,13 @@ async fn own(
                 }
             };
         }
-        // Registered before the look, so that a send committed during it is not slept over.
-        let notified = wake.notified();
         let free = parts.config.concurrency.saturating_sub(at_work.tasks.len());
         let mut begun = 0;
+        let due = due(parts, account).await;
         let off = parts.accounts.current().is_some_and(|accounts| accounts.is_switched_off(account));
-        if off {
+        if due.now && off {
             hold(parts, account, &current).await;
-        } else if recovered.is_some() && free > 0 {
+        } else if due.now && recovered.is_some() && free > 0 {
             match begin(parts, account, &current, free, keeper, at_work, stop).await {
                 Ok(count) => begun = count,
                 Err(error) => {
@@ -109,13 +109,15 @@ async fn own(
         if begun == free && free > 0 {
             continue;
         }
+        let pause = due.next.map_or(POLL, |next| next.clamp(Duration::from_millis(10), POLL));
         tokio::select! {
-            () = notified => {}
+            // A send committed during the look has left its sign here.
+            () = wake.notified() => {}
             Some(ended) = at_work.tasks.join_next_with_id() => if at_work.ended(ended) {
                 tracing::error!(account, "an attempt panicked; its send becomes unknown");
                 recovered = None;
             },
-            () = tokio::time::sleep(pause(parts, account).await) => {}
+            () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => {}
         }
     }
@@ -150,13 +152,10 @@ async fn hold(parts: &Parts, account: &str, lease: &Lease) {
     }
 }
 
-async fn pause(parts: &Parts, account: &str) -> Duration {
-    match parts.store.next_due(account).await {
-        Ok(Some(due)) => due.clamp(Duration::from_millis(10), POLL),
-        Ok(None) => POLL,
-        Err(error) => {
-            error.log("asking what is due");
-            POLL
-        }
-    }
+/// What is due; when that cannot be told it is found out by trying.
+async fn due(parts: &Parts, account: &str) -> Due {
+    parts.store.due(account).await.unwrap_or_else(|error| {
+        error.log("asking what is due");
+        Due { now: true, next: None }
+    })
 }

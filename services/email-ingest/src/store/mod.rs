@@ -10,15 +10,17 @@ mod sending;
 mod settling;
 mod taken_over;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use hilo_kit::db::Db;
 use hilo_kit::nats::Subjects;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 pub use inbound::{CursorMove, Naming, NewMail, Source, Stored};
 pub use parsing::{Claim, PARSER, Waiting};
-pub use sending::{AttemptResult, Picked, PickedRecipient, SENDER};
+pub use sending::{AttemptResult, Due, Picked, PickedRecipient, SENDER};
 
 /// Largest mail kept in the row itself; a larger one goes into the object store.
 pub const INLINE_BYTES: usize = 256 * 1024;
@@ -29,13 +31,13 @@ pub struct Store {
     db: Db,
     subjects: Subjects,
     unparsed: Arc<Notify>,
-    unsent: Arc<Notify>,
+    unsent: Arc<Mutex<HashMap<String, Arc<Notify>>>>,
 }
 
 impl Store {
     /// Over this database.
     pub fn new(db: Db, subjects: Subjects) -> Self {
-        Self { db, subjects, unparsed: Arc::new(Notify::new()), unsent: Arc::new(Notify::new()) }
+        Self { db, subjects, unparsed: Arc::default(), unsent: Arc::default() }
     }
 
     /// The database.
@@ -48,9 +50,13 @@ impl Store {
         self.unparsed.clone()
     }
 
-    /// Notified when a send of this process waits.
-    pub fn unsent(&self) -> Arc<Notify> {
-        self.unsent.clone()
+    /// Notified when a send of this account that this process took may be due; for its one owner here.
+    pub fn unsent(&self, account: &str) -> Arc<Notify> {
+        let mut unsent = self.unsent.lock();
+        match unsent.get(account) {
+            Some(bell) => bell.clone(),
+            None => unsent.entry(account.to_owned()).or_default().clone(),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The life of sends in the ledger: taken once, begun under the account's epoch, settled per recipient with a report.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hilo_kit::error::Error;
@@ -53,6 +54,15 @@ pub struct Picked {
     pub recipients: Vec<PickedRecipient>,
 }
 
+/// What waits for an account's owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// Something is due; it may still wait for an earlier mail of its conversation.
+    pub now: bool,
+    /// Time until the next one after those is due; `None` when none is planned.
+    pub next: Option<Duration>,
+}
+
 /// How an attempt ended: one outcome per recipient that took part.
 #[derive(Clone, Debug)]
 pub struct AttemptResult {
@@ -85,6 +95,8 @@ impl Store {
     /// # Errors
     /// `SEND_INVALID` or `SEND_PLACE_TAKEN` (corrupt) for a send that contradicts itself or the ledger; database errors.
     pub async fn take(&self, sends: Vec<(Uuid, OutboundEnvelope)>) -> Result<(), Error> {
+        let accounts: BTreeSet<String> =
+            sends.iter().map(|(_, envelope)| envelope.account_key.clone()).collect();
         self.db
             .transaction(move |tx| {
                 let sends = sends.clone();
@@ -98,7 +110,9 @@ impl Store {
                 })
             })
             .await?;
-        self.unsent.notify_waiters();
+        for account in accounts {
+            self.unsent(&account).notify_one();
+        }
         Ok(())
     }
 
@@ -140,19 +154,21 @@ impl Store {
             .await
     }
 
-    /// Seconds until the next send of the account is due; `None` when nothing waits.
+    /// Whether a send of the account is due, and when the next one will be. Reads only: a look that finds nothing costs no
+    /// commit.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn next_due(&self, account: &str) -> Result<Option<Duration>, Error> {
+    pub async fn due(&self, account: &str) -> Result<Due, Error> {
         let account = account.to_owned();
-        let seconds = self
+        let row = self
             .db
             .read(move |conn| {
                 Box::pin(async move {
-                    Ok(sqlx::query_scalar!(
-                        "SELECT extract(epoch FROM min(next_at) - now())::float8 FROM mail.send
-                         WHERE account_key = $1 AND next_at > now()",
+                    Ok(sqlx::query!(
+                        r#"SELECT EXISTS (SELECT 1 FROM mail.send WHERE account_key = $1 AND next_at <= now()) AS "now!",
+                             (SELECT extract(epoch FROM min(next_at) - now())::float8 FROM mail.send
+                              WHERE account_key = $1 AND next_at > now()) AS next"#,
                         account,
                     )
                     .fetch_one(conn)
@@ -160,7 +176,8 @@ impl Store {
                 })
             })
             .await?;
-        Ok(seconds.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))))
+        let next = row.next.map(|seconds| Duration::from_secs_f64(seconds.max(0.0)));
+        Ok(Due { now: row.now, next })
     }
 
     /// Writes how an attempt ended, with its report. `false` when a new owner settled it meanwhile as unknown and nothing
