@@ -166,7 +166,7 @@ impl Store {
             .read(move |conn| {
                 Box::pin(async move {
                     Ok(sqlx::query!(
-                        r#"SELECT EXISTS (SELECT 1 FROM mail.send WHERE account_key = $1 AND next_at <= now()) AS "now!",
+                        r#"SELECT coalesce((SELECT min(next_at) FROM mail.send WHERE account_key = $1) <= now(), false) AS "now!",
                              (SELECT extract(epoch FROM min(next_at) - now())::float8 FROM mail.send
                               WHERE account_key = $1 AND next_at > now()) AS next"#,
                         account,
