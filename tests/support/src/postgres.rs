@@ -51,6 +51,9 @@ impl Postgres {
             format!("unix_socket_directories={}", folder.display()),
             "max_connections=400".to_owned(),
             "shared_buffers=64MB".to_owned(),
+            // As the embedded stack has it and deploy/README.md advises.
+            "jit=off".to_owned(),
+            "autovacuum_naptime=10s".to_owned(),
             format!("fsync={switch}"),
             format!("synchronous_commit={switch}"),
             format!("full_page_writes={switch}"),

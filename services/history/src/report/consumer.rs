@@ -1,6 +1,8 @@
 //! The durable reader of all events for reports. No inbox row is written: a fact's key is (attention, sequence), and what
 //! is known of an interaction is computed from all of its facts, so redeliveries and any order are harmless.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use hilo_kit::consumer::{BatchHandler, ConsumerSpec, Delivery, Outcome};
 use hilo_kit::error::{Class, Error};
@@ -14,12 +16,15 @@ use crate::store::Store;
 /// Durable consumer of the EVENTS stream; shared by all replicas.
 pub const DURABLE: &str = "history-reports";
 const MAX_BATCH: usize = 256;
+/// Nobody waits for a report; a commit for each of some hundred events a second would cost more than what it records.
+const LINGER: Duration = Duration::from_millis(100);
 const EVENT: &str = "hilo.event.v1.AttentionEvent";
 
 /// The consumer's settings: every event of every campaign, several of one attention in a batch.
 pub fn spec() -> ConsumerSpec {
     let mut spec = ConsumerSpec::new(StreamKind::Events, DURABLE);
     spec.max_batch = MAX_BATCH;
+    spec.linger = LINGER;
     spec.one_per_key = false;
     spec
 }
