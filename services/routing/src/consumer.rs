@@ -45,7 +45,6 @@ pub fn start(
 ) -> Consumer {
     let spec = ConsumerSpec {
         max_batch: BATCH,
-        linger: Duration::ZERO,
         // The handler only hands on, in order; it never skips a message.
         one_per_key: false,
         max_ack_pending: MAX_OUT,

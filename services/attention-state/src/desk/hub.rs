@@ -102,7 +102,6 @@ impl Hub {
         spec.inactive_threshold = FORGET_AFTER;
         spec.one_per_key = false;
         spec.max_batch = 256;
-        spec.linger = Duration::ZERO;
         let reader = Reader { hub: self.clone() };
         let consumer =
             Consumer::spawn(nats, spec, Arc::new(reader), Arc::new(AlarmSink::default()), shutdown);

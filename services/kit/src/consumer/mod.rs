@@ -136,7 +136,7 @@ pub struct ConsumerSpec {
     pub filters: Vec<String>,
     /// Most messages in one batch.
     pub max_batch: usize,
-    /// How long a batch that is not full waits for more.
+    /// How long a batch that is not full waits for more than what has arrived already.
     pub linger: Duration,
     /// At most one message of a key in a batch. Without it the handler itself must answer `Busy` for what follows a
     /// message of the same key that it skipped.
@@ -161,7 +161,7 @@ impl ConsumerSpec {
             durable: durable.into(),
             filters: Vec::new(),
             max_batch: 128,
-            linger: Duration::from_millis(2),
+            linger: Duration::ZERO,
             one_per_key: true,
             // Short, because it is also how long the messages of a killed process wait.
             ack_wait: Duration::from_secs(10),

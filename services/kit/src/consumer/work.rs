@@ -65,8 +65,7 @@ impl Worker {
             self.lanes.wake(Instant::now());
             let due = self.lanes.has_ready()
                 && (self.lanes.ready_len() >= self.spec.max_batch
-                    || Instant::now() >= full_at
-                    || incoming.is_empty());
+                    || (incoming.is_empty() && Instant::now() >= full_at));
             if due && !stop.is_cancelled() {
                 self.run_batch(&mut incoming, &mut alive).await;
                 full_at = Instant::now() + self.spec.linger;

@@ -20,6 +20,7 @@ use crate::clock;
 use crate::config::DatabaseConfig;
 use crate::error::Error;
 use crate::outbox::{Partitions, Wakes};
+use pool::Borrowed;
 
 /// Tries of one transaction that loses races before the conflict is reported.
 const MAX_TRIES: u32 = 8;
@@ -86,8 +87,10 @@ impl Db {
     {
         let pool = self.pool.clone();
         self.run(async move {
-            let mut conn = pool.acquire().await?;
-            work(&mut conn).await
+            let mut conn = Borrowed::from(&pool).await?;
+            let result = work(&mut conn).await;
+            conn.give_back();
+            result
         })
         .await
     }
@@ -103,9 +106,11 @@ impl Db {
     {
         let pool = self.pool.clone();
         self.run(async move {
-            let mut tx = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+            let mut conn = Borrowed::from(&pool).await?;
+            let mut tx = conn.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
             let result = work(&mut tx).await;
             tx.rollback().await?;
+            conn.give_back();
             result
         })
         .await
@@ -168,16 +173,19 @@ impl Db {
     where
         F: for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Error>> + Send + Sync,
     {
-        let mut tx = self.pool.begin().await?;
+        let mut conn = Borrowed::from(&self.pool).await?;
+        let mut tx = conn.begin().await?;
         match work(&mut tx).await {
             Ok(value) => {
                 tx.commit().await?;
+                conn.give_back();
                 Ok(value)
             }
             Err(error) => {
-                // A broken connection cannot roll back; the server does it when the session ends.
-                if let Err(rollback) = tx.rollback().await {
-                    tracing::debug!(error = %rollback, "rollback failed");
+                match tx.rollback().await {
+                    Ok(()) => conn.give_back(),
+                    // A broken connection cannot roll back; the server does it when the session ends.
+                    Err(rollback) => tracing::debug!(error = %rollback, "rollback failed"),
                 }
                 Err(error)
             }

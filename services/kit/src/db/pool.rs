@@ -1,9 +1,11 @@
 //! Settings of a session and the belts around the pool.
 
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{Executor, Row};
+use sqlx::{Executor, Postgres, Row};
 
 use crate::config::DatabaseConfig;
 use crate::error::Error;
@@ -48,8 +50,46 @@ pub(super) fn build(options: PgConnectOptions, max_connections: u32) -> PgPool {
                 }
             })
         })
-        .after_release(|conn, _| Box::pin(outside_transaction(conn)))
         .connect_lazy_with(options)
+}
+
+/// A connection that goes back to the pool only when its user says that no transaction is open: whatever ends otherwise, a
+/// dropped future, a panic, a failed commit, closes it. So nothing has to be asked on every release.
+pub(super) struct Borrowed {
+    conn: PoolConnection<Postgres>,
+    idle: bool,
+}
+
+impl Borrowed {
+    pub(super) async fn from(pool: &PgPool) -> Result<Self, sqlx::Error> {
+        Ok(Self { conn: pool.acquire().await?, idle: false })
+    }
+
+    /// The server has answered the end of the transaction, or there was none.
+    pub(super) fn give_back(mut self) {
+        self.idle = true;
+    }
+}
+
+impl Deref for Borrowed {
+    type Target = PgConnection;
+    fn deref(&self) -> &PgConnection {
+        &self.conn
+    }
+}
+
+impl DerefMut for Borrowed {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.conn
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        if !self.idle {
+            self.conn.close_on_drop();
+        }
+    }
 }
 
 /// False closes the connection: somebody left it inside a transaction.

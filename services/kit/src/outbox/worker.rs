@@ -23,7 +23,7 @@ use crate::nats::{Nats, StreamKind};
 /// Rows in one fetch.
 const FETCH: i64 = 512;
 /// At least this long between two looks: rows committed one by one are fetched together, and none waits longer for it.
-const FETCH_PAUSE: Duration = Duration::from_millis(2);
+const FETCH_PAUSE: Duration = Duration::from_millis(4);
 
 pub(super) struct Worker {
     db: Db,
