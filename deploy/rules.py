@@ -14,7 +14,7 @@ POLICY_PORTS = {
     "services": ({"grpc"}, {53, 4222, 5432, 4317}),
     "public-services": ({"grpc"}, set()),
     "email-ingest": ({"smtp"}, {465, 587, 993}),
-    "whatsapp-ingest": (set(), {443}),
+    "whatsapp-ingest": ({"webhook"}, {443}),
     "identity-provider": (set(), {443}),
 }
 KNOWN_KINDS = {

@@ -17,7 +17,6 @@ pub mod ledger;
 mod metrics;
 pub mod parser;
 mod run;
-pub mod secrets;
 pub mod sender;
 pub mod store;
 pub mod transport;

@@ -29,7 +29,7 @@ use crate::adapter::tls::Tls;
 use crate::config::{Config, ResolverChoice, Section};
 use crate::consumer::SendIntake;
 use crate::ledger::Ledger;
-use crate::secrets::Secrets;
+use hilo_kit::secrets::Secrets;
 use crate::store::{SENDER, Store};
 use crate::transport::{imap, smtp};
 use crate::{parser, sender};

@@ -38,6 +38,8 @@ pub struct Sockets {
     pub grpc: TcpListener,
     /// For incoming mail; only email-ingest has one.
     pub smtp: Option<TcpListener>,
+    /// For Meta's webhooks; only whatsapp-ingest has one.
+    pub webhook: Option<TcpListener>,
 }
 
 impl Service {
@@ -119,7 +121,7 @@ impl Service {
     /// # Errors
     /// What the service ended with.
     pub async fn run(self, file: &Path, sockets: Sockets, shutdown: Shutdown) -> Result<(), Error> {
-        let Sockets { grpc, smtp } = sockets;
+        let Sockets { grpc, smtp, webhook } = sockets;
         match self {
             Service::AttentionState => {
                 let listeners = hilo_attention_state::Listeners { grpc };
@@ -142,12 +144,11 @@ impl Service {
                 .await
             }
             Service::WhatsappIngest => {
-                hilo_whatsapp_ingest::run(
-                    read(self, file)?,
-                    hilo_whatsapp_ingest::Listeners { grpc },
-                    shutdown,
-                )
-                .await
+                let webhook = webhook.ok_or_else(|| {
+                    Error::internal("NO_SOCKET", "whatsapp-ingest needs a socket for webhooks")
+                })?;
+                let listeners = hilo_whatsapp_ingest::Listeners { grpc, webhook };
+                hilo_whatsapp_ingest::run(read(self, file)?, listeners, shutdown).await
             }
         }
     }
@@ -163,7 +164,11 @@ impl Service {
             Some(smtp) => Some(bind(smtp.listen).await?),
             None => None,
         };
-        let sockets = Sockets { grpc: bind(common.section.grpc.listen).await?, smtp };
+        let webhook = match common.section.webhook {
+            Some(webhook) => Some(bind(webhook.listen).await?),
+            None => None,
+        };
+        let sockets = Sockets { grpc: bind(common.section.grpc.listen).await?, smtp, webhook };
         let outcome = self.run(file, sockets, shutdown).await;
         telemetry.flush().await;
         outcome
@@ -178,7 +183,11 @@ impl Service {
             Service::EmailIngest => Some(bind(loopback(ports.smtp())).await?),
             Service::AttentionState | Service::Routing | Service::History | Service::WhatsappIngest => None,
         };
-        Ok(Sockets { grpc: bind(loopback(self.port(ports))).await?, smtp })
+        let webhook = match self {
+            Service::WhatsappIngest => Some(bind(loopback(ports.webhook())).await?),
+            Service::AttentionState | Service::Routing | Service::History | Service::EmailIngest => None,
+        };
+        Ok(Sockets { grpc: bind(loopback(self.port(ports))).await?, smtp, webhook })
     }
 
     /// Waits until the service says that it is ready.
@@ -219,6 +228,8 @@ struct Listening {
     grpc: Listener,
     #[serde(default)]
     smtp: Option<Listener>,
+    #[serde(default)]
+    webhook: Option<Listener>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -27,6 +27,7 @@ pub mod nats;
 pub mod objects;
 pub mod outbox;
 pub mod program;
+pub mod secrets;
 pub mod telemetry;
 pub mod thread_token;
 

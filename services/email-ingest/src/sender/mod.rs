@@ -15,7 +15,7 @@ use hilo_kit::objects::Objects;
 use crate::accounts::AccountsCache;
 use crate::adapter::tls::Tls;
 use crate::config::SenderConfig;
-use crate::secrets::Secrets;
+use hilo_kit::secrets::Secrets;
 use crate::store::Store;
 
 /// New accounts are looked for this often.

@@ -54,7 +54,13 @@ fn services(folder: &DataFolder, ports: &Ports, secrets: &Secrets) -> Value {
             // Passwords of mailboxes that a directory names (`password_secret`), one file each.
             "secrets": folder.mail_secrets(),
         },
-        "whatsapp-ingest": { "grpc": listen(ports.whatsapp_ingest()), "database": database("hilo_whatsapp") },
+        "whatsapp-ingest": {
+            "grpc": listen(ports.whatsapp_ingest()),
+            "database": database("hilo_whatsapp"),
+            "webhook": listen(ports.webhook()),
+            // App secrets, verify tokens and access tokens that a directory names, one file each.
+            "secrets": folder.mail_secrets(),
+        },
     })
 }
 

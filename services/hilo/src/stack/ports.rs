@@ -73,6 +73,11 @@ impl Ports {
         self.base + 75
     }
 
+    /// Where Meta's webhooks come in.
+    pub fn webhook(self) -> u16 {
+        self.base + 80
+    }
+
     /// Where customers' mail comes in.
     pub fn smtp(self) -> u16 {
         self.base + 25
@@ -99,7 +104,7 @@ impl Ports {
     }
 
     /// Every port with the name of what will listen on it.
-    pub fn all(self) -> [(u16, &'static str); 11] {
+    pub fn all(self) -> [(u16, &'static str); 12] {
         [
             (self.front(), "the public gRPC port"),
             (self.attention_state(), "attention-state"),
@@ -107,6 +112,7 @@ impl Ports {
             (self.history(), "history"),
             (self.email_ingest(), "email-ingest"),
             (self.whatsapp_ingest(), "whatsapp-ingest"),
+            (self.webhook(), "incoming WhatsApp webhooks"),
             (self.smtp(), "incoming mail"),
             (self.mailbox(), "the mailbox for outgoing mail"),
             (self.nats(), "nats-server"),

@@ -21,7 +21,7 @@ use crate::accounts::AccountsCache;
 use crate::adapter::tls::Tls;
 use crate::config::ImapConfig;
 use crate::ledger::Ledger;
-use crate::secrets::Secrets;
+use hilo_kit::secrets::Secrets;
 use crate::store::Store;
 
 /// Changed settings take effect within this time.

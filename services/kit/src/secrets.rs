@@ -1,9 +1,9 @@
-//! Passwords of mail accounts: the directory names them, the environment or a folder holds them.
+//! Passwords, tokens and keys of accounts: the directory names them, the environment or a folder holds them.
 
 use std::path::PathBuf;
 
-use hilo_kit::config::Secret;
-use hilo_kit::error::Error;
+use crate::config::Secret;
+use crate::error::Error;
 
 /// Finds secrets by name: `HILO_SECRET_<NAME>` first, then the file of that name in the folder.
 #[derive(Clone, Debug, Default)]

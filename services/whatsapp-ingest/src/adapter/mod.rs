@@ -1,0 +1,3 @@
+//! The outside world as this service calls it.
+
+pub mod graph;

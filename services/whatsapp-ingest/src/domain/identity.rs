@@ -1,0 +1,165 @@
+//! Who a customer is: by phone number, WhatsApp id and business-scoped user id (BSUID), of which any may be missing.
+//!
+//! Source: Meta, "Business-scoped user IDs" (2026): a BSUID belongs to one person and one business portfolio, does not change
+//! with the user name, and is a new one after a change of number. A number can pass to another person.
+
+use hilo_kit::ids::Uuid;
+use hilo_proto::inbound::v1::WhatsAppIdentity;
+use serde_json::Value;
+
+use super::json::{object, short, text};
+
+/// Longest name of a person kept, in characters.
+const NAME_CHARS: usize = 200;
+
+/// Reads who wrote `message`, with what `contacts` of the same change says of him.
+pub fn of_message(message: &Value, contacts: &[Value]) -> WhatsAppIdentity {
+    let from = digits(&text(message, "from"));
+    let user_id = user_id(&text(message, "from_user_id"));
+    let fits = |contact: &&Value| {
+        (!from.is_empty() && text(contact, "wa_id") == from)
+            || (!user_id.is_empty() && text(contact, "user_id") == user_id)
+    };
+    let only = || if contacts.len() == 1 { contacts.first() } else { None };
+    let contact = contacts.iter().find(fits).or_else(only).unwrap_or(&Value::Null);
+    let told = digits(&text(contact, "wa_id"));
+    WhatsAppIdentity {
+        wa_id: if told.is_empty() { from.clone() } else { told },
+        phone: phone(&from),
+        user_id: first(user_id, self::user_id(&text(contact, "user_id"))),
+        parent_user_id: first(
+            self::user_id(&text(message, "from_parent_user_id")),
+            self::user_id(&text(contact, "parent_user_id")),
+        ),
+        username: short(object(contact, "profile"), "username", NAME_CHARS),
+        profile_name: short(object(contact, "profile"), "name", NAME_CHARS),
+    }
+}
+
+/// The identities before and after a change that Meta tells of in a system item.
+pub fn of_change(message: &Value, system: &Value) -> (WhatsAppIdentity, WhatsAppIdentity) {
+    let before = digits(&text(message, "from"));
+    let new_user = user_id(&text(system, "user_id"));
+    let told = user_id(&text(message, "from_user_id"));
+    let previous = user_id(&text(system, "previous_user_id"));
+    let old = WhatsAppIdentity {
+        wa_id: before.clone(),
+        phone: phone(&before),
+        user_id: if previous.is_empty() && told != new_user { told } else { previous },
+        parent_user_id: user_id(&text(system, "previous_parent_user_id")),
+        ..WhatsAppIdentity::default()
+    };
+    let after = digits(&first(text(system, "wa_id"), text(system, "new_wa_id")));
+    let new = WhatsAppIdentity {
+        wa_id: after.clone(),
+        phone: phone(&after),
+        user_id: new_user,
+        parent_user_id: user_id(&text(system, "parent_user_id")),
+        ..WhatsAppIdentity::default()
+    };
+    (old, new)
+}
+
+/// True when nothing names the person.
+pub fn is_nobody(identity: &WhatsAppIdentity) -> bool {
+    identity.wa_id.is_empty() && identity.user_id.is_empty()
+}
+
+/// What the ledger knows of the identities of an item.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// The ordering key of the BSUID.
+    pub by_user_id: Option<Uuid>,
+    /// The ordering key of the WhatsApp id.
+    pub by_wa_id: Option<Uuid>,
+    /// True when the key of the WhatsApp id belongs to a BSUID, which then is another one than the item's.
+    pub wa_id_is_taken: bool,
+}
+
+/// The ordering key of who has these identities; `None` for a new customer. The BSUID decides: a number that comes with a BSUID
+/// nobody has seen belongs to another person than the BSUID it came with before.
+pub fn key(identity: &WhatsAppIdentity, known: Known) -> Option<Uuid> {
+    match (identity.user_id.is_empty(), known.by_user_id) {
+        (_, Some(key)) => Some(key),
+        (true, None) => known.by_wa_id,
+        (false, None) => known.by_wa_id.filter(|_| !known.wa_id_is_taken),
+    }
+}
+
+/// Digits only, without a leading `+`; empty for anything else.
+pub fn digits(text: &str) -> String {
+    let bare = text.strip_prefix('+').unwrap_or(text);
+    let fits = (1..=20).contains(&bare.len()) && bare.bytes().all(|b| b.is_ascii_digit());
+    if fits { bare.to_owned() } else { String::new() }
+}
+
+fn phone(digits: &str) -> String {
+    if (8..=15).contains(&digits.len()) { format!("+{digits}") } else { String::new() }
+}
+
+fn user_id(text: &str) -> String {
+    let fits = (1..=160).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
+    if fits { text.to_owned() } else { String::new() }
+}
+
+fn first(one: String, other: String) -> String {
+    if one.is_empty() { other } else { one }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_customer_is_read_with_and_without_a_number() {
+        let contacts = json!([{"wa_id": "51999", "profile": {"name": "X"}},
+            {"wa_id": "51987654321", "user_id": "PE.1", "profile": {"name": "Ana", "username": "ana"}}]);
+        let contacts = contacts.as_array().unwrap();
+        let both = of_message(&json!({"from": "51987654321", "from_user_id": "PE.1"}), contacts);
+        assert_eq!((both.wa_id.as_str(), both.phone.as_str()), ("51987654321", "+51987654321"));
+        assert_eq!((both.user_id.as_str(), both.profile_name.as_str()), ("PE.1", "Ana"));
+        let nameless = of_message(&json!({"from_user_id": "PE.2"}), contacts);
+        assert_eq!((nameless.wa_id.as_str(), nameless.user_id.as_str()), ("", "PE.2"));
+        assert_eq!(nameless.profile_name, "", "another customer's name is not borrowed");
+        let alone = of_message(&json!({}), &contacts[1..]);
+        assert_eq!((alone.wa_id.as_str(), alone.user_id.as_str()), ("51987654321", "PE.1"));
+        assert!(is_nobody(&of_message(&json!({"from": "nobody"}), contacts)));
+    }
+
+    #[test]
+    fn the_user_id_decides_who_it_is() {
+        let (a, b) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let who = |user: &str| WhatsAppIdentity {
+            wa_id: "1".into(),
+            user_id: user.into(),
+            ..WhatsAppIdentity::default()
+        };
+        let known = |by_user_id, by_wa_id, wa_id_is_taken| Known { by_user_id, by_wa_id, wa_id_is_taken };
+        let table = [
+            ("", known(None, None, false), None),
+            ("", known(None, Some(a), false), Some(a)),
+            ("", known(None, Some(a), true), Some(a)),
+            ("PE.1", known(None, Some(a), false), Some(a)),
+            // The number came with another BSUID before: it has passed to another person.
+            ("PE.1", known(None, Some(a), true), None),
+            ("PE.1", known(Some(b), Some(a), true), Some(b)),
+            ("PE.1", known(Some(b), None, false), Some(b)),
+        ];
+        for (user, known, expected) in table {
+            assert_eq!(key(&who(user), known), expected, "{user} {known:?}");
+        }
+    }
+
+    #[test]
+    fn a_change_names_old_and_new() {
+        let (old, new) = of_change(
+            &json!({"from": "51911111111", "from_user_id": "PE.2"}),
+            &json!({"wa_id": "51922222222", "user_id": "PE.2", "previous_user_id": "PE.1"}),
+        );
+        assert_eq!((old.wa_id.as_str(), old.user_id.as_str()), ("51911111111", "PE.1"));
+        assert_eq!((new.phone.as_str(), new.user_id.as_str()), ("+51922222222", "PE.2"));
+    }
+}

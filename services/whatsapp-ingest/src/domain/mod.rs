@@ -1,0 +1,15 @@
+//! The rules of the channel, plain synchronous Rust: time and randomness come in as arguments.
+
+pub mod accounts;
+pub mod choice;
+pub mod class;
+pub mod compose;
+pub mod identity;
+pub mod item;
+pub mod json;
+pub mod kinds;
+pub mod pace;
+pub mod send;
+pub mod signature;
+pub mod status;
+pub mod webhook;

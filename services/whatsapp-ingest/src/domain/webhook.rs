@@ -1,0 +1,235 @@
+//! One webhook body taken apart: every entry, change, message and status stands alone, so that a bad one sinks no other.
+//!
+//! Source: Meta, "messages webhook reference" and the references of the other fields, of May to August 2026.
+
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use super::item::{self, Item};
+use super::json::{array, object, short, text};
+use super::status::{self, Status};
+
+/// Raised when the same body would give other items.
+pub const VERSION: i32 = 1;
+/// Longest field or event name kept, in characters.
+const WORD_CHARS: usize = 80;
+
+/// What stands at one place of a body.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Find {
+    /// Where (RFC 6901).
+    pub place: String,
+    /// Meta's id of the business number it is about; may be empty for notices.
+    pub phone_number_id: String,
+    /// What.
+    pub what: What,
+}
+
+/// What a find is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    /// A customer's item.
+    Item(Box<Item>),
+    /// What became of a message of ours.
+    Status(Status),
+    /// Something about the account, a number or a template, or of a field nobody asked for.
+    Notice(Notice),
+    /// Something that cannot be read: a dead letter.
+    Stray(&'static str),
+}
+
+/// A notice; its words stay in the body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Meta's id of the WhatsApp Business Account.
+    pub business_account_id: String,
+    /// Field of the change.
+    pub field: String,
+    /// Event as the field names it; may be empty.
+    pub event: String,
+    /// True when an operator should look.
+    pub alarming: bool,
+}
+
+/// Takes a body apart; `None` when it is not an object with entries, as Meta's always are.
+pub fn read(body: &[u8], received_at: OffsetDateTime) -> Option<Vec<Find>> {
+    let root: Value = serde_json::from_slice(body).ok()?;
+    let entries = root.get("entry")?.as_array()?;
+    let mut finds = Vec::new();
+    for (number, entry) in entries.iter().enumerate() {
+        let at = format!("/entry/{number}");
+        let changes = array(entry, "changes");
+        if changes.is_empty() {
+            finds.push(Find {
+                place: at,
+                phone_number_id: String::new(),
+                what: What::Stray("ENTRY_UNREADABLE"),
+            });
+            continue;
+        }
+        let account = short(entry, "id", WORD_CHARS);
+        for (number, change) in changes.iter().enumerate() {
+            read_change(&mut finds, &format!("{at}/changes/{number}"), &account, change, received_at);
+        }
+    }
+    Some(finds)
+}
+
+fn read_change(finds: &mut Vec<Find>, at: &str, account: &str, change: &Value, received_at: OffsetDateTime) {
+    let field = short(change, "field", WORD_CHARS);
+    let value = object(change, "value");
+    let phone_number_id = short(object(value, "metadata"), "phone_number_id", WORD_CHARS);
+    let before = finds.len();
+    let mut push = |place: String, what: What| {
+        finds.push(Find { place, phone_number_id: phone_number_id.clone(), what });
+    };
+    if field == "messages" || field == "calls" {
+        let contacts = array(value, "contacts");
+        for (number, message) in array(value, "messages").iter().enumerate() {
+            push(format!("{at}/value/messages/{number}"), item::read(message, contacts, received_at));
+        }
+        for (number, call) in array(value, "calls").iter().enumerate() {
+            let what = item::read_call(call, contacts, received_at)
+                .unwrap_or_else(|| notice(account, "calls", short(call, "event", WORD_CHARS), false));
+            push(format!("{at}/value/calls/{number}"), what);
+        }
+        for (number, told) in array(value, "statuses").iter().enumerate() {
+            push(format!("{at}/value/statuses/{number}"), read_status(told, account, received_at));
+        }
+        for (number, error) in array(value, "errors").iter().enumerate() {
+            let what = notice(account, "errors", short(error, "code", WORD_CHARS), true);
+            push(format!("{at}/value/errors/{number}"), what);
+        }
+    }
+    if finds.len() == before {
+        finds.push(Find { place: at.to_owned(), phone_number_id, what: other(account, &field, value) });
+    }
+}
+
+fn read_status(told: &Value, account: &str, received_at: OffsetDateTime) -> What {
+    match status::read(told, received_at) {
+        Ok(status) => What::Status(status),
+        Err(status::Unread::Word(word)) => notice(account, "statuses", word, false),
+        Err(status::Unread::NoId) => What::Stray("STATUS_UNREADABLE"),
+    }
+}
+
+fn notice(account: &str, field: &str, event: String, alarming: bool) -> What {
+    What::Notice(Notice { business_account_id: account.to_owned(), field: field.to_owned(), event, alarming })
+}
+
+/// Fields that tell of other apps' or people's doings with the number: kept, no alarm.
+const QUIET: [&str; 12] = [
+    "history",
+    "smb_message_echoes",
+    "smb_app_state_sync",
+    "message_echoes",
+    "messaging_handovers",
+    "standby",
+    "flows",
+    "automatic_events",
+    "tracking_events",
+    "user_preferences",
+    "group_participants_update",
+    "group_status_update",
+];
+
+fn other(account: &str, field: &str, value: &Value) -> What {
+    if field.is_empty() || !value.is_object() {
+        return What::Stray("CHANGE_UNREADABLE");
+    }
+    let event = short(value, "event", WORD_CHARS);
+    // An approved template is good news; every other change of a template, a number or an account wants eyes.
+    let good = field == "message_template_status_update" && text(value, "event") == "APPROVED";
+    notice(account, field, event, !good && !QUIET.contains(&field))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn finds(body: &Value) -> Vec<Find> {
+        read(body.to_string().as_bytes(), OffsetDateTime::UNIX_EPOCH).unwrap()
+    }
+
+    fn change(field: &str, value: Value) -> Value {
+        json!({"object": "whatsapp_business_account", "entry": [{"id": "9", "changes": [{"field": field, "value": value}]}]})
+    }
+
+    #[test]
+    fn one_bad_entry_of_fifty_sinks_no_other() {
+        let good = |n: usize| {
+            json!({"from": "51987654321", "id": format!("wamid.{n}"), "timestamp": "1749416383",
+            "type": "text", "text": {"body": "hola"}})
+        };
+        let mut messages: Vec<Value> = (0..50).map(good).collect();
+        messages[16] =
+            json!({"from": "51987654321", "id": "wamid.16", "timestamp": "1749416383", "type": "hologram"});
+        messages[20] = json!("nonsense");
+        let found =
+            finds(&change("messages", json!({"metadata": {"phone_number_id": "1"}, "messages": messages})));
+        assert_eq!(found.len(), 50);
+        let items = found.iter().filter(|find| matches!(find.what, What::Item(_))).count();
+        assert_eq!(items, 49);
+        assert_eq!(found[20].what, What::Stray("ITEM_UNREADABLE"));
+        assert_eq!(found[20].place, "/entry/0/changes/0/value/messages/20");
+        assert!(found.iter().all(|find| find.phone_number_id == "1"));
+    }
+
+    #[test]
+    fn notices_are_alarming_unless_they_are_good_or_quiet() {
+        let table = [
+            ("account_update", json!({"event": "DISABLED_UPDATE"}), "DISABLED_UPDATE", true),
+            ("phone_number_quality_update", json!({"event": "FLAGGED"}), "FLAGGED", true),
+            ("message_template_status_update", json!({"event": "APPROVED"}), "APPROVED", false),
+            ("message_template_status_update", json!({"event": "PAUSED"}), "PAUSED", true),
+            ("smb_message_echoes", json!({"message_echoes": []}), "", false),
+            ("a_field_of_next_year", json!({}), "", true),
+        ];
+        for (field, value, event, alarming) in table {
+            let found = finds(&change(field, value));
+            let [Find { what: What::Notice(notice), .. }] = found.as_slice() else { panic!("{found:?}") };
+            assert_eq!((notice.event.as_str(), notice.alarming), (event, alarming), "{field}");
+            assert_eq!(notice.business_account_id, "9");
+        }
+    }
+
+    #[test]
+    fn errors_calls_and_statuses_stand_beside_messages() {
+        let found = finds(&change(
+            "messages",
+            json!({"metadata": {"phone_number_id": "1"}, "errors": [{"code": 131000}],
+                "statuses": [{"id": "wamid.A", "status": "read", "timestamp": "1"}, {"id": "wamid.B", "status": "warning"}, {}],
+                "calls": [{"id": "wacid.1", "from": "51987654321", "event": "connect", "timestamp": "1"},
+                    {"id": "wacid.1", "from": "51987654321", "event": "terminate"}]}),
+        ));
+        let kinds: Vec<&str> = found
+            .iter()
+            .map(|find| match &find.what {
+                What::Item(item) => item.kind,
+                What::Status(_) => "status",
+                What::Notice(_) => "notice",
+                What::Stray(reason) => reason,
+            })
+            .collect();
+        assert_eq!(kinds, ["placeholder", "notice", "status", "notice", "STATUS_UNREADABLE", "notice"]);
+    }
+
+    #[test]
+    fn what_is_no_webhook_is_none_and_what_is_half_one_is_a_stray() {
+        for body in ["", "{", "[]", "1", "{}", "{\"entry\": 1}"] {
+            assert_eq!(read(body.as_bytes(), OffsetDateTime::UNIX_EPOCH), None, "{body}");
+        }
+        assert_eq!(finds(&json!({"entry": [7]}))[0].what, What::Stray("ENTRY_UNREADABLE"));
+        assert_eq!(finds(&json!({"entry": [{"changes": [7]}]}))[0].what, What::Stray("CHANGE_UNREADABLE"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(body: Vec<u8>) {
+            let _ = read(&body, OffsetDateTime::UNIX_EPOCH);
+        }
+    }
+}

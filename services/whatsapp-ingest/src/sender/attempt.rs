@@ -1,0 +1,109 @@
+//! One attempt of one send: one request, and its end written into the ledger.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use hilo_kit::clock;
+use hilo_kit::fault;
+use hilo_kit::lease::Keeper;
+use hilo_kit::lifecycle::Shutdown;
+use hilo_kit::telemetry;
+use tracing::Instrument;
+
+use super::{Parts, owner};
+use crate::domain::class::class;
+use crate::domain::send::Outcome;
+use crate::metrics;
+use crate::store::{AttemptResult, Picked};
+
+/// Runs; the end is written into the ledger before the task ends, unless the process ends first.
+pub(super) async fn run(parts: Arc<Parts>, picked: Picked, keeper: Keeper, stop: Shutdown) {
+    let span = tracing::info_span!(
+        "whatsapp.send",
+        otel.kind = "client",
+        send_id = %picked.send_id,
+        account = %picked.account_key,
+        attempt = picked.attempts,
+        outcome = tracing::field::Empty,
+    );
+    let span = telemetry::span_with_parent(picked.traceparent.as_deref(), span);
+    async {
+        fault::point("whatsapp.send.before_request").await;
+        // A defect of ours must not leave a send `attempting` while this process lives.
+        let attempted = std::panic::AssertUnwindSafe(request(&parts, &picked, &keeper)).catch_unwind().await;
+        let outcome = attempted.unwrap_or_else(|_| {
+            tracing::error!("an attempt panicked; whether the message left is unknown");
+            Outcome::NoAnswer("the attempt broke off inside".to_owned())
+        });
+        fault::point("whatsapp.send.after_request").await;
+        let word = word(&outcome);
+        metrics::attempted(word);
+        tracing::Span::current().record("outcome", word);
+        if let Outcome::Refused { code, .. } = &outcome
+            && class(*code).stops_number()
+        {
+            metrics::stopped(word);
+            tracing::error!(account = %picked.account_key, code, reason = word, "Meta lets this number send nothing");
+        }
+        let result = AttemptResult {
+            outcome,
+            retry: Duration::from_secs_f64(parts.config.retry_seconds),
+            doubt: Duration::from_secs(parts.config.doubt_seconds),
+            pace: owner::pair_pace(&parts.config),
+            jitter: rand::random(),
+        };
+        settle(&parts, &picked, result, &stop).await;
+    }
+    .instrument(span)
+    .await;
+}
+
+fn word(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Accepted(_) => "accepted",
+        Outcome::Refused { code, .. } => class(*code).reason(),
+        Outcome::NotSent { .. } => "not_sent",
+        Outcome::NoAnswer(_) => "no_answer",
+    }
+}
+
+async fn request(parts: &Parts, picked: &Picked, keeper: &Keeper) -> Outcome {
+    let not_sent = |reason, text: &str| Outcome::NotSent { reason, text: text.to_owned() };
+    let numbers = parts.numbers.current().unwrap_or_default();
+    let Some(number) = numbers.get(&picked.account_key).filter(|number| number.active) else {
+        return not_sent("NUMBER_UNUSABLE", "the account has no active number");
+    };
+    let token = match parts.secrets.get(&number.access_token).await {
+        Ok(token) if !token.is_empty() => token,
+        Ok(_) => return not_sent("SECRET_MISSING", "the access token is empty"),
+        Err(error) => return not_sent("SECRET_MISSING", error.message()),
+    };
+    if keeper.current().is_none_or(|lease| lease.epoch != picked.epoch) {
+        return not_sent("LEASE_LOST", "the right to send for this number was lost");
+    }
+    parts.graph.send(&number.phone_number_id, &token, &picked.request).await
+}
+
+/// The truth must get into the ledger: tried for as long as the process lives.
+async fn settle(parts: &Parts, picked: &Picked, result: AttemptResult, stop: &Shutdown) {
+    let mut tries = 0;
+    loop {
+        match parts.store.settle(picked, result.clone()).await {
+            Ok(settled) => {
+                tracing::info!(settled, "attempt ended");
+                // The next message of the conversation may have waited for this one.
+                parts.store.unsent().notify_waiters();
+                return;
+            }
+            Err(error) => {
+                error.log("settling an attempt");
+                let pause = clock::backoff(tries, Duration::from_millis(100), Duration::from_secs(3));
+                tries = tries.saturating_add(1);
+                if !stop.sleep(pause).await && tries > 5 {
+                    return;
+                }
+            }
+        }
+    }
+}

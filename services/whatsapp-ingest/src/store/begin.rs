@@ -1,0 +1,330 @@
+//! The beginning of attempts, committed before anything goes out: in order, in the window, at the customer's pace.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use hilo_kit::error::Error;
+use hilo_kit::ids::Uuid;
+use hilo_kit::lease::{self, Lease};
+use hilo_kit::nats::Subjects;
+use hilo_proto::delivery::v1::SendState;
+use hilo_proto::outbound::v1::{OutboundEnvelope, OutboundWhatsApp, outbound_envelope};
+use prost::Message as _;
+use serde_json::Value;
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+use super::Store;
+use super::reports::{self, Report};
+use crate::domain::compose::{self, Unsendable};
+use crate::domain::pace::PairPace;
+
+/// A send whose attempt is committed and may begin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Picked {
+    /// Send.
+    pub send_id: Uuid,
+    /// Its ordering key.
+    pub conversation_key: Uuid,
+    /// Account that sends.
+    pub account_key: String,
+    /// The customer, as the pace knows him.
+    pub recipient: String,
+    /// Body of the request.
+    pub request: Value,
+    /// Trace context stored with the interaction.
+    pub traceparent: Option<String>,
+    /// Attempts begun, this one included.
+    pub attempts: i32,
+    /// Epoch it was begun under.
+    pub epoch: i64,
+    /// Time since it was taken.
+    pub age: Duration,
+    /// Reason of its last report.
+    pub reason: String,
+}
+
+/// What a look at the due sends did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Begun {
+    /// Attempts that may begin.
+    pub picked: Vec<Picked>,
+    /// Sends that failed or were put off: there may be more behind them.
+    pub others: usize,
+    /// The number must not send for so long.
+    pub paused: Option<Duration>,
+}
+
+struct Due {
+    send_id: Uuid,
+    conversation_key: Uuid,
+    item: OutboundWhatsApp,
+    traceparent: Option<String>,
+    attempts: i32,
+    age: Duration,
+    reason: String,
+}
+
+impl Store {
+    /// Begins attempts of due sends. A send waits for its predecessor in the conversation to be in the ledger (or among the dead
+    /// letters), and for every earlier one to have its end: one in flight per conversation.
+    ///
+    /// # Errors
+    /// `STALE_EPOCH` when another replica owns the number; database errors.
+    pub async fn begin(
+        &self,
+        account: &str,
+        lease: &Lease,
+        limit: usize,
+        pace: PairPace,
+    ) -> Result<Begun, Error> {
+        let (account, lease, subjects) = (account.to_owned(), lease.clone(), self.subjects.clone());
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.db
+            .transaction(move |tx| {
+                let (account, lease, subjects) = (account.clone(), lease.clone(), subjects.clone());
+                Box::pin(async move {
+                    lease::guard(tx, &lease).await?;
+                    if let Some(pause) = paused(tx, &account).await? {
+                        return Ok(Begun { paused: Some(pause), ..Begun::default() });
+                    }
+                    begin(tx, &subjects, &account, lease.epoch, limit, pace).await
+                })
+            })
+            .await
+    }
+}
+
+async fn paused(tx: &mut PgConnection, account: &str) -> Result<Option<Duration>, Error> {
+    let left = sqlx::query_scalar!(
+        r#"SELECT extract(epoch FROM until - now())::float8 AS "left!" FROM whatsapp.pause
+           WHERE account_key = $1 AND until > now()"#,
+        account,
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(left.map(|left| Duration::from_secs_f64(left.max(0.0))))
+}
+
+async fn begin(
+    tx: &mut PgConnection,
+    subjects: &Subjects,
+    account: &str,
+    epoch: i64,
+    limit: i64,
+    pace: PairPace,
+) -> Result<Begun, Error> {
+    let due = due(tx, account, limit).await?;
+    if due.is_empty() {
+        return Ok(Begun::default());
+    }
+    let now = hilo_kit::db::db_now(tx).await?;
+    let mut pairs = pairs(tx, account, &due).await?;
+    let mut begun = Begun::default();
+    let (mut failed, mut late) = (Vec::new(), Vec::new());
+    for one in due {
+        let request = match unfit(&one.item, now) {
+            Some(unfit) => Err(unfit),
+            None => compose::request(&one.item, &one.send_id.to_string()),
+        };
+        let request = match request {
+            Ok(request) => request,
+            Err(unfit) => {
+                failed.push((one, unfit));
+                continue;
+            }
+        };
+        let recipient = compose::recipient(&one.item);
+        if !compose::is_mark(&one.item) {
+            let ahead = pairs.entry(recipient.clone()).or_insert(0.0);
+            match pace.ask(*ahead) {
+                Ok(next) => *ahead = next,
+                Err(wait) => {
+                    late.push((one.send_id, wait));
+                    continue;
+                }
+            }
+        }
+        begun.picked.push(picked(one, account, recipient, request, epoch));
+    }
+    begun.others = failed.len() + late.len();
+    write_begun(tx, &begun.picked, epoch).await?;
+    write_pairs(tx, account, &begun.picked, &pairs).await?;
+    put_off(tx, &late).await?;
+    fail(tx, subjects, account, failed).await?;
+    Ok(begun)
+}
+
+fn picked(one: Due, account: &str, recipient: String, request: Value, epoch: i64) -> Picked {
+    Picked {
+        send_id: one.send_id,
+        conversation_key: one.conversation_key,
+        account_key: account.to_owned(),
+        recipient,
+        request,
+        traceparent: one.traceparent,
+        attempts: one.attempts + 1,
+        epoch,
+        age: one.age,
+        reason: one.reason,
+    }
+}
+
+/// Free text does not go out after the window, however late this look is.
+fn unfit(item: &OutboundWhatsApp, now: OffsetDateTime) -> Option<Unsendable> {
+    let ends = item.window_ends_at.as_ref().and_then(hilo_kit::clock::from_proto)?;
+    (ends <= now && !compose::outlives_window(item)).then_some(Unsendable {
+        reason: "WINDOW_CLOSED",
+        text: "the customer service window closed before the message went out",
+    })
+}
+
+/// The conditions are scalar subqueries, which PostgreSQL looks up row by row in the order of the index until the limit is
+/// reached.
+async fn due(tx: &mut PgConnection, account: &str, limit: i64) -> Result<Vec<Due>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT s.send_id, s.conversation_key, s.envelope, s.traceparent, s.attempts, s.reason,
+                  extract(epoch FROM now() - s.taken_at)::float8 AS "age!"
+           FROM whatsapp.send s
+           WHERE s.account_key = $1 AND s.next_at <= now() AND s.state = 'planned'
+             AND (s.sequence = 1 OR s.attempts > 0
+                  OR (SELECT true FROM whatsapp.send b
+                      WHERE b.conversation_key = s.conversation_key AND b.sequence = s.sequence - 1)
+                  OR (SELECT true FROM kit.dead_letter d
+                      WHERE d.consumer = 'whatsapp-sender' AND d.headers::jsonb @> jsonb_build_array(
+                          jsonb_build_array('Hilo-Key', s.conversation_key::text),
+                          jsonb_build_array('Hilo-Sequence', (s.sequence - 1)::text)) LIMIT 1))
+             AND (SELECT true FROM whatsapp.send e
+                  WHERE e.conversation_key = s.conversation_key AND e.sequence < s.sequence
+                    AND e.state IN ('planned', 'attempting', 'doubtful') LIMIT 1) IS NULL
+           ORDER BY s.next_at, s.sequence LIMIT $2 FOR UPDATE OF s SKIP LOCKED"#,
+        account,
+        limit,
+    )
+    .fetch_all(tx)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(Due {
+                send_id: row.send_id,
+                conversation_key: row.conversation_key,
+                item: decode(&row.envelope)?,
+                traceparent: row.traceparent,
+                attempts: row.attempts,
+                age: Duration::from_secs_f64(row.age.max(0.0)),
+                reason: row.reason,
+            })
+        })
+        .collect()
+}
+
+fn decode(bytes: &[u8]) -> Result<OutboundWhatsApp, Error> {
+    let unreadable = || Error::corrupt("SEND_UNREADABLE", "a stored send cannot be read");
+    let envelope = OutboundEnvelope::decode(bytes).map_err(|error| unreadable().with_source(error))?;
+    match envelope.content {
+        Some(outbound_envelope::Content::Whatsapp(item)) => Ok(item),
+        Some(outbound_envelope::Content::Email(_) | outbound_envelope::Content::StoredEmail(_)) | None => {
+            Err(unreadable())
+        }
+    }
+}
+
+/// Seconds to the theoretical arrival time of every customer of these sends.
+async fn pairs(tx: &mut PgConnection, account: &str, due: &[Due]) -> Result<HashMap<String, f64>, Error> {
+    let recipients: Vec<String> = due.iter().map(|one| compose::recipient(&one.item)).collect();
+    let rows = sqlx::query!(
+        r#"SELECT recipient, extract(epoch FROM tat - now())::float8 AS "ahead!" FROM whatsapp.pair
+           WHERE account_key = $1 AND recipient = ANY($2)"#,
+        account,
+        &recipients,
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.recipient, row.ahead)).collect())
+}
+
+async fn write_begun(tx: &mut PgConnection, picked: &[Picked], epoch: i64) -> Result<(), Error> {
+    let ids: Vec<Uuid> = picked.iter().map(|one| one.send_id).collect();
+    sqlx::query!(
+        "UPDATE whatsapp.send SET state = 'attempting', epoch = $2, attempts = attempts + 1, next_at = NULL,
+             changed_at = now() WHERE send_id = ANY($1)",
+        &ids,
+        epoch,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn write_pairs(
+    tx: &mut PgConnection,
+    account: &str,
+    picked: &[Picked],
+    pairs: &HashMap<String, f64>,
+) -> Result<(), Error> {
+    let mut recipients: Vec<String> = picked.iter().map(|one| one.recipient.clone()).collect();
+    recipients.sort_unstable();
+    recipients.dedup();
+    recipients.retain(|one| pairs.contains_key(one));
+    let ahead: Vec<f64> = recipients.iter().map(|one| pairs.get(one).copied().unwrap_or(0.0)).collect();
+    sqlx::query!(
+        "INSERT INTO whatsapp.pair (account_key, recipient, tat)
+         SELECT $1, r.recipient, now() + make_interval(secs => r.ahead)
+         FROM unnest($2::text[], $3::float8[]) AS r (recipient, ahead)
+         ON CONFLICT (account_key, recipient) DO UPDATE SET tat = excluded.tat",
+        account,
+        &recipients,
+        &ahead,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn put_off(tx: &mut PgConnection, late: &[(Uuid, f64)]) -> Result<(), Error> {
+    let (ids, waits): (Vec<Uuid>, Vec<f64>) = late.iter().copied().unzip();
+    sqlx::query!(
+        "UPDATE whatsapp.send s SET next_at = now() + make_interval(secs => l.wait), changed_at = now()
+         FROM unnest($1::uuid[], $2::float8[]) AS l (id, wait) WHERE s.send_id = l.id",
+        &ids,
+        &waits,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// What can never go out fails without an attempt.
+async fn fail(
+    tx: &mut PgConnection,
+    subjects: &Subjects,
+    account: &str,
+    failed: Vec<(Due, Unsendable)>,
+) -> Result<(), Error> {
+    let mut reports = Vec::with_capacity(failed.len());
+    for (one, unfit) in failed {
+        sqlx::query!(
+            "UPDATE whatsapp.send SET state = 'failed', next_at = NULL, reason = $2, error_text = $3, changed_at = now()
+             WHERE send_id = $1",
+            one.send_id,
+            unfit.reason,
+            unfit.text,
+        )
+        .execute(&mut *tx)
+        .await?;
+        reports.push(Report {
+            send_id: one.send_id,
+            account_key: account.to_owned(),
+            conversation_key: one.conversation_key,
+            traceparent: one.traceparent,
+            attempts: one.attempts.max(1),
+            state: SendState::Failed,
+            occurred_at: None,
+            wamid: String::new(),
+            reason: unfit.reason.to_owned(),
+            code: 0,
+            text: unfit.text.to_owned(),
+        });
+    }
+    reports::append(tx, subjects, reports).await
+}

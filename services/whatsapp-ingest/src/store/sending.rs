@@ -1,0 +1,198 @@
+//! Sends in the ledger: taken once for ever, recovered when an attempt was cut off, `unknown` when nobody told.
+
+use std::time::Duration;
+
+use hilo_kit::error::Error;
+use hilo_kit::ids::Uuid;
+use hilo_kit::inbox;
+use hilo_kit::lease::{self, Lease};
+use hilo_proto::delivery::v1::SendState;
+use hilo_proto::outbound::v1::{OutboundEnvelope, outbound_envelope};
+use prost::Message as _;
+use sqlx::PgConnection;
+
+use super::Store;
+use super::reports::{self, Report};
+
+/// Durable consumer of OUTBOUND, and its name in the inbox.
+pub const SENDER: &str = "whatsapp-sender";
+
+impl Store {
+    /// Takes sends into the ledger, each once for ever, all or none.
+    ///
+    /// # Errors
+    /// `SEND_INVALID` or `SEND_PLACE_TAKEN` (corrupt) for a send that contradicts itself or the ledger; database errors.
+    pub async fn take(&self, sends: Vec<(Uuid, OutboundEnvelope)>) -> Result<(), Error> {
+        self.db
+            .transaction(move |tx| {
+                let sends = sends.clone();
+                Box::pin(async move {
+                    let ids: Vec<Uuid> = sends.iter().map(|(id, _)| *id).collect();
+                    let fresh = inbox::take(tx, SENDER, &ids).await?;
+                    for (_, envelope) in sends.iter().filter(|(id, _)| fresh.contains(id)) {
+                        take_one(tx, envelope).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await?;
+        self.unsent.notify_waiters();
+        Ok(())
+    }
+
+    /// Accounts that have something open.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn accounts_with_open_sends(&self) -> Result<Vec<String>, Error> {
+        self.db
+            .read(|conn| {
+                Box::pin(async move {
+                    Ok(sqlx::query_scalar!(
+                        "SELECT DISTINCT account_key FROM whatsapp.send WHERE next_at IS NOT NULL OR state = 'attempting'"
+                    )
+                    .fetch_all(conn)
+                    .await?)
+                })
+            })
+            .await
+    }
+
+    /// Until something of the account is due; `None` when nothing waits for a time.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn next_due(&self, account: &str) -> Result<Option<Duration>, Error> {
+        let account = account.to_owned();
+        let seconds = self
+            .db
+            .read(move |conn| {
+                Box::pin(async move {
+                    Ok(sqlx::query_scalar!(
+                        "SELECT extract(epoch FROM min(next_at) - now())::float8 FROM whatsapp.send
+                         WHERE account_key = $1 AND next_at > now()",
+                        account,
+                    )
+                    .fetch_one(conn)
+                    .await?)
+                })
+            })
+            .await?;
+        Ok(seconds.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))))
+    }
+
+    /// What is `attempting` and not at work here was cut off: it may have gone out, so a status is waited for. Answers how many.
+    ///
+    /// # Errors
+    /// `STALE_EPOCH`; database errors.
+    pub async fn recover(
+        &self,
+        account: &str,
+        lease: &Lease,
+        at_work: &[Uuid],
+        doubt: Duration,
+    ) -> Result<u64, Error> {
+        let (account, lease, at_work) = (account.to_owned(), lease.clone(), at_work.to_vec());
+        self.db
+            .transaction(move |tx| {
+                let (account, lease, at_work) = (account.clone(), lease.clone(), at_work.clone());
+                Box::pin(async move {
+                    lease::guard(tx, &lease).await?;
+                    let left = sqlx::query!(
+                        "UPDATE whatsapp.send
+                         SET state = 'doubtful', epoch = NULL, next_at = now() + make_interval(secs => $4),
+                             reason = 'NO_ANSWER', error_code = 0, error_text = 'the attempt was cut off', changed_at = now()
+                         WHERE account_key = $1 AND state = 'attempting' AND epoch <= $2 AND send_id <> ALL($3)",
+                        account,
+                        lease.epoch,
+                        &at_work,
+                        doubt.as_secs_f64(),
+                    )
+                    .execute(tx)
+                    .await?;
+                    Ok(left.rows_affected())
+                })
+            })
+            .await
+    }
+
+    /// Doubts that no status has ended in time become `unknown`, each with its report. Answers how many.
+    ///
+    /// # Errors
+    /// `STALE_EPOCH`; database errors.
+    pub async fn end_doubts(&self, account: &str, lease: &Lease) -> Result<usize, Error> {
+        let (account, lease, subjects) = (account.to_owned(), lease.clone(), self.subjects.clone());
+        self.db
+            .transaction(move |tx| {
+                let (account, lease, subjects) = (account.clone(), lease.clone(), subjects.clone());
+                Box::pin(async move {
+                    lease::guard(tx, &lease).await?;
+                    let rows = sqlx::query!(
+                        "WITH over AS (
+                           SELECT send_id FROM whatsapp.send
+                           WHERE account_key = $1 AND state = 'doubtful' AND next_at <= now()
+                           ORDER BY send_id LIMIT 500 FOR UPDATE SKIP LOCKED)
+                         UPDATE whatsapp.send s SET state = 'unknown', next_at = NULL, changed_at = now()
+                         FROM over WHERE s.send_id = over.send_id
+                         RETURNING s.send_id, s.conversation_key, s.traceparent, s.attempts, s.wamid, s.error_text",
+                        account,
+                    )
+                    .fetch_all(&mut *tx)
+                    .await?;
+                    let ended = rows.len();
+                    let reports = rows
+                        .into_iter()
+                        .map(|row| Report {
+                            send_id: row.send_id,
+                            account_key: account.clone(),
+                            conversation_key: row.conversation_key,
+                            traceparent: row.traceparent,
+                            attempts: row.attempts,
+                            state: SendState::Unknown,
+                            occurred_at: None,
+                            wamid: row.wamid.unwrap_or_default(),
+                            reason: "NO_ANSWER".to_owned(),
+                            code: 0,
+                            text: row.error_text,
+                        })
+                        .collect();
+                    reports::append(tx, &subjects, reports).await?;
+                    Ok(ended)
+                })
+            })
+            .await
+    }
+}
+
+async fn take_one(tx: &mut PgConnection, envelope: &OutboundEnvelope) -> Result<(), Error> {
+    let invalid = || Error::corrupt("SEND_INVALID", "a send has no WhatsApp content or no valid ids");
+    let (Ok(send_id), Ok(key)) =
+        (Uuid::try_parse(&envelope.send_id), Uuid::try_parse(&envelope.conversation_key))
+    else {
+        return Err(invalid());
+    };
+    let ours = matches!(envelope.content, Some(outbound_envelope::Content::Whatsapp(_)));
+    if !ours || envelope.sequence < 1 || !hilo_kit::nats::is_token(&envelope.account_key) {
+        return Err(invalid());
+    }
+    let traceparent = (!envelope.traceparent.is_empty()).then_some(envelope.traceparent.as_str());
+    let inserted = sqlx::query!(
+        "INSERT INTO whatsapp.send (send_id, account_key, conversation_key, sequence, envelope, traceparent)
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        send_id,
+        envelope.account_key,
+        key,
+        envelope.sequence,
+        envelope.encode_to_vec(),
+        traceparent,
+    )
+    .execute(tx)
+    .await?;
+    if inserted.rows_affected() == 0 {
+        return Err(Error::corrupt(
+            "SEND_PLACE_TAKEN",
+            "another send has this id or place in its conversation",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,181 @@
+//! Meta's webhooks: handshake by GET, events by POST. A POST is checked over its raw bytes before anything is read of them, and
+//! answered 200 only after its commit; whatever stands in the way is answered so that Meta sends it again.
+//!
+//! Source: Meta, Graph API Webhooks, "Create an endpoint" and "Validate payloads"; a body has up to 3 MB, and anything but 200 is
+//! sent again for days.
+
+mod commit;
+mod ring;
+mod serve;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use hilo_kit::ids::Uuid;
+use hilo_kit::telemetry;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::Instrument as _;
+
+pub use commit::Committer;
+pub use ring::KeyRing;
+pub use serve::serve;
+
+use crate::config::WebhookConfig;
+use crate::domain::signature::Claimed;
+use crate::metrics;
+use crate::store::NewWebhook;
+
+/// Where the webhook is.
+pub const PATH: &str = "/webhook";
+const SIGNATURE: &str = "x-hub-signature-256";
+/// Longest challenge that is given back, in bytes.
+const CHALLENGE_BYTES: usize = 1_024;
+/// Memory is counted in these.
+const UNIT: usize = 1_024;
+
+/// What the handlers share.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    ring: KeyRing,
+    committer: Committer,
+    max_body_bytes: usize,
+    body_time: Duration,
+    memory: Arc<Semaphore>,
+}
+
+impl Endpoint {
+    /// With these secrets, into this ledger.
+    pub fn new(config: &WebhookConfig, ring: KeyRing, committer: Committer) -> Self {
+        Self {
+            ring,
+            committer,
+            max_body_bytes: config.max_body_bytes,
+            body_time: Duration::from_secs(config.body_seconds),
+            memory: Arc::new(Semaphore::new(config.max_buffered_bytes / UNIT)),
+        }
+    }
+
+    /// The routes.
+    pub fn router(self) -> Router {
+        Router::new().route(PATH, get(handshake).post(events)).with_state(self)
+    }
+
+    /// Memory for a body of the length it claims, or for the largest.
+    fn room(&self, headers: &HeaderMap) -> Option<OwnedSemaphorePermit> {
+        let claimed = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let bytes: usize = claimed.unwrap_or(self.max_body_bytes).min(self.max_body_bytes);
+        let units = u32::try_from(bytes.div_ceil(UNIT).max(1)).ok()?;
+        self.memory.clone().try_acquire_many_owned(units).ok()
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Handshake {
+    #[serde(rename = "hub.mode", default)]
+    mode: String,
+    #[serde(rename = "hub.verify_token", default)]
+    verify_token: String,
+    #[serde(rename = "hub.challenge", default)]
+    challenge: String,
+}
+
+async fn handshake(State(endpoint): State<Endpoint>, Query(asked): Query<Handshake>) -> Response {
+    if !endpoint.ring.can_verify() {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    let fits = asked.mode == "subscribe"
+        && !asked.challenge.is_empty()
+        && asked.challenge.len() <= CHALLENGE_BYTES
+        && endpoint.ring.is_verify_token(&asked.verify_token);
+    if !fits {
+        tracing::warn!("a webhook handshake with another verify token was refused");
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    let nosniff = (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let plain = (header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    (StatusCode::OK, [plain, nosniff], asked.challenge).into_response()
+}
+
+/// Why a POST is not accepted; the status tells Meta whether to send it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    NoSecret,
+    BadSignature,
+    TooLarge,
+    Busy,
+    CutOff,
+    NotCommitted,
+}
+
+impl Refusal {
+    fn answer(self) -> (StatusCode, &'static str) {
+        match self {
+            Refusal::NoSecret => (StatusCode::SERVICE_UNAVAILABLE, "no_secret"),
+            Refusal::BadSignature => (StatusCode::UNAUTHORIZED, "bad_signature"),
+            Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            Refusal::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            Refusal::CutOff => (StatusCode::REQUEST_TIMEOUT, "cut_off"),
+            Refusal::NotCommitted => (StatusCode::SERVICE_UNAVAILABLE, "not_committed"),
+        }
+    }
+}
+
+async fn events(State(endpoint): State<Endpoint>, request: Request<Body>) -> StatusCode {
+    let span = tracing::info_span!("whatsapp.webhook", otel.kind = "server");
+    match accept(&endpoint, request).instrument(span).await {
+        Ok(()) => {
+            metrics::webhook("accepted");
+            StatusCode::OK
+        }
+        Err(refusal) => {
+            let (status, word) = refusal.answer();
+            metrics::webhook(word);
+            tracing::warn!(answer = status.as_u16(), reason = word, "a webhook was refused");
+            status
+        }
+    }
+}
+
+async fn accept(endpoint: &Endpoint, request: Request<Body>) -> Result<(), Refusal> {
+    if !endpoint.ring.can_check() {
+        return Err(Refusal::NoSecret);
+    }
+    let (head, body) = request.into_parts();
+    let claimed = claimed(&head.headers)?;
+    let _room = endpoint.room(&head.headers).ok_or(Refusal::Busy)?;
+    let body = read(endpoint, body).await?;
+    let signed_by = endpoint.ring.signers(claimed, &body);
+    if signed_by.is_empty() {
+        return Err(Refusal::BadSignature);
+    }
+    let traceparent = telemetry::current_traceparent();
+    let webhook = NewWebhook { id: Uuid::now_v7(), body, signed_by, traceparent };
+    if endpoint.committer.commit(webhook).await { Ok(()) } else { Err(Refusal::NotCommitted) }
+}
+
+/// The one signature of the request. Two of them are none: which one a proxy before us looked at is not known.
+fn claimed(headers: &HeaderMap) -> Result<Claimed, Refusal> {
+    let mut values = headers.get_all(SIGNATURE).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => Claimed::parse(value.as_bytes()).ok_or(Refusal::BadSignature),
+        _ => Err(Refusal::BadSignature),
+    }
+}
+
+async fn read(endpoint: &Endpoint, body: Body) -> Result<Bytes, Refusal> {
+    let limited = Limited::new(body, endpoint.max_body_bytes);
+    match tokio::time::timeout(endpoint.body_time, limited.collect()).await {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
+        Ok(Err(_)) | Err(_) => Err(Refusal::CutOff),
+    }
+}

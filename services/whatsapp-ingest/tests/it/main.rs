@@ -1,0 +1,18 @@
+//! The service on real parts: PostgreSQL, nats-server, and a stand-in for the Graph API that does as it is told.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod conforming;
+mod doubts;
+mod feed;
+mod graph;
+mod listening;
+mod paced;
+mod receiving;
+mod refused;
+mod rig;
+mod sending;
+mod signed;
+mod starts;
+mod statuses;
+mod strays;
