@@ -29,10 +29,10 @@ use crate::adapter::tls::Tls;
 use crate::config::{Config, ResolverChoice, Section};
 use crate::consumer::SendIntake;
 use crate::ledger::Ledger;
-use hilo_kit::secrets::Secrets;
 use crate::store::{SENDER, Store};
 use crate::transport::{imap, smtp};
 use crate::{parser, sender};
+use hilo_kit::secrets::Secrets;
 
 /// Name of the service in logs, tokens and leases.
 pub const SERVICE: &str = "email-ingest";

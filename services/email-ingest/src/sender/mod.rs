@@ -15,8 +15,8 @@ use hilo_kit::objects::Objects;
 use crate::accounts::AccountsCache;
 use crate::adapter::tls::Tls;
 use crate::config::SenderConfig;
-use hilo_kit::secrets::Secrets;
 use crate::store::Store;
+use hilo_kit::secrets::Secrets;
 
 /// New accounts are looked for this often.
 const ACCOUNTS: Duration = Duration::from_secs(1);

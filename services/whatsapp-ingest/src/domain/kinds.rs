@@ -47,7 +47,7 @@ pub fn read(message: &Value) -> (Kind, Option<Change>) {
 
 fn words(message: &Value) -> Option<Kind> {
     let body = text(object(message, "text"), "body");
-    (!body.is_empty()).then(|| Kind::Text(WhatsAppText { body }))
+    (!body.is_empty()).then_some(Kind::Text(WhatsAppText { body }))
 }
 
 fn media(message: &Value, name: &str, kind: MediaKind) -> Option<Kind> {

@@ -125,7 +125,10 @@ async fn a_refused_token_stops_the_number_without_a_storm() {
     rig.counts("SELECT count(*) FROM whatsapp.send WHERE state = 'planned'", 2).await;
     // A person has put it right and an operator ends the pause: what was kept goes out.
     sqlx::query("DELETE FROM whatsapp.pause").execute(rig.db.pool()).await.unwrap();
-    sqlx::query("UPDATE whatsapp.send SET next_at = now() WHERE state = 'planned'").execute(rig.db.pool()).await.unwrap();
+    sqlx::query("UPDATE whatsapp.send SET next_at = now() WHERE state = 'planned'")
+        .execute(rig.db.pool())
+        .await
+        .unwrap();
     rig.counts("SELECT count(*) FROM whatsapp.send WHERE state = 'sent'", 2).await;
     assert_eq!(rig.graph.seen().len(), 3);
 }

@@ -21,8 +21,8 @@ use crate::accounts::AccountsCache;
 use crate::adapter::tls::Tls;
 use crate::config::ImapConfig;
 use crate::ledger::Ledger;
-use hilo_kit::secrets::Secrets;
 use crate::store::Store;
+use hilo_kit::secrets::Secrets;
 
 /// Changed settings take effect within this time.
 const ACCOUNTS: Duration = Duration::from_secs(1);
