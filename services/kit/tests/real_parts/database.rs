@@ -10,6 +10,7 @@ use hilo_kit::idempotency::{self, Begin};
 use hilo_kit::inbox;
 use hilo_test_support::{Postgres, eventually};
 use sqlx::Connection;
+use sqlx::Executor as _;
 use uuid::Uuid;
 
 use crate::parts::{DEADLINE, count, database, no_migrations};
@@ -71,16 +72,24 @@ async fn a_cancelled_caller_leaves_no_open_transaction_and_the_work_ends() {
 async fn a_connection_left_inside_a_transaction_never_reaches_the_next_user() {
     let (db, _) = database().await;
     for _ in 0..20 {
-        // What a future dropped inside `begin` leaves behind.
-        let mut conn = db.pool().acquire().await.unwrap();
-        sqlx::Executor::execute(&mut *conn, sqlx::raw_sql("BEGIN")).await.unwrap();
-        drop(conn);
+        // As a future dropped inside `begin` leaves it behind: the client does not know that the server has begun.
+        let left: Result<(), hilo_kit::Error> = db
+            .read(|conn| {
+                Box::pin(async move {
+                    sqlx::raw_sql("BEGIN").execute(conn).await?;
+                    panic!("in the middle");
+                })
+            })
+            .await;
+        assert_eq!(left.unwrap_err().reason(), "DATABASE_WORK_PANICKED");
+        // A simple query that is its own transaction sees one instant.
         let inside: bool = db
-            .read(|conn| Box::pin(async move {
-                Ok(sqlx::query_scalar("SELECT now() <> statement_timestamp() AND pg_current_xact_id_if_assigned() IS NOT NULL")
-                    .fetch_one(conn)
-                    .await?)
-            }))
+            .read(|conn| {
+                Box::pin(async move {
+                    let row = conn.fetch_one(sqlx::raw_sql("SELECT now() <> statement_timestamp()")).await?;
+                    Ok(sqlx::Row::try_get(&row, 0)?)
+                })
+            })
             .await
             .unwrap();
         assert!(!inside);
