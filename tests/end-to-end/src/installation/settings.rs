@@ -65,6 +65,7 @@ email-ingest:
 whatsapp-ingest:
   grpc: {{listen: \"127.0.0.1:{whatsapp}\"}}
   database: {{url: \"{whatsapp_database}\"}}
+  webhook: {{listen: \"127.0.0.1:0\"}}
 ",
         nats = installation.nats_url,
         verify_key = indented(&keys.verify_key),
