@@ -150,6 +150,7 @@ fn event(number: &Number, contact: Option<Value>, item: Item, label: &str) -> Ev
         field: "messages".to_owned(),
         contact,
         item,
+        time: None,
         label: label.to_owned(),
     }
 }
@@ -179,6 +180,8 @@ pub(crate) fn notice(core: &Arc<Core>, number: &str, kind: &str, with: &Value) -
     }
     let mut event = event(&number, None, Item::Whole(value), kind);
     fixture.field().clone_into(&mut event.field);
+    let timed = fixture.payload.pointer("/entry/0/time").is_some();
+    event.time = timed.then(|| core.world.lock().now_ms() / 1_000);
     core.outbox.push(event);
     Ok(())
 }

@@ -123,6 +123,7 @@ fn event(
         field: "messages".to_owned(),
         contact,
         item: Item::Status(object(sent, customer, status, now, error)),
+        time: None,
         label: format!("{}:{status}", sent.wamid),
     };
     Some((event, world.behaviour.statuses.copies.max(1)))

@@ -8,6 +8,7 @@ use crate::config::Shape;
 /// A change under construction.
 struct Change {
     account: String,
+    time: Option<i64>,
     field: String,
     metadata: Value,
     contacts: Vec<Value>,
@@ -20,6 +21,7 @@ impl Change {
     fn of(event: &Event) -> Self {
         let mut change = Self {
             account: event.account.clone(),
+            time: event.time,
             field: event.field.clone(),
             metadata: event.metadata.clone(),
             contacts: Vec::new(),
@@ -81,18 +83,25 @@ pub(super) fn body(events: &[Event], shape: Shape) -> Value {
             None => changes.push(Change::of(event)),
         }
     }
-    let mut entries: Vec<(String, Vec<Value>)> = Vec::new();
+    let mut entries: Vec<((String, Option<i64>), Vec<Value>)> = Vec::new();
     for change in changes {
-        let account = change.account.clone();
+        let key = (change.account.clone(), change.time);
         let value = change.value();
-        match entries.iter_mut().find(|(id, _)| shape != Shape::Entries && *id == account) {
+        match entries.iter_mut().find(|(of, _)| shape != Shape::Entries && *of == key) {
             Some((_, changes)) => changes.push(value),
-            None => entries.push((account, vec![value])),
+            None => entries.push((key, vec![value])),
         }
     }
     let entries: Vec<Value> =
-        entries.into_iter().map(|(id, changes)| json!({ "id": id, "changes": changes })).collect();
+        entries.into_iter().map(|((id, time), changes)| entry(&id, time, &changes)).collect();
     json!({ "object": "whatsapp_business_account", "entry": entries })
+}
+
+fn entry(id: &str, time: Option<i64>, changes: &[Value]) -> Value {
+    match time {
+        Some(time) => json!({ "id": id, "time": time, "changes": changes }),
+        None => json!({ "id": id, "changes": changes }),
+    }
 }
 
 #[cfg(test)]
@@ -107,6 +116,7 @@ mod tests {
             field: "messages".to_owned(),
             contact: Some(json!({"wa_id": "49"})),
             item,
+            time: None,
             label: String::new(),
         }
     }

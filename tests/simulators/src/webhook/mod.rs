@@ -35,6 +35,8 @@ pub(crate) struct Event {
     pub field: String,
     pub contact: Option<Value>,
     pub item: Item,
+    /// `time` of the entry, in seconds of Unix time; accounts' notices have it, messages do not.
+    pub time: Option<i64>,
     /// What the record calls it.
     pub label: String,
 }
