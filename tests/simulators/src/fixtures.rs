@@ -2,6 +2,8 @@
 //!
 //! What the simulator posts is built from these files, so a receiver tested with it is tested with them.
 
+use std::sync::LazyLock;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -51,9 +53,12 @@ pub enum Family {
 }
 
 /// The fixture `kind` of `family`.
-pub fn find(family: Family, kind: &str) -> Option<Fixture> {
-    let (_, _, text) = FILES.iter().find(|(of, name, _)| *of == family && *name == kind)?;
-    serde_json::from_str(text).ok()
+pub fn find(family: Family, kind: &str) -> Option<&'static Fixture> {
+    static PARSED: LazyLock<Vec<(Family, Fixture)>> = LazyLock::new(|| {
+        let parse = |(family, _, text): &(Family, _, &str)| Some((*family, serde_json::from_str(text).ok()?));
+        FILES.iter().filter_map(parse).collect()
+    });
+    PARSED.iter().find(|(of, fixture)| *of == family && fixture.kind == kind).map(|(_, fixture)| fixture)
 }
 
 /// Every kind of `family`, in the order of the alphabet.

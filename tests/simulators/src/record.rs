@@ -74,6 +74,8 @@ pub struct Attempt {
     pub took_ms: u64,
     /// HTTP status; `None` for a timeout or a broken connection.
     pub status: Option<u16>,
+    /// The beginning of the answer's body.
+    pub answer: String,
     /// Why there was no status.
     pub error: Option<String>,
     /// Bytes of the body.

@@ -74,6 +74,9 @@ impl Change {
     }
 }
 
+/// What makes an entry: the account, and the time where it has one.
+type EntryKey = (String, Option<i64>);
+
 /// The whole body for `events`, laid out as `shape` says.
 pub(super) fn body(events: &[Event], shape: Shape) -> Value {
     let mut changes: Vec<Change> = Vec::new();
@@ -83,7 +86,7 @@ pub(super) fn body(events: &[Event], shape: Shape) -> Value {
             None => changes.push(Change::of(event)),
         }
     }
-    let mut entries: Vec<((String, Option<i64>), Vec<Value>)> = Vec::new();
+    let mut entries: Vec<(EntryKey, Vec<Value>)> = Vec::new();
     for change in changes {
         let key = (change.account.clone(), change.time);
         let value = change.value();

@@ -23,6 +23,8 @@ type Http = Client<HttpConnector, Full<Bytes>>;
 
 /// Most bytes of an answer that are read.
 const MAX_ANSWER: usize = 64 * 1024;
+/// Characters of an answer that are written down.
+const KEPT_ANSWER: usize = 300;
 
 /// A POST on its way, with all its tries.
 struct Post {
@@ -170,7 +172,9 @@ async fn try_once(
             tokio::time::timeout(limit, sending).await.unwrap_or_else(|_| Err("timeout".to_owned()))
         }
     };
-    let good = outcome == Ok(200);
+    let (status, answer) =
+        outcome.as_ref().ok().cloned().map_or((None, String::new()), |(of, text)| (Some(of), text));
+    let good = status == Some(200);
     core.world.lock().record.attempt(Attempt {
         seq: 0,
         post: post.id,
@@ -178,7 +182,8 @@ async fn try_once(
         copy,
         at_ms,
         took_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        status: outcome.as_ref().ok().copied(),
+        status,
+        answer,
         error: outcome.err(),
         bytes: post.bytes.len(),
         events: post.labels.clone(),
@@ -186,7 +191,8 @@ async fn try_once(
     good
 }
 
-async fn send(http: &Http, callback: &str, secret: &str, bytes: Bytes) -> Result<u16, String> {
+/// Status of the answer and the beginning of its body.
+async fn send(http: &Http, callback: &str, secret: &str, bytes: Bytes) -> Result<(u16, String), String> {
     let request = Request::post(callback)
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::USER_AGENT, "facebookexternalua")
@@ -195,9 +201,10 @@ async fn send(http: &Http, callback: &str, secret: &str, bytes: Bytes) -> Result
         .map_err(|error| error.to_string())?;
     let answer = http.request(request).await.map_err(|error| error.to_string())?;
     let status = answer.status().as_u16();
-    // The body is of no interest, but a connection is only used again once it was read.
-    let _ = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
-    Ok(status)
+    // Read to the end, so that the connection can be used again; a body that breaks off does not undo the status.
+    let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await.map(|body| body.to_bytes());
+    let text = body.map(|body| String::from_utf8_lossy(&body).chars().take(KEPT_ANSWER).collect());
+    Ok((status, text.unwrap_or_default()))
 }
 
 /// The verify handshake: Meta asks the callback to give back a challenge.

@@ -1,7 +1,7 @@
 //! The customers: every documented kind, identities, phones that are off.
 
 use hilo_simulators::fixtures::{Family, find, kinds};
-use hilo_simulators::{Customer, Say};
+use hilo_simulators::{Config, Customer, Say, Template};
 use serde_json::{Value, json};
 
 use crate::world::{NUMBER, PHONE, World, array, code, wamid};
@@ -106,6 +106,13 @@ async fn with_a_username_the_phone_is_hidden_and_the_user_id_is_the_way_back() {
     let template = json!({"messaging_product": "whatsapp", "recipient": "US.0", "type": "template",
         "template": {"name": "hello_world", "language": {"code": "en_US"}}});
     assert_eq!(code(&world.send(&template).await), 131_026, "nobody has that id");
+    world.simulator.put_template(Template {
+        category: "AUTHENTICATION".to_owned(),
+        ..Config::default().templates.first().cloned().expect("one")
+    });
+    let template = json!({"messaging_product": "whatsapp", "recipient": phone.user_id(), "type": "template",
+        "template": {"name": "hello_world", "language": {"code": "en_US"}}});
+    assert_eq!(code(&world.send(&template).await), 131_062, "authentication needs the phone number");
 }
 
 #[tokio::test]
@@ -128,7 +135,27 @@ async fn a_new_number_is_a_new_user_id_and_a_recycled_number_reaches_its_new_own
     let stranger = world.simulator.customer(Customer::new(PHONE).named("Bob"));
     assert_ne!(stranger.user_id(), old);
     assert_eq!(code(&world.text(PHONE, "Bob never wrote").await), 131_047);
-    assert_eq!(ana.received().len(), 1);
+    let third = world.simulator.customer(Customer::new(PHONE).named("Carla"));
+    third.says(NUMBER, &Say::text("mine now")).expect("says");
+    assert_eq!(code(&world.text(PHONE, "whoever has the number last").await), 0);
+    assert_eq!((ana.received().len(), stranger.received().len(), third.received().len()), (1, 0, 1));
+}
+
+#[tokio::test]
+async fn a_whatsapp_id_may_differ_from_the_phone_number() {
+    let world = World::start().await;
+    let ana = world
+        .simulator
+        .customer(Customer { wa_id: Some("551187654321".to_owned()), ..Customer::new("5511987654321") });
+    ana.says(NUMBER, &Say::text("Olá")).expect("says");
+    world.settled().await;
+    assert_eq!(world.events().pop().expect("message")["from"], "551187654321");
+    for to in ["+55 11 98765-4321", "551187654321"] {
+        let (_, answer) = world.text(to, "Bom dia").await;
+        assert_eq!(answer["contacts"][0], json!({"input": to, "wa_id": "551187654321"}), "{answer}");
+    }
+    world.settled().await;
+    assert_eq!(world.events().pop().expect("status")["recipient_id"], "551187654321");
 }
 
 #[tokio::test]

@@ -249,4 +249,9 @@ async fn an_app_cannot_use_what_is_another_apps() {
     let path = format!("/v23.0/{NUMBER}/messages");
     assert_eq!(code(&world.call_as("other-token", "POST", &path, Some(&body)).await), 100);
     assert_eq!(code(&world.call_as(TOKEN, "POST", &path, Some(&body)).await), 0);
+    for list in ["message_templates", "phone_numbers"] {
+        let path = format!("/v23.0/{ACCOUNT}/{list}");
+        assert_eq!(code(&world.call_as("other-token", "GET", &path, None).await), 100, "{list}");
+        assert_eq!(code(&world.call_as(TOKEN, "GET", &path, None).await), 0, "{list}");
+    }
 }
