@@ -68,7 +68,7 @@ impl Customer {
     pub(crate) fn completed(mut self) -> Self {
         self.phone = crate::faults::digits_or_id(&self.phone);
         if self.user_id.is_empty() {
-            self.user_id = fresh_user_id();
+            self.user_id = fresh_user_id(&self.phone);
         }
         if self.name.is_empty() {
             "Sheena Nelson".clone_into(&mut self.name);
@@ -99,9 +99,47 @@ impl Customer {
     }
 }
 
-/// A BSUID nobody has: country, dot, 20 digits.
-pub(crate) fn fresh_user_id() -> String {
+/// Calling codes and the country a user id begins with; the first of several countries that share a code.
+const COUNTRIES: &[(&str, &str)] = &[
+    ("1", "US"),
+    ("31", "NL"),
+    ("33", "FR"),
+    ("34", "ES"),
+    ("39", "IT"),
+    ("44", "GB"),
+    ("49", "DE"),
+    ("51", "PE"),
+    ("52", "MX"),
+    ("54", "AR"),
+    ("55", "BR"),
+    ("56", "CL"),
+    ("57", "CO"),
+    ("593", "EC"),
+    ("62", "ID"),
+    ("91", "IN"),
+];
+
+/// A BSUID nobody has: the country of the phone number (`US` where it is not known here), a dot, 20 digits.
+fn fresh_user_id(phone: &str) -> String {
+    let country =
+        COUNTRIES.iter().find(|(code, _)| phone.starts_with(code)).map_or("US", |(_, country)| country);
     let mut rng = rand::rng();
     let number: String = (0..20).map(|_| char::from(rng.random_range(b'0'..=b'9'))).collect();
-    format!("US.{number}")
+    format!("{country}.{number}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_id_begins_with_the_country_of_the_phone() {
+        for (phone, country) in
+            [("+1 650 555 1234", "US."), ("51999111222", "PE."), ("491701", "DE."), ("99", "US.")]
+        {
+            let id = Customer::new(phone).completed().user_id;
+            assert!(id.starts_with(country) && id.len() == 23, "{phone}: {id}");
+        }
+        assert_eq!(Customer { user_id: "XX.1".to_owned(), ..Customer::new("1") }.completed().user_id, "XX.1");
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::config::{Number, merge};
-use crate::customer::{Customer, fresh_user_id};
+use crate::customer::Customer;
 use crate::fixtures::{Family, find};
 use crate::media::sample;
 use crate::say::{Say, over};
@@ -15,6 +15,8 @@ use crate::world::{Core, Said, World};
 
 /// Kinds that say something about the customer and open no window.
 const NO_WINDOW: &[&str] = &["system", "edit", "revoke"];
+/// Characters of a message that the chat shows.
+const MAX_WORDS: usize = 300;
 /// Sub-objects that are files.
 const FILES: &[&str] = &["image", "audio", "video", "document", "sticker"];
 
@@ -53,7 +55,7 @@ pub(crate) fn say(core: &Arc<Core>, number: &str, customer: &str, say: &Say) -> 
         attach(&mut world, &core.base, &mut message, &number, say)?;
         over(&mut message, say);
         let of = message.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-        note(&mut world, &number, &customer, &wamid, &of, at_ms);
+        note(&mut world, &number, &customer, &message, at_ms);
         let contact = (of != "system").then(|| customer.contact(true, false));
         event(&number, contact, Item::Message(message), &wamid)
     };
@@ -120,26 +122,37 @@ fn attach(
     Ok(())
 }
 
-fn note(world: &mut World, number: &Number, customer: &Customer, wamid: &str, kind: &str, at_ms: i64) {
+/// The first words of a message: its text, caption, emoji, title or file name.
+fn words(message: &Value, kind: &str) -> String {
+    let fields = ["body", "caption", "emoji", "text", "name", "filename"];
+    let content = message.get(kind).unwrap_or(&Value::Null);
+    let inner = content.pointer("/button_reply/title").or_else(|| content.pointer("/list_reply/title"));
+    let inner = inner.or_else(|| content.pointer("/message/text/body"));
+    let found = inner.or_else(|| fields.iter().find_map(|name| content.get(*name)));
+    found.and_then(Value::as_str).unwrap_or_default().chars().take(MAX_WORDS).collect()
+}
+
+fn note(world: &mut World, number: &Number, customer: &Customer, message: &Value, at_ms: i64) {
+    let field = |name: &str| message.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (wamid, kind) = (field("id"), field("type"));
     let ticks = world.ticks();
     world.pacer.incoming(&number.phone_number_id, ticks);
     let pair = (number.phone_number_id.clone(), customer.user_id.clone());
-    if !NO_WINDOW.contains(&kind) {
+    if !NO_WINDOW.contains(&kind.as_str()) {
         let last = world.last_said.entry(pair).or_insert(at_ms);
         *last = (*last).max(at_ms);
     }
     let said = Said {
-        wamid: wamid.to_owned(),
+        wamid,
         number: number.phone_number_id.clone(),
         customer: customer.user_id.clone(),
-        kind: kind.to_owned(),
+        text: words(message, &kind),
+        kind,
         at_ms,
         read_at_ms: None,
         typing_until_ms: None,
     };
-    if world.said.insert(wamid.to_owned(), said).is_none() {
-        world.said_order.push(wamid.to_owned());
-    }
+    world.keep_said(said);
 }
 
 fn event(number: &Number, contact: Option<Value>, item: Item, label: &str) -> Event {
@@ -195,7 +208,7 @@ pub(crate) fn change_number(
     phone: &str,
 ) -> Result<String, PhoneError> {
     let (_, old) = parties(&core.world.lock(), number, customer)?;
-    let mut new = Customer { phone: phone.to_owned(), wa_id: None, user_id: fresh_user_id(), ..old.clone() };
+    let mut new = Customer { phone: phone.to_owned(), wa_id: None, user_id: String::new(), ..old.clone() };
     new = new.completed();
     let kind = if old.hides_phone { "system_user_id_changed" } else { "system_number_changed" };
     let (from, to) = if old.hides_phone { (&old.user_id, &new.user_id) } else { (&old.phone, &new.phone) };
@@ -267,7 +280,7 @@ pub(crate) fn switch(core: &Arc<Core>, customer: &str, on: bool) -> Result<(), P
         if let Some(customer) = world.customers.get_mut(&id) {
             customer.offline = !on;
         }
-        let order = world.sent_order.clone();
+        let order: Vec<String> = world.sent_order.iter().cloned().collect();
         let waits = |wamid: &String| {
             world.sent.get(wamid).is_some_and(|sent| sent.customer == id && sent.awaits_phone)
         };

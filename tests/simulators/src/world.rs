@@ -1,6 +1,6 @@
 //! What is true at this Meta: numbers, customers, what was said and sent, files, faults, the clock.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -16,7 +16,7 @@ use crate::customer::Customer;
 use crate::faults::{Faults, digits_or_id};
 use crate::media::Media;
 use crate::pace::Pacer;
-use crate::record::Record;
+use crate::record::{KEPT, Record};
 use crate::webhook::Outbox;
 
 /// The customer service window.
@@ -33,6 +33,8 @@ pub struct Said {
     pub customer: String,
     /// Type, as in the webhook.
     pub kind: String,
+    /// The beginning of what it says, for who looks at the chat.
+    pub text: String,
     /// The customer's own time, in milliseconds of Unix time.
     pub at_ms: i64,
     /// When the business marked it as read.
@@ -77,9 +79,9 @@ pub(crate) struct World {
     pub customers: BTreeMap<String, Customer>,
     by_phone: HashMap<String, String>,
     pub said: HashMap<String, Said>,
-    pub said_order: Vec<String>,
+    pub said_order: VecDeque<String>,
     pub sent: HashMap<String, Sent>,
-    pub sent_order: Vec<String>,
+    pub sent_order: VecDeque<String>,
     /// Last message of a customer to a number, by the customer's own time.
     pub last_said: HashMap<(String, String), i64>,
     pub media: HashMap<String, Media>,
@@ -103,9 +105,9 @@ impl World {
             customers: BTreeMap::new(),
             by_phone: HashMap::new(),
             said: HashMap::new(),
-            said_order: Vec::new(),
+            said_order: VecDeque::new(),
             sent: HashMap::new(),
-            sent_order: Vec::new(),
+            sent_order: VecDeque::new(),
             last_said: HashMap::new(),
             media: HashMap::new(),
             urls: HashMap::new(),
@@ -176,6 +178,26 @@ impl World {
         self.by_user_id(name)
             .or_else(|| self.by_phone(name))
             .or_else(|| self.customers.values().find(|customer| customer.username.as_deref() == Some(name)))
+    }
+
+    /// Keeps a message of a customer; of more than [`KEPT`] the oldest go.
+    pub fn keep_said(&mut self, said: Said) {
+        let wamid = said.wamid.clone();
+        if self.said.insert(wamid.clone(), said).is_none() {
+            self.said_order.push_back(wamid);
+        }
+        if self.said_order.len() > KEPT {
+            self.said_order.pop_front().map(|oldest| self.said.remove(&oldest));
+        }
+    }
+
+    /// Keeps a message of a business; of more than [`KEPT`] the oldest go.
+    pub fn keep_sent(&mut self, sent: Sent) {
+        self.sent_order.push_back(sent.wamid.clone());
+        self.sent.insert(sent.wamid.clone(), sent);
+        if self.sent_order.len() > KEPT {
+            self.sent_order.pop_front().map(|oldest| self.sent.remove(&oldest));
+        }
     }
 
     pub fn number(&self, id: &str) -> Option<&Number> {

@@ -12,6 +12,7 @@ pub mod failure;
 pub mod history;
 pub mod installation;
 pub mod mail;
+pub mod phone;
 pub mod queues;
 pub mod report;
 pub mod session;
@@ -27,6 +28,8 @@ pub use installation::Installation;
 pub enum Command {
     /// Play a customer: write a mail, read what came back, answer it
     Mail(mail::MailArgs),
+    /// Play a customer of WhatsApp at the simulator: write, read, answer
+    Phone(phone::PhoneArgs),
     /// Be an agent in the terminal
     Desk(desk::DeskArgs),
     /// Watch what happens as CloudEvents
@@ -53,6 +56,7 @@ impl Command {
         hilo_kit::install_crypto();
         let outcome = match self {
             Self::Mail(args) => mail::execute(args).await,
+            Self::Phone(args) => phone::execute(args).await,
             Self::Desk(args) => desk::execute(args).await,
             Self::Events(args) => events::execute(args).await,
             Self::History(args) => history::execute(args).await,
@@ -93,6 +97,12 @@ mod tests {
             "hilo mail send --from a@x.pe --to b@x.pe --cc c@x.pe --subject S --text T --in-reply-to <1@x> --in-reply-to <2@x>",
             "hilo mail read --to a@example.org",
             "hilo mail reply --text Gracias",
+            "hilo phone send --from +51999111222 --name Rosa --text Hola",
+            "hilo phone send --from 51999111222 --kind location --ago 60",
+            "hilo phone read --of 51999111222 --last 3 --peek",
+            "hilo phone reply --of 51999111222 --text Gracias",
+            "hilo phone react --of 51999111222 --emoji x",
+            "hilo phone list --simulator http://127.0.0.1:8460",
             "hilo desk --as ana",
             "hilo desk",
             "hilo desk --as ana --endpoint http://127.0.0.1:8470",
@@ -116,6 +126,7 @@ mod tests {
         }
         assert!(!parses("hilo mail send --to b@example.org"));
         assert!(!parses("hilo dead replay"));
+        assert!(!parses("hilo phone send --from 51999111222 --kind location --text Hola"));
     }
 
     #[test]

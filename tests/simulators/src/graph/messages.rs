@@ -237,8 +237,7 @@ fn take(
         awaits_phone: false,
         body,
     };
-    world.sent_order.push(wamid.clone());
-    world.sent.insert(wamid.clone(), sent);
+    world.keep_sent(sent);
     let answer = json!({ "messaging_product": "whatsapp", "contacts": [contact], "messages": [message] });
     Outcome::Taken(wamid, course, answer)
 }
