@@ -188,7 +188,7 @@ fn content(args: &SendArgs) -> Result<Value, Failure> {
     };
     let name = path.file_name().map_or_else(|| "file".to_owned(), |name| name.to_string_lossy().into_owned());
     let mime = media_type(&name);
-    let kind = kind_of(&mime);
+    let kind = kind_of(mime);
     let mut fields = serde_json::Map::new();
     // The fixture has a caption of its own; without a text there is none. Sounds never have one.
     let caption = if text.is_empty() { Value::Null } else { json!(text) };
