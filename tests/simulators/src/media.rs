@@ -10,6 +10,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::world::World;
 
+/// Files, and addresses, that are kept before those past their time are thrown away.
+const MANY: usize = 10_000;
 /// How long an address is good.
 pub(crate) const URL_MS: i64 = 5 * 60_000;
 const DAY_MS: i64 = 24 * 3_600_000;
@@ -122,7 +124,11 @@ impl World {
     ) -> Media {
         let id = format!("{}", 1_000_000_000_000_000 + self.fresh());
         let life = if uploaded { 30 * DAY_MS } else { 7 * DAY_MS };
-        let ends_at_ms = self.now_ms() + life;
+        let now = self.now_ms();
+        let ends_at_ms = now + life;
+        if self.media.len() >= MANY {
+            self.media.retain(|_, media| media.ends_at_ms > now);
+        }
         let media = Media { id, number: number.to_owned(), mime: mime.to_owned(), bytes, ends_at_ms, fault };
         self.media.insert(media.id.clone(), media.clone());
         media
@@ -130,9 +136,13 @@ impl World {
 
     /// An address of the file, good for five minutes.
     pub fn address(&mut self, base: &str, media: &Media, source: &str) -> String {
-        let mut ends = self.now_ms() + URL_MS;
+        let now = self.now_ms();
+        if self.urls.len() >= MANY {
+            self.urls.retain(|_, (_, ends)| *ends > now);
+        }
+        let mut ends = now + URL_MS;
         if media.fault == Some(MediaFault::Expired) {
-            ends = self.now_ms() - 1_000;
+            ends = now - 1_000;
         }
         let hash = hex::encode(rand::random::<[u8; 16]>());
         self.urls.insert(hash.clone(), (media.id.clone(), ends));
