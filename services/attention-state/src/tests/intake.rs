@@ -207,7 +207,7 @@ async fn content_that_is_not_carried_is_a_dead_letter_with_its_reason() {
     let house = House::open().await;
     for (content, reason) in [
         (None, "UNKNOWN_CONTENT"),
-        (Some(Content::Whatsapp(InboundWhatsApp::default())), "CONTENT_NOT_CARRIED"),
+        (Some(Content::Whatsapp(InboundWhatsApp::default())), "NO_WAMID"),
     ] {
         let mail = Mail::from("eva@cliente.example");
         let envelope = InboundEnvelope { content, ..mail.envelope() };
