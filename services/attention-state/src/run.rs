@@ -17,7 +17,7 @@ use hilo_kit::health::Readiness;
 use hilo_kit::lifecycle::{Shutdown, run_main};
 use hilo_kit::nats::{Nats, StreamKind};
 use hilo_kit::objects::Objects;
-use hilo_kit::outbox::{GrpcPeer, HandoverPeer, HandoverEndpoint, Relay, RelayConfig};
+use hilo_kit::outbox::{GrpcPeer, HandoverEndpoint, HandoverPeer, Relay, RelayConfig};
 use hilo_kit::{grpc, telemetry};
 use hilo_proto::attention::v1::attention_service_server::AttentionServiceServer;
 use hilo_proto::contact::v1::contact_service_server::ContactServiceServer;

@@ -69,7 +69,8 @@ pub(crate) async fn send(
         LastMessage { preview: preview(&said.text), at: work.now(), sender_verified: None },
     );
     work.write(tx, &post.subjects).await?;
-    let key = KeyRow { key: Key::Send(id.uuid()), message: id, interaction: said.interaction, attention: after.id };
+    let key =
+        KeyRow { key: Key::Send(id.uuid()), message: id, interaction: said.interaction, attention: after.id };
     let row = new_message(work, &after, said, id, from, address(&to), &reply_to_wamid);
     message::insert_messages(tx, &[row]).await?;
     message::insert_keys(tx, &[key]).await?;
@@ -87,8 +88,8 @@ pub(crate) async fn send(
 /// Whom to, by the newest that came from him; names are not needed for sending.
 async fn recipient(tx: &mut PgConnection, attention: AttentionId) -> Result<WhatsAppIdentity, Error> {
     let customer = chat::customer(tx, attention).await?;
-    let customer =
-        customer.ok_or_else(|| Error::rejected("NO_RECIPIENT", "the customer of this attention is not known"))?;
+    let customer = customer
+        .ok_or_else(|| Error::rejected("NO_RECIPIENT", "the customer of this attention is not known"))?;
     Ok(WhatsAppIdentity { username: String::new(), profile_name: String::new(), ..customer })
 }
 
@@ -99,7 +100,8 @@ fn address(to: &WhatsAppIdentity) -> String {
 
 /// The number it is sent from, as customers see it, and the name of the account.
 async fn sender(tx: &mut PgConnection, attention: &Attention) -> Result<StoredAddress, Error> {
-    let unknown = || Error::rejected("ACCOUNT_UNKNOWN", "the account of this attention is not in the directory");
+    let unknown =
+        || Error::rejected("ACCOUNT_UNKNOWN", "the account of this attention is not in the directory");
     let (address, name) =
         directory::whatsapp_sender(tx, attention.account.as_str()).await?.ok_or_else(unknown)?;
     Ok(StoredAddress { address, name })

@@ -144,7 +144,8 @@ impl Known {
                 self.note(one.clone(), contact);
             }
         }
-        let replaced = |one: &Identity| gained.iter().any(|new| new.kind == one.kind) && !gained.contains(one);
+        let replaced =
+            |one: &Identity| gained.iter().any(|new| new.kind == one.kind) && !gained.contains(one);
         let parent = |one: &Identity| one.value.contains(PARENT);
         for one in identities(before).into_iter().filter(|one| replaced(one) && !parent(one)) {
             if self.owners.get(&one) == Some(&contact) {

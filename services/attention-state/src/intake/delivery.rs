@@ -15,9 +15,9 @@ use sqlx::PgConnection;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::{DELIVERY_CONSUMER, failed};
 use super::chat::alter;
 use super::plan::lock_numbers;
+use super::{DELIVERY_CONSUMER, failed};
 use crate::attention::domain::{
     Attention, Channel, Command, DeliveryState, MessageId, MessageKind, MessageSummary, Rejection,
 };
@@ -288,7 +288,8 @@ async fn named(
     outcomes: &mut Outcomes,
 ) -> Result<(), Error> {
     let Some(key) = report.key().filter(|_| send.wamid != report.wamid) else { return Ok(()) };
-    let Some(attention) = attention_of(work, send).filter(|one| one.account.as_str() == report.account) else {
+    let Some(attention) = attention_of(work, send).filter(|one| one.account.as_str() == report.account)
+    else {
         return Ok(());
     };
     if !chat::note_wamid(tx, &key, &report.wamid, send.message).await? {

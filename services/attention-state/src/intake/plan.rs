@@ -26,10 +26,10 @@ use crate::attention::work::Work;
 use crate::contact;
 use crate::directory;
 
-pub(super) use lookup::lock_numbers;
-pub(crate) use lookup::lock_address;
-use write::Written;
 pub(super) use closed::write as mark_out_of_hours;
+pub(crate) use lookup::lock_address;
+pub(super) use lookup::lock_numbers;
+use write::Written;
 pub(super) use write::leave_inbox;
 pub(crate) use write::preview;
 

@@ -8,9 +8,9 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::attention::domain::{
-    AccountKey, Altered, Attention, AttentionId, CampaignKey, Channel, Command, ContactId, DeliveryState, Expire,
-    Happened, InteractionId, MailClass, MessageId, MessageKind, MessageSummary, OfferId, Opening, TagKey,
-    UserKey, decide,
+    AccountKey, Altered, Attention, AttentionId, CampaignKey, Channel, Command, ContactId, DeliveryState,
+    Expire, Happened, InteractionId, MailClass, MessageId, MessageKind, MessageSummary, OfferId, Opening,
+    TagKey, UserKey, decide,
 };
 use crate::attention::outbox::DATA;
 use crate::attention::published::{event, event_name, event_type};

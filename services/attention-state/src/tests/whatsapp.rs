@@ -308,7 +308,8 @@ async fn a_repeat_under_the_same_delivery_another_one_or_another_ledger_row_chan
 #[tokio::test]
 async fn the_same_batch_many_times_at_once_and_shuffled_gives_each_item_once() {
     let house = house().await;
-    let items: Vec<Chat> = (0..12).map(|n| Chat { number: n, ..Chat::from(EVA).says(&n.to_string()) }).collect();
+    let items: Vec<Chat> =
+        (0..12).map(|n| Chat { number: n, ..Chat::from(EVA).says(&n.to_string()) }).collect();
     let mut runs = tokio::task::JoinSet::new();
     let house = std::sync::Arc::new(house);
     for run in 0..10_usize {
@@ -334,7 +335,8 @@ async fn the_same_batch_many_times_at_once_and_shuffled_gives_each_item_once() {
     assert!(all.is_ok(), "the repeats did not come to an end");
     let seen = only(&house).await;
     assert_eq!(seen.messages, 12);
-    let texts: Vec<String> = messages(&house, seen.attention_id).await.into_iter().map(|one| one.text).collect();
+    let texts: Vec<String> =
+        messages(&house, seen.attention_id).await.into_iter().map(|one| one.text).collect();
     assert_eq!(texts, (0..12).map(|n| n.to_string()).collect::<Vec<_>>(), "in the ledger's order");
 }
 
@@ -428,12 +430,8 @@ async fn the_end_closes_the_attention_and_the_next_contact_is_a_new_independent_
     assert_eq!((closed.messages, next.messages, next.linked_attention_id), (1, 1, None));
     assert_eq!(house.count("SELECT count(*) FROM contact.contact").await, 1);
     let id = first.last_interaction;
-    let thread = house
-        .db
-        .snapshot(move |tx| Box::pin(crate::attention::ended::whole(tx, id)))
-        .await
-        .unwrap()
-        .unwrap();
+    let thread =
+        house.db.snapshot(move |tx| Box::pin(crate::attention::ended::whole(tx, id))).await.unwrap().unwrap();
     let summary = thread.summary.unwrap();
     assert_eq!((summary.channel.as_str(), summary.attention_closed), ("whatsapp", true));
     assert_eq!(thread.messages.first().unwrap().whatsapp.as_ref().unwrap().kind, "text");
@@ -442,7 +440,11 @@ async fn the_end_closes_the_attention_and_the_next_contact_is_a_new_independent_
 #[tokio::test]
 async fn what_cannot_be_taken_is_a_dead_letter_with_its_reason_and_holds_up_nobody() {
     let house = house().await;
-    let odd = WhatsAppPlaceholder { r#type: "unsupported".into(), error_code: 131_051, error_text: "Unknown".into() };
+    let odd = WhatsAppPlaceholder {
+        r#type: "unsupported".into(),
+        error_code: 131_051,
+        error_text: "Unknown".into(),
+    };
     let without = |change: fn(&mut InboundWhatsApp)| {
         let mut chat = Chat::from(EVA);
         change(&mut chat.item);
@@ -468,7 +470,15 @@ async fn what_cannot_be_taken_is_a_dead_letter_with_its_reason_and_holds_up_nobo
         .collect();
     assert_eq!(
         reasons,
-        ["UNKNOWN_KIND", "NO_WAMID", "NO_INSTANT", "NO_IDENTITY", "ACCOUNT_WITHOUT_CAMPAIGN", "OTHER_CHANNEL", ""]
+        [
+            "UNKNOWN_KIND",
+            "NO_WAMID",
+            "NO_INSTANT",
+            "NO_IDENTITY",
+            "ACCOUNT_WITHOUT_CAMPAIGN",
+            "OTHER_CHANNEL",
+            ""
+        ]
     );
     let seen = only(&house).await;
     let [shown] = &messages(&house, seen.attention_id).await[..] else { panic!("{seen:?}") };

@@ -88,7 +88,8 @@ async fn a_failure_says_why_and_an_arrival_takes_it_back() {
     assert_eq!(message.delivery_reason, "RECIPIENT_UNREACHABLE");
     reported(&house, &answer, &[SendState::Delivered]).await;
     let message = messages(&house, attention).await.pop().unwrap();
-    let told = (message.delivery_state.as_str(), message.delivery_detail.as_str(), message.delivery_reason.as_str());
+    let told =
+        (message.delivery_state.as_str(), message.delivery_detail.as_str(), message.delivery_reason.as_str());
     assert_eq!(told, ("delivered", "", ""));
 }
 
@@ -97,8 +98,7 @@ async fn a_retry_of_a_whatsapp_message_is_refused() {
     let house = house().await;
     let (_, answer) = answered(&house).await;
     reported(&house, &answer, &[SendState::Failed]).await;
-    let request =
-        hilo_proto::attention::v1::RetryMessageRequest { message_id: answer, request_id: fresh() };
+    let request = hilo_proto::attention::v1::RetryMessageRequest { message_id: answer, request_id: fresh() };
     let refused = house.actions.retry(house.access("ana").await, request).await.unwrap_err();
     assert_eq!(refused.reason(), "ONLY_EMAIL");
     assert_eq!(outbound(&house).await.len(), 1);
@@ -146,7 +146,11 @@ async fn a_change_reaches_its_message_after_before_and_with_it() {
         let thread = messages(&house, seen.attention_id).await;
         let [message] = thread.as_slice() else { panic!("{thread:?}") };
         let item = message.whatsapp.as_ref().unwrap();
-        assert_eq!((message.text.as_str(), item.original_text.as_str()), ("martes", "lunes"), "{deliveries:?}");
+        assert_eq!(
+            (message.text.as_str(), item.original_text.as_str()),
+            ("martes", "lunes"),
+            "{deliveries:?}"
+        );
         assert_eq!(item.edited_at, Some(to_proto(later)));
         assert_eq!(fates(&house).await, ["applied"]);
         let preview: String = sqlx::query_scalar("SELECT preview FROM attention.interaction")
@@ -189,7 +193,8 @@ async fn a_revoke_takes_the_words_and_an_edit_of_ours_is_nobodys() {
                 WHERE i.preview LIKE '%1234%' OR m.text_body LIKE '%1234%' OR position('1234' in encode(m.whatsapp, 'escape')) > 0")
         .await;
     assert_eq!(stored, 0, "what was taken back is nowhere in the conversation");
-    let named = report(&answer, SendState::Sent, |envelope| envelope.provider_message_id = "wamid.ours".into());
+    let named =
+        report(&answer, SendState::Sent, |envelope| envelope.provider_message_id = "wamid.ours".into());
     house.delivery.handle(&[named]).await;
     take(&house, &[edits("wamid.ours", "otra cosa")]).await;
     assert_eq!(fates(&house).await, ["applied", "gone"]);
@@ -204,7 +209,8 @@ async fn a_reaction_to_our_message_waits_until_its_id_is_known() {
     take(&house, &[reacts("wamid.ours", "❤️")]).await;
     assert_eq!(fates(&house).await, ["waiting"]);
     let named = || report(&answer, SendState::Sent, |one| one.provider_message_id = "wamid.ours".into());
-    let delivered = report(&answer, SendState::Delivered, |one| one.provider_message_id = "wamid.ours".into());
+    let delivered =
+        report(&answer, SendState::Delivered, |one| one.provider_message_id = "wamid.ours".into());
     let outcomes = house.delivery.handle(&[named(), delivered]).await;
     assert!(outcomes.iter().all(|one| matches!(one, Outcome::Ack)), "{outcomes:?}");
     house.delivery.handle(&[named()]).await;
@@ -224,11 +230,13 @@ async fn a_reaction_to_our_message_waits_until_its_id_is_known() {
 async fn what_waits_a_week_is_given_up() {
     let house = house().await;
     take(&house, &[reacts("wamid.never", "👍"), reacts("wamid.never", "👎")]).await;
-    sqlx::query("UPDATE attention.alteration SET came_at = now() - interval '8 days' WHERE ledger_id =
-                 (SELECT ledger_id FROM attention.alteration ORDER BY ledger_id LIMIT 1)")
-        .execute(house.db.pool())
-        .await
-        .unwrap();
+    sqlx::query(
+        "UPDATE attention.alteration SET came_at = now() - interval '8 days' WHERE ledger_id =
+                 (SELECT ledger_id FROM attention.alteration ORDER BY ledger_id LIMIT 1)",
+    )
+    .execute(house.db.pool())
+    .await
+    .unwrap();
     assert_eq!(crate::intake::give_up_waiting(&house.db).await.unwrap(), 1);
     assert_eq!(fates(&house).await, ["gone", "waiting"]);
     assert!(house.attentions().await.is_empty(), "a reaction begins nothing");
@@ -238,7 +246,8 @@ async fn what_waits_a_week_is_given_up() {
 async fn a_customer_without_a_number_is_found_again_and_answered_by_his_user_id() {
     let house = house().await;
     let nameless = |number: &str| {
-        Chat { conversation: Uuid::from_u128(5), ..Chat::from(number) }.who(|who| who.user_id = "PE.77".into())
+        Chat { conversation: Uuid::from_u128(5), ..Chat::from(number) }
+            .who(|who| who.user_id = "PE.77".into())
     };
     let hidden = |chat: Chat| {
         chat.who(|who| {
@@ -279,7 +288,14 @@ async fn whoever_gets_the_number_of_another_gets_a_conversation_and_a_contact_of
     .unwrap();
     let of_first: Vec<&str> = owners.iter().filter(|one| one.1 == 1).map(|one| one.0.as_str()).collect();
     assert_eq!(of_first, ["PE.1"], "the number is the second one's now");
-    take(&house, &[of("PE.1").who(|who| { who.wa_id.clear(); who.phone.clear(); })]).await;
+    take(
+        &house,
+        &[of("PE.1").who(|who| {
+            who.wa_id.clear();
+            who.phone.clear();
+        })],
+    )
+    .await;
     assert_eq!(house.attentions().await[0].messages, 2, "she is found by what is hers");
 }
 

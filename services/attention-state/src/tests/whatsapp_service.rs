@@ -35,7 +35,10 @@ async fn a_customers_item_is_answered_its_statuses_are_seen_and_the_end_closes_i
     rig.hand_over(&Chat::from(EVA).delivery()).await;
     let queued = until(&mut ana, item).await;
     assert_eq!((queued.state(), queued.channel.as_str()), (InteractionState::Queued, "whatsapp"));
-    assert_eq!((queued.customer_address.as_str(), queued.preview.as_str()), ("+51987654321", "Hola, no llegó."));
+    assert_eq!(
+        (queued.customer_address.as_str(), queued.preview.as_str()),
+        ("+51987654321", "Hola, no llegó.")
+    );
     assert!(queued.window_ends_at.is_some());
     let (_, of_mail) = rig.watch("ana").await;
     assert!(of_mail.items.is_empty(), "each channel has its own list");

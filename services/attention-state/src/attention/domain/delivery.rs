@@ -56,22 +56,26 @@ impl DeliveryState {
         match self {
             DeliveryState::Queued | DeliveryState::Unknown => next > self,
             DeliveryState::Sent => next > self && (returned || next != DeliveryState::Failed),
-            DeliveryState::Failed | DeliveryState::Delivered | DeliveryState::Read | DeliveryState::Played => {
-                next > self
-            }
+            DeliveryState::Failed
+            | DeliveryState::Delivered
+            | DeliveryState::Read
+            | DeliveryState::Played => next > self,
         }
     }
 
     /// True when a failure and an arrival of the same message are reported, in whatever order.
     pub fn contradicts(self, other: DeliveryState) -> bool {
-        (self == DeliveryState::Failed && other.arrived()) || (self.arrived() && other == DeliveryState::Failed)
+        (self == DeliveryState::Failed && other.arrived())
+            || (self.arrived() && other == DeliveryState::Failed)
     }
 
     /// On the recipient's device.
     fn arrived(self) -> bool {
         match self {
             DeliveryState::Delivered | DeliveryState::Read | DeliveryState::Played => true,
-            DeliveryState::Queued | DeliveryState::Unknown | DeliveryState::Sent | DeliveryState::Failed => false,
+            DeliveryState::Queued | DeliveryState::Unknown | DeliveryState::Sent | DeliveryState::Failed => {
+                false
+            }
         }
     }
 

@@ -195,11 +195,7 @@ pub(crate) async fn note_alteration(
 }
 
 /// Those that waited wait no more.
-pub(crate) async fn settle_waiting(
-    tx: &mut PgConnection,
-    settled: &[Uuid],
-    fate: Fate,
-) -> Result<(), Error> {
+pub(crate) async fn settle_waiting(tx: &mut PgConnection, settled: &[Uuid], fate: Fate) -> Result<(), Error> {
     sqlx::query!(
         "UPDATE attention.alteration SET state = $2, item = '' WHERE ledger_id = ANY($1) AND state = 'waiting'",
         settled,

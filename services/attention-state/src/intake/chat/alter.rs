@@ -81,7 +81,8 @@ pub(super) fn alter(shown: &mut Shown, inbound: bool, by: &InboundWhatsApp) -> E
 
 /// True when what is known is newer.
 fn later(known: Option<Timestamp>, at: Option<Timestamp>) -> bool {
-    let instant = |one: Option<Timestamp>| one.as_ref().and_then(from_proto).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let instant =
+        |one: Option<Timestamp>| one.as_ref().and_then(from_proto).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     known.is_some() && instant(known) > instant(at)
 }
 
@@ -116,10 +117,7 @@ pub(super) fn stored(
     let after = work.decide_at(attention, None, command, &Actor::System, "")?.state;
     let newest = after.filter(|state| state.messages == target.position).and_then(|state| state.interaction);
     if let Some(interaction) = newest {
-        work.show(
-            interaction.id,
-            LastMessage { preview, at: target.occurred_at, sender_verified: None },
-        );
+        work.show(interaction.id, LastMessage { preview, at: target.occurred_at, sender_verified: None });
     }
     Ok(Fate::Applied)
 }
@@ -181,7 +179,11 @@ mod tests {
             for at in order {
                 alter(&mut shown, true, &all[at]);
             }
-            assert_eq!((shown.text.as_str(), shown.item.original_text.as_str()), ("dos", "cero"), "{order:?}");
+            assert_eq!(
+                (shown.text.as_str(), shown.item.original_text.as_str()),
+                ("dos", "cero"),
+                "{order:?}"
+            );
             assert_eq!(shown.item.reaction.unwrap().emoji, "", "{order:?}");
         }
         for order in [[0, 1], [1, 0]] {

@@ -109,7 +109,8 @@ fn order_lines(order: &WhatsAppOrder) -> String {
         format!("{} × {} {} {}", one.quantity, one.product_retailer_id, one.item_price, one.currency)
     };
     let lines = order.items.iter().map(|one| line(one).trim_end().to_owned());
-    let all: Vec<String> = Some(order.text.clone()).filter(|text| !text.is_empty()).into_iter().chain(lines).collect();
+    let all: Vec<String> =
+        Some(order.text.clone()).filter(|text| !text.is_empty()).into_iter().chain(lines).collect();
     all.join("\n")
 }
 
@@ -190,9 +191,18 @@ mod tests {
             ..WhatsAppOrder::default()
         };
         let media = |kind: MediaKind, caption: &str| {
-            Kind::Media(WhatsAppMedia { kind: kind.into(), caption: caption.into(), ..WhatsAppMedia::default() })
+            Kind::Media(WhatsAppMedia {
+                kind: kind.into(),
+                caption: caption.into(),
+                ..WhatsAppMedia::default()
+            })
         };
-        let place = WhatsAppLocation { latitude: -12.05, longitude: -77.04, name: "Lima".into(), ..Default::default() };
+        let place = WhatsAppLocation {
+            latitude: -12.05,
+            longitude: -77.04,
+            name: "Lima".into(),
+            ..Default::default()
+        };
         let odd = WhatsAppPlaceholder {
             r#type: "unsupported".into(),
             error_code: 131_051,

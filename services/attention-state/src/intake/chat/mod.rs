@@ -81,7 +81,8 @@ pub(super) fn read(
     let invalid = |reason, text: &'static str| Error::invalid(reason, text);
     let account = envelope.account_key;
     content::clean(&mut whatsapp);
-    let own = Key::wamid(&account, &whatsapp.wamid).ok_or_else(|| invalid("NO_WAMID", "the item has no id"))?;
+    let own =
+        Key::wamid(&account, &whatsapp.wamid).ok_or_else(|| invalid("NO_WAMID", "the item has no id"))?;
     let customer = whatsapp.customer.clone().unwrap_or_default();
     if identities(&customer).is_empty() {
         return Err(invalid("NO_IDENTITY", "the item does not say who wrote it"));
@@ -112,7 +113,8 @@ pub(super) fn read(
 fn sort(account: &str, whatsapp: &InboundWhatsApp) -> Result<Sort, Error> {
     let alters = |wamid: &str, how| {
         let target = Key::wamid(account, wamid);
-        let target = target.ok_or_else(|| Error::invalid("NO_TARGET", "the item does not say what it is about"))?;
+        let target =
+            target.ok_or_else(|| Error::invalid("NO_TARGET", "the item does not say what it is about"))?;
         Ok(Sort::Alters { target, how })
     };
     match &whatsapp.kind {

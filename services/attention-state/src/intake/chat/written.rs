@@ -198,7 +198,9 @@ impl Written {
         item: &Item,
         attention: AttentionId,
     ) {
-        let Some(interaction) = work.state(attention, None).and_then(|state| state.interaction) else { return };
+        let Some(interaction) = work.state(attention, None).and_then(|state| state.interaction) else {
+            return;
+        };
         let closing = known.closings.get(&interaction.campaign);
         let closed = closing.is_some_and(|closing| !closing.is_open(item.received_at));
         if interaction.message_count == 1 && closed {
@@ -269,7 +271,11 @@ fn new_message(
         position,
         direction: "inbound",
         from_address: item.address(),
-        from_name: if system { String::new() } else { item.customer.profile_name.chars().take(200).collect() },
+        from_name: if system {
+            String::new()
+        } else {
+            item.customer.profile_name.chars().take(200).collect()
+        },
         to_addresses: Vec::new(),
         cc_addresses: Vec::new(),
         bcc_addresses: Vec::new(),

@@ -87,7 +87,11 @@ fn nobody_reads(address: &str) -> bool {
 }
 
 /// Writes marks and notes; an attention that has a note already keeps it.
-pub(in crate::intake) async fn write(tx: &mut PgConnection, marked: &[Uuid], due: &[Due]) -> Result<(), Error> {
+pub(in crate::intake) async fn write(
+    tx: &mut PgConnection,
+    marked: &[Uuid],
+    due: &[Due],
+) -> Result<(), Error> {
     if marked.is_empty() {
         return Ok(());
     }

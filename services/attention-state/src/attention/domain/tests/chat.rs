@@ -3,7 +3,8 @@
 use super::*;
 
 fn begun() -> Command {
-    let Command::ReceiveMessage { message, waiting_since, interaction, campaign, opening } = receive(10) else {
+    let Command::ReceiveMessage { message, waiting_since, interaction, campaign, opening } = receive(10)
+    else {
         panic!("receive makes another command")
     };
     let opening = opening.map(|opening| Opening { channel: Channel::Whatsapp, ..opening });
