@@ -30,6 +30,7 @@ mod threading;
 mod watching;
 mod whatsapp;
 mod whatsapp_changes;
+mod whatsapp_rig;
 mod whatsapp_service;
 
 use hilo_kit::consumer::{BatchHandler, Delivery, Outcome};

@@ -51,7 +51,7 @@ impl Rig {
         let database = Postgres::shared().await.unwrap().fresh_database().await.unwrap();
         crate::migrate(&database).await.unwrap();
         let db = Db::connect(&DatabaseConfig::new(database.clone())).await.unwrap();
-        apply(&db, &super::whatsapp::directory()).await;
+        apply(&db, &super::whatsapp_rig::directory()).await;
         let nats = Nats::start().await.unwrap();
         let broker_config = NatsConfig { url: nats.url(), ..NatsConfig::default() };
         let broker = hilo_kit::nats::Nats::connect(&broker_config).await.unwrap();

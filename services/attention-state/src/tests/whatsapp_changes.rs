@@ -12,7 +12,7 @@ use prost::Message as _;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::whatsapp::{Chat, EVA, house, identities, messages, offer, only, outbound, send, take};
+use super::whatsapp_rig::{Chat, EVA, house, identities, messages, offer, only, outbound, send, take};
 use super::{House, fresh};
 
 fn report(send: &str, state: SendState, change: impl FnOnce(&mut DeliveryEnvelope)) -> Delivery {

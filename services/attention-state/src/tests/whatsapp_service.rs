@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::fresh;
 use super::service::{Rig, item, removal, until};
-use super::whatsapp::{Chat, EVA};
+use super::whatsapp_rig::{Chat, EVA};
 
 fn report(send: &str, state: SendState) -> Delivery {
     let envelope = DeliveryEnvelope {
