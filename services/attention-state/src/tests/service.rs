@@ -143,7 +143,7 @@ impl Rig {
             }
         }
         let subject = delivery.subject().to_owned();
-        self.broker.publish(subject.into(), headers, delivery.payload().clone()).await.unwrap();
+        self.broker.publish(subject, headers, delivery.payload().clone()).await.unwrap();
     }
 
     pub(super) async fn stop(self) {

@@ -12,6 +12,9 @@ use uuid::Uuid;
 use super::whatsapp_rig::{Chat, EVA, house, identities, messages, offer, only, outbound, send, take};
 use super::{House, fresh};
 
+/// What a request asks for instead.
+type Change = Box<dyn FnOnce(&mut SendMessageRequest)>;
+
 async fn window(house: &House) -> Option<OffsetDateTime> {
     sqlx::query_scalar("SELECT window_ends_at FROM attention.attention")
         .fetch_one(house.db.pool())
@@ -178,7 +181,7 @@ async fn what_whatsapp_does_not_take_is_refused_by_field() {
     let interaction = only(&house).await.last_interaction;
     house.open_item("ana", interaction).await;
     let eva = || vec![EmailAddress { address: "eva@cliente.example".into(), name: String::new() }];
-    let rows: [(&str, Box<dyn FnOnce(&mut SendMessageRequest)>); 6] = [
+    let rows: [(&str, Change); 6] = [
         ("text", Box::new(|request| request.text = "ñ".repeat(4_097))),
         ("text", Box::new(|request| request.text = " \n".into())),
         ("html", Box::new(|request| request.html = "<b>x</b>".into())),

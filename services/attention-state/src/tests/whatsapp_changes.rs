@@ -168,7 +168,7 @@ async fn a_reaction_is_no_message_opens_no_window_and_is_told() {
     let seen = only(&house).await;
     let before = house.events(seen.attention_id).await.len();
     let again = reacts("wamid.1", "👍");
-    take(&house, &[again.clone()]).await;
+    take(&house, std::slice::from_ref(&again)).await;
     take(&house, &[again.clone(), Chat { delivery_id: Uuid::now_v7(), ..again }]).await;
     assert_eq!(house.events(seen.attention_id).await[before..], ["message_changed"]);
     assert_eq!(only(&house).await.messages, 1);

@@ -51,7 +51,7 @@ fn told(state: &Attention, command: Command) -> String {
 #[test]
 fn window_changes_and_end_as_a_table() {
     let alters = || Command::AlterMessage { message: inbound(10), because: Altered::Reacted };
-    let queued = vec![begun(), moved(100)];
+    let queued = [begun(), moved(100)];
     let with = |more: Vec<Command>| after(queued.iter().cloned().chain(more).collect());
     for (name, state, command, expected) in [
         ("no window", after(vec![begun(), open()]), sends(), "WINDOW_CLOSED"),
