@@ -78,7 +78,6 @@ pub fn outcome(rejection: &Rejection) -> AssignmentOutcome {
         | Rejection::StaleVersion
         | Rejection::AlreadyOverflowed
         | Rejection::TooManyMessages
-        | Rejection::WindowClosed
         | Rejection::DeliverySettled
         | Rejection::NothingToRetry
         | Rejection::AlreadyLinked

@@ -17,4 +17,3 @@ mod sample;
 mod search;
 mod store;
 mod wake;
-mod whatsapp;

@@ -66,6 +66,12 @@ pub struct PairPace {
 }
 
 impl PairPace {
+    /// The pace where Meta grants so much: one of the burst is left, because a request can overtake the time that an earlier one
+    /// took on its way, and Meta counts when they arrive.
+    pub fn granted(interval: f64, burst: u32) -> Self {
+        Self { interval: interval / SHARE, burst: burst.saturating_sub(1).max(1) }
+    }
+
     /// `ahead`: seconds from now to the theoretical arrival time. Answers the same after one has left, or the seconds to wait.
     ///
     /// # Errors
@@ -138,6 +144,8 @@ mod tests {
             }
         }
         assert!((waited - 155.0 * 6.0).abs() < 0.01, "{waited}");
+        assert_eq!(PairPace::granted(6.0, 45).burst, 44);
+        assert_eq!(PairPace::granted(6.0, 1).burst, 1);
         assert!(pace.ask(pace.paused(Duration::from_secs(3))).is_err_and(|wait| (wait - 3.0).abs() < 1e-6));
     }
 }

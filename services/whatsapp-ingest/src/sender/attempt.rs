@@ -92,8 +92,6 @@ async fn settle(parts: &Parts, picked: &Picked, result: AttemptResult, stop: &Sh
         match parts.store.settle(picked, result.clone()).await {
             Ok(settled) => {
                 tracing::info!(settled, "attempt ended");
-                // The next message of the conversation may have waited for this one.
-                parts.store.unsent().notify_waiters();
                 return;
             }
             Err(error) => {

@@ -53,7 +53,7 @@ impl AtWork {
 
 /// The pace towards one customer.
 pub(super) fn pair_pace(config: &SenderConfig) -> PairPace {
-    PairPace { interval: config.pair_seconds, burst: config.pair_burst }
+    PairPace::granted(config.pair_seconds, config.pair_burst)
 }
 
 /// Starts owning.
@@ -89,15 +89,13 @@ impl Owner {
     /// Works under one epoch, until it is lost or the shutdown begins.
     async fn own(&mut self, lease: &Lease) {
         let mut recovered: Option<Instant> = None;
-        let wake = self.parts.store.unsent();
+        let wake = self.parts.store.unsent(&self.account);
         while !self.stop.is_cancelled() {
             let Some(current) = self.keeper.current().filter(|now| now.epoch == lease.epoch) else { return };
             self.at_work.collect();
             if recovered.is_none_or(|at| at.elapsed() >= RECOVER) {
                 recovered = self.recover(&current).await;
             }
-            // Registered before the look, so that a send committed during it is not slept over.
-            let notified = wake.notified();
             let mut pause = Duration::ZERO;
             if recovered.is_some() {
                 match self.look(&current).await {
@@ -115,7 +113,8 @@ impl Owner {
                 continue;
             }
             tokio::select! {
-                () = notified => {}
+                // A send committed during the look has left its sign here.
+                () = wake.notified() => {}
                 Some(ended) = self.at_work.tasks.join_next_with_id() => if self.at_work.ended(ended) {
                     tracing::error!(account = %self.account, "an attempt panicked; its send is in doubt");
                     recovered = None;
@@ -144,9 +143,14 @@ impl Owner {
 
     /// Ends doubts and begins what is due; answers how long nothing is to be done, zero for at once.
     async fn look(&mut self, lease: &Lease) -> Result<Duration, Error> {
-        let ended = self.parts.store.end_doubts(&self.account, lease).await?;
-        if ended > 0 {
+        let due = self.parts.store.due(&self.account).await?;
+        if due.doubts {
+            let ended = self.parts.store.end_doubts(&self.account, lease).await?;
             tracing::warn!(account = %self.account, ended, "nobody told what became of messages; they are unknown");
+        }
+        let idle = due.next.map_or(POLL, |next| next.clamp(Duration::from_millis(10), POLL));
+        if !due.sends && !due.doubts {
+            return Ok(idle);
         }
         let numbers = self.parts.numbers.current().unwrap_or_default();
         let Some(number) = numbers.get(&self.account).filter(|number| number.active) else {
@@ -169,13 +173,8 @@ impl Owner {
         match (begun.paused, full) {
             (Some(pause), _) => Ok(pause.clamp(Duration::from_millis(10), POLL)),
             (None, true) => Ok(Duration::ZERO),
-            (None, false) => self.until_due().await,
+            (None, false) => Ok(idle),
         }
-    }
-
-    async fn until_due(&self) -> Result<Duration, Error> {
-        let due = self.parts.store.next_due(&self.account).await?;
-        Ok(due.map_or(POLL, |due| due.clamp(Duration::from_millis(10), POLL)))
     }
 
     /// The pace now, with the owner's clock.

@@ -11,20 +11,21 @@ mod settling;
 mod statuses;
 mod written;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use hilo_kit::db::Db;
 use hilo_kit::error::Error;
 use hilo_kit::ids::Uuid;
 use hilo_kit::nats::Subjects;
+use parking_lot::Mutex;
 use sqlx::PgConnection;
 use tokio::sync::Notify;
 
 pub use begin::{Begun, Picked};
 pub use ledger::NewWebhook;
 pub use parsing::{Claimed, Heard, ItemAt, PARSER, Parsed, StrayAt};
-pub use sending::SENDER;
+pub use sending::{Due, SENDER};
 pub use settling::AttemptResult;
 
 /// Name of the channel in subjects.
@@ -36,13 +37,13 @@ pub struct Store {
     db: Db,
     subjects: Subjects,
     unparsed: Arc<Notify>,
-    unsent: Arc<Notify>,
+    unsent: Arc<Mutex<HashMap<String, Arc<Notify>>>>,
 }
 
 impl Store {
     /// Over this database.
     pub fn new(db: Db, subjects: Subjects) -> Self {
-        Self { db, subjects, unparsed: Arc::new(Notify::new()), unsent: Arc::new(Notify::new()) }
+        Self { db, subjects, unparsed: Arc::default(), unsent: Arc::default() }
     }
 
     /// The database.
@@ -55,9 +56,13 @@ impl Store {
         self.unparsed.clone()
     }
 
-    /// Notified when a send of this process waits.
-    pub fn unsent(&self) -> Arc<Notify> {
-        self.unsent.clone()
+    /// Notified when something of this account may be due; for its one owner here.
+    pub fn unsent(&self, account: &str) -> Arc<Notify> {
+        let mut unsent = self.unsent.lock();
+        match unsent.get(account) {
+            Some(bell) => bell.clone(),
+            None => unsent.entry(account.to_owned()).or_default().clone(),
+        }
     }
 }
 

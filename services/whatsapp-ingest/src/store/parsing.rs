@@ -1,6 +1,6 @@
 //! The parser's side of the ledger: claims under the parser's lease, results that commit together with what they tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hilo_kit::consumer::{DeadLetter, Delivery};
 use hilo_kit::dead;
@@ -120,6 +120,8 @@ impl Store {
     pub async fn parsed(&self, lease: &Lease, batch: Vec<Parsed>, version: i32) -> Result<Heard, Error> {
         let (lease, store) = (lease.clone(), self.clone());
         let batch = std::sync::Arc::new(batch);
+        let accounts: BTreeSet<String> =
+            batch.iter().flat_map(|one| &one.statuses).map(|(account, _)| account.clone()).collect();
         let heard = self
             .db
             .transaction(move |tx| {
@@ -139,9 +141,9 @@ impl Store {
                 })
             })
             .await?;
-        if heard.statuses > 0 {
-            // A conversation may go on.
-            self.unsent.notify_waiters();
+        for account in accounts {
+            // A doubt has ended and its conversation goes on.
+            self.unsent(&account).notify_one();
         }
         Ok(heard)
     }

@@ -1,5 +1,6 @@
 //! Sends in the ledger: taken once for ever, recovered when an attempt was cut off, `unknown` when nobody told.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hilo_kit::error::Error;
@@ -17,12 +18,25 @@ use super::reports::{self, Report};
 /// Durable consumer of OUTBOUND, and its name in the inbox.
 pub const SENDER: &str = "whatsapp-sender";
 
+/// What waits for a number's owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// A send is due; it may still wait for an earlier one of its conversation.
+    pub sends: bool,
+    /// A doubt has lasted long enough.
+    pub doubts: bool,
+    /// Time until something after that is due; `None` when nothing is planned.
+    pub next: Option<Duration>,
+}
+
 impl Store {
     /// Takes sends into the ledger, each once for ever, all or none.
     ///
     /// # Errors
     /// `SEND_INVALID` or `SEND_PLACE_TAKEN` (corrupt) for a send that contradicts itself or the ledger; database errors.
     pub async fn take(&self, sends: Vec<(Uuid, OutboundEnvelope)>) -> Result<(), Error> {
+        let accounts: BTreeSet<String> =
+            sends.iter().map(|(_, envelope)| envelope.account_key.clone()).collect();
         self.db
             .transaction(move |tx| {
                 let sends = sends.clone();
@@ -36,7 +50,9 @@ impl Store {
                 })
             })
             .await?;
-        self.unsent.notify_waiters();
+        for account in accounts {
+            self.unsent(&account).notify_one();
+        }
         Ok(())
     }
 
@@ -58,19 +74,24 @@ impl Store {
             .await
     }
 
-    /// Until something of the account is due; `None` when nothing waits for a time.
+    /// What is due for the account, and when something else will be. Reads only: a look that finds nothing costs no commit.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn next_due(&self, account: &str) -> Result<Option<Duration>, Error> {
+    pub async fn due(&self, account: &str) -> Result<Due, Error> {
         let account = account.to_owned();
-        let seconds = self
+        let row = self
             .db
             .read(move |conn| {
                 Box::pin(async move {
-                    Ok(sqlx::query_scalar!(
-                        "SELECT extract(epoch FROM min(next_at) - now())::float8 FROM whatsapp.send
-                         WHERE account_key = $1 AND next_at > now()",
+                    // The first entries of the index; as EXISTS the planner may read the whole table.
+                    Ok(sqlx::query!(
+                        r#"SELECT (SELECT true FROM whatsapp.send WHERE account_key = $1 AND next_at <= now()
+                                   AND state = 'planned' ORDER BY next_at, sequence LIMIT 1) AS sends,
+                             (SELECT true FROM whatsapp.send WHERE account_key = $1 AND next_at <= now()
+                              AND state = 'doubtful' ORDER BY next_at, sequence LIMIT 1) AS doubts,
+                             (SELECT extract(epoch FROM next_at - now())::float8 FROM whatsapp.send
+                              WHERE account_key = $1 AND next_at > now() ORDER BY next_at, sequence LIMIT 1) AS next"#,
                         account,
                     )
                     .fetch_one(conn)
@@ -78,7 +99,11 @@ impl Store {
                 })
             })
             .await?;
-        Ok(seconds.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))))
+        Ok(Due {
+            sends: row.sends.unwrap_or(false),
+            doubts: row.doubts.unwrap_or(false),
+            next: row.next.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))),
+        })
     }
 
     /// What is `attempting` and not at work here was cut off: it may have gone out, so a status is waited for. Answers how many.

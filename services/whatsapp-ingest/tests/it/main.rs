@@ -13,6 +13,7 @@ mod refused;
 mod rig;
 mod sending;
 mod signed;
+mod simulated;
 mod starts;
 mod statuses;
 mod strays;

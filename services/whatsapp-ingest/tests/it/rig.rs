@@ -50,6 +50,8 @@ pub struct Setup {
     pub sender: SenderConfig,
     pub reply_seconds: u64,
     pub database_url: Option<String>,
+    /// The Graph API to call instead of the stand-in.
+    pub graph: Option<String>,
     /// False: the service runs, but never becomes ready (no directory).
     pub ready: bool,
 }
@@ -67,6 +69,7 @@ impl Default for Setup {
             sender: quick(),
             reply_seconds: 30,
             database_url: None,
+            graph: None,
             ready: true,
         }
     }
@@ -141,7 +144,11 @@ impl Rig {
             std::fs::write(secrets.path().join(name), value).unwrap();
         }
         let graph = Graph::default();
-        let graph_config = GraphConfig { base_url: graph.serve().await, reply_seconds: setup.reply_seconds };
+        let base_url = match setup.graph {
+            Some(base_url) => base_url,
+            None => graph.serve().await,
+        };
+        let graph_config = GraphConfig { base_url, reply_seconds: setup.reply_seconds };
         let folder = secrets.path().to_owned();
         let config = config(&url, &nats, &keys, attention_state, folder, graph_config, setup.sender);
         let broker = Broker::connect(&config.nats).await.unwrap();
