@@ -16,4 +16,5 @@ mod signed;
 mod simulated;
 mod starts;
 mod statuses;
+mod store;
 mod strays;
