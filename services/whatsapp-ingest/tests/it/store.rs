@@ -148,3 +148,19 @@ async fn who_lost_his_lease_changes_nothing() {
     store.put_back(vec![claimed[0].id], Duration::ZERO).await.unwrap();
     assert_eq!(store.claim(&new, 10).await.unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn a_send_waits_for_its_predecessor_to_come() {
+    let store = store().await;
+    let lease = lease(&store, "whatsapp-send/ventas", "one").await;
+    let conversation = Uuid::now_v7();
+    store.take(vec![(Uuid::now_v7(), send(conversation, 2, CUSTOMER))]).await.unwrap();
+    assert!(
+        store.begin("ventas", &lease, 10, PACE).await.unwrap().picked.is_empty(),
+        "the first is not here"
+    );
+    let first = send(conversation, 1, CUSTOMER);
+    store.take(vec![(Uuid::now_v7(), first.clone())]).await.unwrap();
+    let begun = store.begin("ventas", &lease, 10, PACE).await.unwrap().picked;
+    assert_eq!(begun.iter().map(|one| one.send_id.to_string()).collect::<Vec<_>>(), [first.send_id]);
+}
