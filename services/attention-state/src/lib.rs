@@ -20,6 +20,7 @@ pub mod identity;
 mod intake;
 mod metrics;
 mod run;
+mod senders;
 mod transport;
 
 #[cfg(test)]

@@ -17,6 +17,11 @@ static PURGED: LazyLock<Counter<u64>> =
     LazyLock::new(|| meter().u64_counter("hilo.attention.purged").build());
 static RESYNCS: LazyLock<Counter<u64>> = LazyLock::new(|| meter().u64_counter("hilo.desk.resyncs").build());
 
+static ALTERATIONS: LazyLock<Counter<u64>> =
+    LazyLock::new(|| meter().u64_counter("hilo.intake.alterations").build());
+static ANOMALIES: LazyLock<Counter<u64>> =
+    LazyLock::new(|| meter().u64_counter("hilo.delivery.anomalies").build());
+
 static AUTOMATIC: LazyLock<Counter<u64>> =
     LazyLock::new(|| meter().u64_counter("hilo.attention.automatic_replies").build());
 
@@ -33,6 +38,16 @@ pub(crate) fn event(name: &str) {
 /// A mail was threaded: `joined`, `unverified`, `new`.
 pub(crate) fn mail(verdict: &'static str) {
     MAILS.add(1, &[KeyValue::new("verdict", verdict)]);
+}
+
+/// A reaction, edit or revoke came: `applied`, `waits` for its target, `gone` when the target cannot take it.
+pub(crate) fn alteration(fate: &'static str) {
+    ALTERATIONS.add(1, &[KeyValue::new("fate", fate)]);
+}
+
+/// A failure and an arrival of the same message were reported.
+pub(crate) fn delivery_anomaly() {
+    ANOMALIES.add(1, &[]);
 }
 
 /// Mails of a batch.

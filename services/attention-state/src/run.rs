@@ -17,7 +17,7 @@ use hilo_kit::health::Readiness;
 use hilo_kit::lifecycle::{Shutdown, run_main};
 use hilo_kit::nats::{Nats, StreamKind};
 use hilo_kit::objects::Objects;
-use hilo_kit::outbox::{GrpcPeer, HandoverEndpoint, Relay, RelayConfig};
+use hilo_kit::outbox::{GrpcPeer, HandoverEndpoint, HandoverPeer, Relay, RelayConfig};
 use hilo_kit::{grpc, telemetry};
 use hilo_proto::attention::v1::attention_service_server::AttentionServiceServer;
 use hilo_proto::contact::v1::contact_service_server::ContactServiceServer;
@@ -45,6 +45,7 @@ use crate::directory::feed;
 use crate::identity::Identity;
 use crate::identity::password::Hasher;
 use crate::intake::{DELIVERY_CONSUMER, DeliveryHandler, INBOUND_CONSUMER, InboundHandler};
+use crate::senders::Senders;
 use crate::transport::assignment_rpc::AssignmentRpc;
 use crate::transport::attention_rpc::AttentionRpc;
 use crate::transport::contact_rpc::ContactRpc;
@@ -58,6 +59,8 @@ use crate::transport::queue_rpc::QueueRpc;
 pub const SERVICE: &str = "attention-state";
 /// The reader of OUTBOUND in email-ingest, asked which sends it has taken.
 const EMAIL_SENDER: &str = "email-sender";
+/// The same in whatsapp-ingest.
+const WHATSAPP_SENDER: &str = "whatsapp-sender";
 /// Mails of one batch: their identity keys and Message-IDs are locked together.
 const INTAKE_BATCH: usize = 64;
 
@@ -131,6 +134,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
     crate::attention::purge::spawn(&parts.db, grace, &shutdown);
     crate::assignment::release::spawn(&parts.db, parts.nats.subjects().clone(), &parts.announcer, &shutdown);
     conversation::sweep::spawn(&parts.db, &shutdown);
+    crate::intake::spawn_sweep(&parts.db, &shutdown);
     let downloads = Downloads::new(parts.objects.clone(), parts.links.clone());
     crate::assignment::orphans::spawn(&parts.db, parts.nats.subjects().clone(), &shutdown);
     let server = grpc::Server::new(listeners.grpc, parts.readiness.clone())
@@ -164,9 +168,15 @@ async fn assemble(config: &Config, shutdown: &Shutdown) -> Result<Parts, Error> 
 
 fn spawn_outbox(config: &Config, parts: &Parts, shutdown: &Shutdown) -> Result<(), Error> {
     let tokens = ServiceTokens::new(&config.auth, SERVICE);
-    let sender = GrpcPeer::new(grpc::internal(&config.endpoints.email_ingest, &tokens)?, EMAIL_SENDER);
+    let peer = |endpoint: &str, consumer: &str| -> Result<Box<dyn HandoverPeer>, Error> {
+        Ok(Box::new(GrpcPeer::new(grpc::internal(endpoint, &tokens)?, consumer)))
+    };
+    let senders = Senders(vec![
+        peer(&config.endpoints.email_ingest, EMAIL_SENDER)?,
+        peer(&config.endpoints.whatsapp_ingest, WHATSAPP_SENDER)?,
+    ]);
     let relay = RelayConfig::new(SERVICE, [StreamKind::Events, StreamKind::Outbound])
-        .peer(StreamKind::Outbound, Arc::new(sender));
+        .peer(StreamKind::Outbound, Arc::new(senders));
     Relay::spawn(parts.db.clone(), parts.nats.clone(), relay, shutdown);
     Ok(())
 }

@@ -271,6 +271,9 @@ mod tests {
             enhanced_code: "5.1.1".into(),
             reply_text: "no such user".into(),
         }];
+        let item = wire::WhatsAppItem { kind: "image".into(), wamid: "wamid.1".into(), ..Default::default() };
+        thread_.messages[0].whatsapp = Some(prost::Message::encode_to_vec(&item));
+        thread_.messages[1].delivery_reason = "WINDOW_CLOSED".into();
         thread_.head.tags = vec!["VIP".into()];
         thread_.head.vip = true;
         thread_.notes = vec![Note {

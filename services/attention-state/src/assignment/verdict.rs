@@ -78,6 +78,7 @@ pub fn outcome(rejection: &Rejection) -> AssignmentOutcome {
         | Rejection::StaleVersion
         | Rejection::AlreadyOverflowed
         | Rejection::TooManyMessages
+        | Rejection::WindowClosed
         | Rejection::DeliverySettled
         | Rejection::NothingToRetry
         | Rejection::AlreadyLinked

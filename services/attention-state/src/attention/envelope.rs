@@ -31,12 +31,12 @@ pub(crate) struct Post {
 }
 
 impl Post {
-    /// The row of OUTBOUND, at the attention's newest place in the order of sends. A mail larger than the broker takes is on disk
+    /// The row of OUTBOUND of a mail, at the attention's newest place in the order of sends. A mail larger than the broker takes is on disk
     /// when this returns; an object whose transaction then fails is found again by its content when the request is repeated.
     ///
     /// # Errors
     /// `MESSAGE_TOO_LARGE`, `OBJECT_STORE_UNAVAILABLE`; an invalid subject.
-    pub(super) async fn row(
+    pub(super) async fn mail(
         &self,
         attention: &Attention,
         send: Uuid,
@@ -49,6 +49,21 @@ impl Post {
             // Each is within its own limit, and still they are too much together.
             return Err(too_large(bodies, MAX_BODIES));
         }
+        self.row(attention, send, now, traceparent, Content::Email(email)).await
+    }
+
+    /// The row of OUTBOUND, at the attention's newest place in the order of sends.
+    ///
+    /// # Errors
+    /// As [`Post::mail`].
+    pub(super) async fn row(
+        &self,
+        attention: &Attention,
+        send: Uuid,
+        now: OffsetDateTime,
+        traceparent: &str,
+        content: Content,
+    ) -> Result<OutboxRow, Error> {
         let mut envelope = OutboundEnvelope {
             send_id: send.to_string(),
             account_key: attention.account.to_string(),
@@ -56,7 +71,7 @@ impl Post {
             sequence: attention.sends,
             created_at: Some(to_proto(now)),
             traceparent: traceparent.to_owned(),
-            content: Some(Content::Email(email)),
+            content: Some(content),
         };
         if envelope.encoded_len() > MAX_PAYLOAD {
             envelope.content = self.by_reference(envelope.content.take()).await?;

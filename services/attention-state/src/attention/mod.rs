@@ -2,6 +2,7 @@
 //! in one transaction with the outbox; nobody else writes these tables.
 
 pub(crate) mod automatic;
+pub(crate) mod chat;
 pub mod commands;
 pub(crate) mod customer;
 pub mod domain;

@@ -59,6 +59,8 @@ pub(crate) async fn add(
         delivery_state: None,
         conversation_key: None,
         conversation_number: None,
+        whatsapp: None,
+        wamid: String::new(),
     };
     message::insert_messages(tx, &[row]).await?;
     Ok(id)

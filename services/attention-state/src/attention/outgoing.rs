@@ -61,7 +61,7 @@ pub(super) async fn commit(
     let keys: Vec<KeyRow> = keys.into_iter().flatten().map(key).collect();
     message::insert_messages(tx, &[stored(work, after, &outgoing)]).await?;
     message::insert_keys(tx, &keys).await?;
-    append(tx, &[post.row(after, id.uuid(), now, traceparent, email(outgoing)).await?]).await
+    append(tx, &[post.mail(after, id.uuid(), now, traceparent, email(outgoing)).await?]).await
 }
 
 /// Marks the files that the HTML shows.
@@ -115,6 +115,8 @@ fn stored(work: &Work, after: &Attention, outgoing: &Outgoing) -> NewMessage {
         delivery_state: Some(DeliveryState::Queued.word()),
         conversation_key: None,
         conversation_number: None,
+        whatsapp: None,
+        wamid: String::new(),
     }
 }
 

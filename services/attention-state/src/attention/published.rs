@@ -35,6 +35,7 @@ pub(crate) fn event(happened: &Happened, at: OffsetDateTime, actor: Option<&User
         reason: reason(&happened.event).to_owned(),
         out_of_hours: false,
         tags: after.tags.iter().map(TagKey::to_string).collect(),
+        window_ends_at: after.window_ends_at.map(to_proto),
     }
 }
 
@@ -63,6 +64,8 @@ pub(crate) fn event_type(event: &Event) -> EventType {
         Event::InteractionStarted { .. } => EventType::InteractionStarted,
         Event::InteractionOrphaned { .. } => EventType::InteractionOrphaned,
         Event::NoteAdded { .. } => EventType::NoteAdded,
+        Event::WindowExpiryAnnounced { .. } => EventType::WindowExpiryAnnounced,
+        Event::MessageChanged { .. } => EventType::MessageChanged,
     }
 }
 
@@ -100,7 +103,9 @@ fn of_interaction(event: &Event) -> bool {
         | Event::InteractionReopened { .. }
         | Event::InteractionStarted { .. }
         | Event::InteractionOrphaned { .. }
-        | Event::NoteAdded { .. } => true,
+        | Event::NoteAdded { .. }
+        | Event::WindowExpiryAnnounced { .. }
+        | Event::MessageChanged { .. } => true,
     }
 }
 
@@ -109,7 +114,8 @@ fn message_of(event: &Event) -> Option<&MessageSummary> {
         Event::MessageReceived { message, .. }
         | Event::MessageQueued { message }
         | Event::MessageStatusChanged { message }
-        | Event::NoteAdded { message } => Some(message),
+        | Event::NoteAdded { message }
+        | Event::MessageChanged { message, .. } => Some(message),
         Event::AttentionOpened { .. }
         | Event::AttentionLinked { .. }
         | Event::AttentionTagged { .. }
@@ -127,7 +133,8 @@ fn message_of(event: &Event) -> Option<&MessageSummary> {
         | Event::InteractionEnded { .. }
         | Event::InteractionReopened { .. }
         | Event::InteractionStarted { .. }
-        | Event::InteractionOrphaned { .. } => None,
+        | Event::InteractionOrphaned { .. }
+        | Event::WindowExpiryAnnounced { .. } => None,
     }
 }
 
@@ -136,6 +143,7 @@ fn reason(event: &Event) -> &'static str {
         Event::OfferWithdrawn { because, .. } => because.word(),
         Event::InteractionOffered { because, .. } => because.word(),
         Event::InteractionOpened { because, .. } => because.word(),
+        Event::MessageChanged { because, .. } => because.word(),
         Event::InteractionReleased { because, .. }
         | Event::InteractionTransferredOut { because, .. }
         | Event::InteractionTransferredIn { because } => because.word(),
@@ -157,7 +165,8 @@ fn reason(event: &Event) -> &'static str {
         | Event::InteractionReopened { .. }
         | Event::InteractionStarted { .. }
         | Event::InteractionOrphaned { .. }
-        | Event::NoteAdded { .. } => "",
+        | Event::NoteAdded { .. }
+        | Event::WindowExpiryAnnounced { .. } => "",
     }
 }
 

@@ -181,7 +181,7 @@ pub(crate) async fn purge(
 /// Takes the bodies of some messages; answers how many, none once all are empty.
 async fn empty_some(tx: &mut PgConnection, interactions: &[Uuid]) -> Result<u64, Error> {
     let emptied = sqlx::query!(
-        "UPDATE attention.message SET text_body = '', html_body = '', purged = true,
+        "UPDATE attention.message SET text_body = '', html_body = '', whatsapp = NULL, purged = true,
            purged_attachments = jsonb_array_length(attachments), attachments = '[]'
          WHERE message_id IN (SELECT message_id FROM attention.message WHERE interaction_id = ANY($1) AND NOT purged
                               LIMIT $2)",

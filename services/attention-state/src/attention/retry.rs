@@ -72,7 +72,7 @@ pub(crate) async fn retry(
     };
     message::insert_keys(tx, &[key]).await?;
     let email = email(mail, &after, &post.thread_key, again);
-    append(tx, &[post.row(&after, send, work.now(), &traceparent, email).await?]).await
+    append(tx, &[post.mail(&after, send, work.now(), &traceparent, email).await?]).await
 }
 
 /// Who has not got it for certain: everybody, when nothing is known of single recipients.
@@ -99,6 +99,7 @@ async fn note(tx: &mut PgConnection, known: &KnownSend, again: &[String], send: 
         message: known.message,
         state: DeliveryState::Queued,
         detail: String::new(),
+        reason: String::new(),
         recipients: delivery::merged(&known.recipients, &newer),
     };
     delivery::set_delivery(tx, &[change]).await?;

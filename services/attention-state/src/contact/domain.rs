@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     Email,
     /// Telephone number.
     Phone,
+    /// WhatsApp id; never typed by hand.
+    Whatsapp,
     /// Business-scoped user id of the channel; never typed by hand.
     Bsuid,
 }
@@ -30,13 +32,14 @@ impl Kind {
         match self {
             Kind::Email => "email",
             Kind::Phone => "phone",
+            Kind::Whatsapp => "whatsapp",
             Kind::Bsuid => "bsuid",
         }
     }
 
     /// From the word.
     pub(crate) fn of(word: &str) -> Option<Self> {
-        [Kind::Email, Kind::Phone, Kind::Bsuid].into_iter().find(|kind| kind.word() == word)
+        [Kind::Email, Kind::Phone, Kind::Whatsapp, Kind::Bsuid].into_iter().find(|kind| kind.word() == word)
     }
 }
 
@@ -121,11 +124,11 @@ pub(crate) fn identities(given: &[ContactIdentity], field: &str, mut bad: Error)
 fn identity(given: &ContactIdentity) -> Result<Identity, (&'static str, &'static str)> {
     let kind = match Kind::of(&given.kind) {
         Some(kind @ (Kind::Email | Kind::Phone)) => kind,
-        Some(Kind::Bsuid) | None => return Err(("kind", "must be email or phone")),
+        Some(Kind::Whatsapp | Kind::Bsuid) | None => return Err(("kind", "must be email or phone")),
     };
     let value = match kind {
         Kind::Email => address(&given.value).ok_or(("value", "must be an email address"))?,
-        Kind::Phone | Kind::Bsuid => {
+        Kind::Phone | Kind::Whatsapp | Kind::Bsuid => {
             number(&given.value).ok_or(("value", "must be a number with its country code, 8 to 15 digits"))?
         }
     };
@@ -183,6 +186,7 @@ mod tests {
             ("phone", "+51 987 654 321 000 111", Err("value")),
             ("phone", "51987x654321", Err("value")),
             ("bsuid", "abc", Err("kind")),
+            ("whatsapp", "51987654321", Err("kind")),
             ("fax", "+51987654321", Err("kind")),
         ];
         for (kind, value, expected) in rows {

@@ -15,6 +15,7 @@ pub(crate) mod merge;
 pub(crate) mod rights;
 pub(crate) mod search;
 mod store;
+pub(crate) mod whatsapp;
 
 pub(crate) use keys::lock_number;
 pub(crate) use store::{EmailIdentity, contact, resolve_emails};

@@ -113,6 +113,7 @@ pub(super) struct ItemRow {
     pub sender_verified: bool,
     pub tags: Vec<String>,
     pub account_key: String,
+    pub window_ends_at: Option<OffsetDateTime>,
 }
 
 impl From<ItemRow> for Item {
@@ -156,6 +157,7 @@ impl From<ItemRow> for Item {
                 initials: initials(&row.customer_name, &row.customer_address),
                 tags: row.tags,
                 account_key: row.account_key,
+                window_ends_at: row.window_ends_at.map(to_proto),
                 message_count: row.message_count,
                 offer_id: row.offer_id.map(|id| id.to_string()).unwrap_or_default(),
                 sender_verified: row.sender_verified,
@@ -173,7 +175,7 @@ pub(crate) async fn by_ids(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<It
         "SELECT i.interaction_id, i.version, i.attention_id, a.number, i.state, i.campaign_key, i.channel, i.direction,
            i.agent_key, c.name AS customer_name, a.customer_address, a.subject, i.preview, i.last_message_at,
            i.waiting_since, i.offer_id, i.offer_agent_key, i.offer_deadline_at, i.overflowed, i.passed_by, c.vip,
-           i.priority, i.message_count, i.sender_verified, a.tags, a.account_key
+           i.priority, i.message_count, i.sender_verified, a.tags, a.account_key, a.window_ends_at
          FROM attention.interaction i JOIN attention.attention a USING (attention_id)
            JOIN contact.contact c USING (contact_id)
          WHERE i.interaction_id = ANY($1)",
@@ -205,7 +207,7 @@ pub(crate) async fn queued(
         "SELECT i.interaction_id, i.version, i.attention_id, a.number, i.state, i.campaign_key, i.channel, i.direction,
            i.agent_key, c.name AS customer_name, a.customer_address, a.subject, i.preview, i.last_message_at,
            i.waiting_since, i.offer_id, i.offer_agent_key, i.offer_deadline_at, i.overflowed, i.passed_by, c.vip,
-           i.priority, i.message_count, i.sender_verified, a.tags, a.account_key
+           i.priority, i.message_count, i.sender_verified, a.tags, a.account_key, a.window_ends_at
          FROM unnest($1::text[]) AS mine(campaign_key)
          CROSS JOIN LATERAL (
            SELECT * FROM attention.interaction q
@@ -237,7 +239,7 @@ pub(crate) async fn offered(
         "SELECT i.interaction_id, i.version, i.attention_id, a.number, i.state, i.campaign_key, i.channel, i.direction,
            i.agent_key, c.name AS customer_name, a.customer_address, a.subject, i.preview, i.last_message_at,
            i.waiting_since, i.offer_id, i.offer_agent_key, i.offer_deadline_at, i.overflowed, i.passed_by, c.vip,
-           i.priority, i.message_count, i.sender_verified, a.tags, a.account_key
+           i.priority, i.message_count, i.sender_verified, a.tags, a.account_key, a.window_ends_at
          FROM attention.interaction i JOIN attention.attention a USING (attention_id)
            JOIN contact.contact c USING (contact_id)
          WHERE i.offer_agent_key = $1 AND i.state = 'queued' AND i.channel = $2
@@ -268,7 +270,7 @@ pub(crate) async fn open(
         "SELECT i.interaction_id, i.version, i.attention_id, a.number, i.state, i.campaign_key, i.channel, i.direction,
            i.agent_key, c.name AS customer_name, a.customer_address, a.subject, i.preview, i.last_message_at,
            i.waiting_since, i.offer_id, i.offer_agent_key, i.offer_deadline_at, i.overflowed, i.passed_by, c.vip,
-           i.priority, i.message_count, i.sender_verified, a.tags, a.account_key
+           i.priority, i.message_count, i.sender_verified, a.tags, a.account_key, a.window_ends_at
          FROM attention.interaction i JOIN attention.attention a USING (attention_id)
            JOIN contact.contact c USING (contact_id)
          WHERE i.agent_key = $1 AND i.state = 'open' AND i.channel = $2

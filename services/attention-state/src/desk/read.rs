@@ -180,6 +180,7 @@ async fn told(
         flooded: loaded.flooded,
         tags: head.tags.iter().map(ToString::to_string).collect(),
         places: place::places(interactions, &gone),
+        window_ends_at: head.window_ends_at.map(hilo_kit::clock::to_proto),
         interaction_ids_in_history: gone.iter().map(Uuid::to_string).collect(),
     })
 }

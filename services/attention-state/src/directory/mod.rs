@@ -30,4 +30,6 @@ pub use domain::model::{
 pub use store::catalogue::{
     Closing, closings, contact_fields, quick_replies, quick_reply, tag, tags, time_zone,
 };
-pub use store::lookup::{Access, access, campaign, campaign_for_account, campaigns, form, sender};
+pub use store::lookup::{
+    Access, access, campaign, campaign_for_account, campaigns, form, sender, whatsapp_sender,
+};

@@ -15,16 +15,25 @@ use sqlx::PgConnection;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use super::chat::alter;
+use super::plan::lock_numbers;
 use super::{DELIVERY_CONSUMER, failed};
-use crate::attention::domain::{Command, DeliveryState, MessageId, MessageKind, MessageSummary, Rejection};
+use crate::attention::domain::{
+    Attention, Channel, Command, DeliveryState, MessageId, MessageKind, MessageSummary, Rejection,
+};
 use crate::attention::store::Wait;
-use crate::attention::store::delivery::{self, Change, KnownSend, Place, StoredRecipient};
+use crate::attention::store::chat::{self, StoredItem};
+use crate::attention::store::delivery::{self, Anomaly, Change, KnownSend, Place, StoredRecipient};
+use crate::attention::store::message::Key;
 use crate::attention::work::{Actor, Found, Work};
+use crate::contact::lock_number;
 
 /// Most recipients kept of a report; a mail of ours has no more.
 const MAX_RECIPIENTS: usize = 100;
 /// Longest text kept of what servers said.
 const MAX_DETAIL: usize = 500;
+/// Longest stable class.
+const MAX_REASON: usize = 60;
 
 /// Applies delivery reports.
 pub(crate) struct DeliveryHandler {
@@ -41,7 +50,28 @@ struct Report {
     /// The mail came back after the next server had taken it.
     returned: bool,
     detail: String,
+    /// Stable class of a failure or of a wait.
+    reason: String,
     recipients: Vec<StoredRecipient>,
+    /// The provider's id of the message, of WhatsApp.
+    wamid: String,
+    account: String,
+}
+
+impl Report {
+    /// Key of the provider's id.
+    fn key(&self) -> Option<Key> {
+        Key::wamid(&self.account, &self.wamid)
+    }
+}
+
+/// What becomes of a batch beside what `Work` writes.
+#[derive(Debug, Default)]
+struct Outcomes {
+    changes: Vec<Change>,
+    anomalies: Vec<Anomaly>,
+    /// Messages that a customer changed before their ids were known.
+    items: Vec<StoredItem>,
 }
 
 /// What became of a report.
@@ -130,11 +160,11 @@ fn read(delivery: &Delivery) -> Result<Report, Error> {
     let state = match envelope.state() {
         SendState::Queued => DeliveryState::Queued,
         SendState::Sent => DeliveryState::Sent,
+        SendState::Delivered => DeliveryState::Delivered,
+        SendState::Read => DeliveryState::Read,
+        SendState::Played => DeliveryState::Played,
         SendState::Failed | SendState::Bounced => DeliveryState::Failed,
         SendState::Unknown => DeliveryState::Unknown,
-        SendState::Delivered | SendState::Read | SendState::Played => {
-            return Err(Error::invalid("STATE_NOT_CARRIED", "this release knows no such state of a send"));
-        }
         SendState::Unspecified => return Err(Error::invalid("NO_STATE", "the report has no state")),
     };
     let send = ids::parse(&envelope.send_id, "send_id")?;
@@ -143,14 +173,20 @@ fn read(delivery: &Delivery) -> Result<Report, Error> {
         send,
         state,
         returned: envelope.state() == SendState::Bounced,
-        detail: detail(&envelope.recipients),
+        detail: detail(&envelope),
+        reason: plain(&envelope.reason, MAX_REASON),
         recipients: envelope.recipients.iter().take(MAX_RECIPIENTS).map(|one| stored(one, send)).collect(),
+        wamid: plain(&envelope.provider_message_id, MAX_DETAIL),
+        account: envelope.account_key,
     })
 }
 
+/// What PostgreSQL stores of a text, at most so many characters.
+fn plain(text: &str, most: usize) -> String {
+    text.replace('\0', "\u{fffd}").chars().take(most).collect()
+}
+
 fn stored(one: &RecipientState, send: Uuid) -> StoredRecipient {
-    let plain =
-        |text: &str, most: usize| text.replace('\0', "\u{fffd}").chars().take(most).collect::<String>();
     let state = match one.state() {
         SendState::Queued | SendState::Unspecified => DeliveryState::Queued,
         SendState::Sent | SendState::Delivered | SendState::Read | SendState::Played => DeliveryState::Sent,
@@ -167,8 +203,16 @@ fn stored(one: &RecipientState, send: Uuid) -> StoredRecipient {
     }
 }
 
-/// What the servers said of the recipients that were not served, and why one waits.
-fn detail(recipients: &[RecipientState]) -> String {
+/// What the servers said of the recipients that were not served, and why one waits; of WhatsApp Meta's code and words.
+fn detail(envelope: &DeliveryEnvelope) -> String {
+    if envelope.error_code != 0 || !envelope.error_text.is_empty() {
+        let code = if envelope.error_code == 0 { String::new() } else { envelope.error_code.to_string() };
+        return plain(format!("{code} {}", envelope.error_text).trim(), MAX_DETAIL);
+    }
+    told_of(&envelope.recipients)
+}
+
+fn told_of(recipients: &[RecipientState]) -> String {
     let troubled = recipients.iter().filter(|one| {
         let waits = one.state() == SendState::Queued && !one.reply_text.is_empty();
         waits || matches!(one.state(), SendState::Failed | SendState::Unknown | SendState::Bounced)
@@ -190,6 +234,9 @@ async fn apply(
     subjects: &Subjects,
     reports: &[Report],
 ) -> Result<Vec<Applied>, Error> {
+    // A reaction to a message of ours may be taken in at this moment: whoever comes second sees the other.
+    let keys = reports.iter().filter_map(Report::key).map(|key| lock_number(b"wamid", &key.bytes()));
+    lock_numbers(tx, keys.collect()).await?;
     let ids: Vec<Uuid> = reports.iter().map(|report| report.send).collect();
     let places: HashMap<Uuid, Place> =
         delivery::places(tx, &ids).await?.into_iter().map(|place| (place.send, place)).collect();
@@ -210,30 +257,77 @@ async fn apply(
     let messages: Vec<Uuid> = places.values().map(|place| place.message).collect();
     let mut sends: HashMap<Uuid, KnownSend> =
         delivery::sends(tx, &messages).await?.into_iter().map(|send| (send.message, send)).collect();
-    let mut changes = Vec::new();
+    let mut outcomes = Outcomes::default();
     for report in reports.iter().filter(|report| fresh.contains(&report.delivery)) {
         let send = places.get(&report.send).and_then(|place| sends.get_mut(&place.message));
-        if let Some(send) = send
-            && let Some(change) = report_one(&mut work, send, report)?
-        {
-            changes.retain(|earlier: &Change| earlier.message != change.message);
-            changes.push(change);
-        }
+        let Some(send) = send else { continue };
+        report_one(&mut work, send, report, &mut outcomes)?;
+        named(tx, &mut work, send, report, &mut outcomes).await?;
     }
     work.write(tx, subjects).await?;
-    delivery::set_delivery(tx, &changes).await?;
+    delivery::set_delivery(tx, &outcomes.changes).await?;
+    delivery::note_anomalies(tx, &outcomes.anomalies).await?;
+    chat::write_items(tx, &outcomes.items).await?;
     Ok(reports.iter().map(|report| place(&work, report)).collect())
 }
 
+/// The attention of a send, as it is now.
+fn attention_of(work: &Work, send: &KnownSend) -> Option<Attention> {
+    match work.find(send.interaction) {
+        Found::Locked(attention) => work.state(attention, Some(send.interaction)),
+        Found::Busy | Found::Gone => None,
+    }
+}
+
+/// The provider's id of a message is known from now on, and with it what was said of it before.
+async fn named(
+    tx: &mut PgConnection,
+    work: &mut Work,
+    send: &mut KnownSend,
+    report: &Report,
+    outcomes: &mut Outcomes,
+) -> Result<(), Error> {
+    let Some(key) = report.key().filter(|_| send.wamid != report.wamid) else { return Ok(()) };
+    let Some(attention) = attention_of(work, send).filter(|one| one.account.as_str() == report.account)
+    else {
+        return Ok(());
+    };
+    if !chat::note_wamid(tx, &key, &report.wamid, send.message).await? {
+        return Ok(());
+    }
+    send.wamid.clone_from(&report.wamid);
+    if let Some(changed) = alter::came(tx, work, attention.id, &key, send.message).await? {
+        outcomes.items.push(changed);
+    }
+    Ok(())
+}
+
 /// What follows when the report tells something new.
-fn report_one(work: &mut Work, send: &mut KnownSend, report: &Report) -> Result<Option<Change>, Error> {
-    let Some((told, detail)) = counted(send, report) else { return Ok(None) };
+fn report_one(
+    work: &mut Work,
+    send: &mut KnownSend,
+    report: &Report,
+    outcomes: &mut Outcomes,
+) -> Result<(), Error> {
+    let Some((told, detail)) = counted(send, report) else { return Ok(()) };
     let recipients = delivery::merged(&send.recipients, &told);
     // A repetition reports only on those it went to.
     let state = match delivery::whole(&recipients) {
         Some(whole) if send.repeated() => whole,
         Some(_) | None => report.state,
     };
+    if send.state.contradicts(state) {
+        crate::metrics::delivery_anomaly();
+        tracing::warn!(message = %send.message, had = send.state.word(), reported = state.word(),
+            "a failure and an arrival of one message were reported");
+        outcomes.anomalies.push(Anomaly {
+            report: report.delivery,
+            message: send.message,
+            had: send.state,
+            reported: state,
+            detail: detail.clone(),
+        });
+    }
     let message = MessageSummary {
         id: MessageId(send.message),
         occurred_at: send.occurred_at,
@@ -241,23 +335,29 @@ fn report_one(work: &mut Work, send: &mut KnownSend, report: &Report) -> Result<
         kind: MessageKind::Outbound { delivery: send.state },
     };
     let recipient = delivery::settles_one(send, &recipients);
-    let command = Command::ReportDelivery { message, reported: state, returned: report.returned, recipient };
+    // Meta accepts first and may give up later; a mail server only by a mail that comes back.
+    let accepts_first = attention_of(work, send).is_some_and(|one| one.channel == Channel::Whatsapp);
+    let returned = report.returned || accepts_first;
+    let command = Command::ReportDelivery { message, reported: state, returned, recipient };
     match work.decide(send.interaction, command, &Actor::System) {
-        Ok(_) => {
-            send.state = state;
-            send.recipients.clone_from(&recipients);
-            Ok(Some(Change { message: send.message, state, detail, recipients }))
-        }
+        Ok(_) => send.state = state,
         Err(Rejection::DeliverySettled) => {
             // Why it still waits is no change of state, so no event; whoever reads the thread sees it.
             if send.state != state || state == DeliveryState::Failed {
-                return Ok(None);
+                return Ok(());
             }
-            send.recipients.clone_from(&recipients);
-            Ok(Some(Change { message: send.message, state, detail, recipients }))
         }
-        Err(rejection) => Err(rejection.into()),
+        Err(rejection) => return Err(rejection.into()),
     }
+    send.recipients.clone_from(&recipients);
+    let reason = if detail.is_empty() && state != DeliveryState::Failed {
+        String::new()
+    } else {
+        report.reason.clone()
+    };
+    outcomes.changes.retain(|earlier| earlier.message != send.message);
+    outcomes.changes.push(Change { message: send.message, state, detail, reason, recipients });
+    Ok(())
 }
 
 /// What of a report counts, with the words kept of it; `None` when nothing does. The state of a recipient is that of the

@@ -1,4 +1,4 @@
-//! The handler of INBOUND: reads envelopes, runs the batch's transaction, falls back to one by one.
+//! The handler of INBOUND: reads envelopes, runs each channel's transaction for the batch, falls back to one by one.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,17 +9,72 @@ use hilo_kit::db::Db;
 use hilo_kit::error::Error;
 use hilo_kit::fault;
 use hilo_kit::nats::Subjects;
+use hilo_proto::inbound::v1::InboundEnvelope;
+use hilo_proto::inbound::v1::inbound_envelope::Content;
+use prost::Message as _;
+use sqlx::PgConnection;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use super::chat::{self, Item};
 use super::failed;
 use super::mail::{self, Mail};
 use super::plan;
 
-/// Takes mails in.
+/// Takes messages in.
 pub(crate) struct InboundHandler {
     db: Db,
     subjects: Subjects,
+}
+
+/// What one channel hands over.
+#[async_trait]
+trait Handed: Clone + Send + Sync + 'static {
+    /// Key of the order it stands in.
+    fn conversation(&self) -> Uuid;
+    /// Takes a batch in; one answer each, in order.
+    async fn take_in(
+        tx: &mut PgConnection,
+        subjects: &Subjects,
+        batch: &[Self],
+    ) -> Result<Vec<plan::Taken>, Error>;
+}
+
+#[async_trait]
+impl Handed for Mail {
+    fn conversation(&self) -> Uuid {
+        self.conversation
+    }
+
+    async fn take_in(
+        tx: &mut PgConnection,
+        subjects: &Subjects,
+        batch: &[Self],
+    ) -> Result<Vec<plan::Taken>, Error> {
+        plan::take_in(tx, subjects, batch).await
+    }
+}
+
+#[async_trait]
+impl Handed for Item {
+    fn conversation(&self) -> Uuid {
+        self.conversation
+    }
+
+    async fn take_in(
+        tx: &mut PgConnection,
+        subjects: &Subjects,
+        batch: &[Self],
+    ) -> Result<Vec<plan::Taken>, Error> {
+        chat::take_in(tx, subjects, batch).await
+    }
+}
+
+/// A message of either channel.
+#[derive(Clone, Debug)]
+enum Read {
+    Mail(Box<Mail>),
+    Item(Box<Item>),
 }
 
 impl InboundHandler {
@@ -28,16 +83,16 @@ impl InboundHandler {
         Self { db, subjects }
     }
 
-    async fn take(&self, mails: Vec<Mail>) -> Result<Vec<plan::Taken>, Error> {
-        let span = tracing::info_span!("attention.intake.batch", mails = mails.len());
-        crate::metrics::batch(mails.len());
-        let (mails, subjects) = (Arc::new(mails), self.subjects.clone());
+    async fn take<H: Handed>(&self, batch: Vec<H>) -> Result<Vec<plan::Taken>, Error> {
+        let span = tracing::info_span!("attention.intake.batch", messages = batch.len());
+        crate::metrics::batch(batch.len());
+        let (batch, subjects) = (Arc::new(batch), self.subjects.clone());
         let taken = self
             .db
             .transaction(move |tx| {
-                let (mails, subjects) = (mails.clone(), subjects.clone());
+                let (batch, subjects) = (batch.clone(), subjects.clone());
                 Box::pin(async move {
-                    let taken = plan::take_in(tx, &subjects, &mails).await?;
+                    let taken = H::take_in(tx, &subjects, &batch).await?;
                     fault::point("attention.intake.before_commit").await;
                     Ok(taken)
                 })
@@ -49,16 +104,16 @@ impl InboundHandler {
     }
 
     /// Each by itself; after one that failed the later ones of its conversation wait.
-    async fn one_by_one(&self, mails: Vec<Mail>) -> Vec<Outcome> {
+    async fn one_by_one<H: Handed>(&self, batch: Vec<H>) -> Vec<Outcome> {
         let mut held: HashSet<Uuid> = HashSet::new();
-        let mut outcomes = Vec::with_capacity(mails.len());
-        for mail in mails {
-            let conversation = mail.conversation;
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for one in batch {
+            let conversation = one.conversation();
             if held.contains(&conversation) {
                 outcomes.push(Outcome::Busy);
                 continue;
             }
-            let outcome = match self.take(vec![mail]).await {
+            let outcome = match self.take(vec![one]).await {
                 Ok(taken) => taken.into_iter().next().map_or(Outcome::Busy, outcome),
                 Err(error) => failed(error),
             };
@@ -68,6 +123,22 @@ impl InboundHandler {
             outcomes.push(outcome);
         }
         outcomes
+    }
+
+    /// Those of one channel: all together, else one by one.
+    async fn those<H: Handed>(&self, batch: Vec<H>) -> std::vec::IntoIter<Outcome> {
+        let outcomes = match batch.len() {
+            0 => Vec::new(),
+            1 => self.one_by_one(batch).await,
+            _ => match self.take(batch.clone()).await {
+                Ok(taken) => taken.into_iter().map(outcome).collect(),
+                Err(error) => {
+                    tracing::debug!(error = %error.chain(), "a batch is tried one by one");
+                    self.one_by_one(batch).await
+                }
+            },
+        };
+        outcomes.into_iter()
     }
 }
 
@@ -79,26 +150,39 @@ fn outcome(taken: plan::Taken) -> Outcome {
     }
 }
 
+/// Reads an envelope.
+///
+/// # Errors
+/// Class corrupt or invalid: such a message can never succeed.
+fn read(delivery: &Delivery) -> Result<Read, Error> {
+    let mut envelope = InboundEnvelope::decode(delivery.payload().as_ref())?;
+    match envelope.content.take() {
+        Some(Content::Email(email)) => {
+            mail::read(delivery, envelope, email).map(|mail| Read::Mail(Box::new(mail)))
+        }
+        Some(Content::Whatsapp(item)) => {
+            chat::read(delivery, envelope, item).map(|item| Read::Item(Box::new(item)))
+        }
+        None => Err(Error::invalid("UNKNOWN_CONTENT", "the envelope has no content this release knows")),
+    }
+}
+
 #[async_trait]
 impl BatchHandler for InboundHandler {
     async fn handle(&self, batch: &[Delivery]) -> Vec<Outcome> {
-        let read: Vec<Result<Mail, Error>> = batch.iter().map(mail::read).collect();
-        let mails: Vec<Mail> = read.iter().filter_map(|one| one.as_ref().ok().cloned()).collect();
-        let outcomes = match mails.len() {
-            0 => Vec::new(),
-            1 => self.one_by_one(mails).await,
-            _ => match self.take(mails.clone()).await {
-                Ok(taken) => taken.into_iter().map(outcome).collect(),
-                Err(error) => {
-                    tracing::debug!(error = %error.chain(), "a batch is tried one by one");
-                    self.one_by_one(mails).await
-                }
-            },
-        };
-        let mut outcomes = outcomes.into_iter();
+        let read: Vec<Result<Read, Error>> = batch.iter().map(read).collect();
+        let (mut mails, mut items) = (Vec::new(), Vec::new());
+        for one in read.iter().flatten().cloned() {
+            match one {
+                Read::Mail(mail) => mails.push(*mail),
+                Read::Item(item) => items.push(*item),
+            }
+        }
+        let (mut mails, mut items) = (self.those(mails).await, self.those(items).await);
         read.into_iter()
             .map(|one| match one {
-                Ok(_) => outcomes.next().unwrap_or(Outcome::Busy),
+                Ok(Read::Mail(_)) => mails.next().unwrap_or(Outcome::Busy),
+                Ok(Read::Item(_)) => items.next().unwrap_or(Outcome::Busy),
                 Err(error) => Outcome::Dead(error),
             })
             .collect()

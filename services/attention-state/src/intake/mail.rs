@@ -5,11 +5,9 @@ use hilo_kit::consumer::Delivery;
 use hilo_kit::error::Error;
 use hilo_kit::ids;
 use hilo_kit::telemetry;
-use hilo_proto::inbound::v1::inbound_envelope::Content;
 use hilo_proto::inbound::v1::{
     DmarcResult, EmailAddress, InboundEmail, InboundEnvelope, MailClass as ProtoClass,
 };
-use prost::Message as _;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -54,21 +52,15 @@ pub(super) struct Mail {
     pub email: InboundEmail,
 }
 
-/// Reads an envelope.
+/// Reads a mail of an envelope.
 ///
 /// # Errors
-/// Class corrupt or invalid: such a message can never succeed.
-pub(super) fn read(delivery: &Delivery) -> Result<Mail, Error> {
-    let envelope = InboundEnvelope::decode(delivery.payload().as_ref())?;
-    let mut email = match envelope.content {
-        Some(Content::Email(email)) => email,
-        Some(Content::Whatsapp(_)) => {
-            return Err(Error::invalid("CONTENT_NOT_CARRIED", "this release takes in no WhatsApp item"));
-        }
-        None => {
-            return Err(Error::invalid("UNKNOWN_CONTENT", "the envelope has no content this release knows"));
-        }
-    };
+/// Class invalid: such a message can never succeed.
+pub(super) fn read(
+    delivery: &Delivery,
+    envelope: InboundEnvelope,
+    mut email: InboundEmail,
+) -> Result<Mail, Error> {
     clean(&mut email);
     let evidence = email.evidence.clone().unwrap_or_default();
     let received_at = envelope.received_at.as_ref().and_then(from_proto);
@@ -130,7 +122,7 @@ impl Mail {
 }
 
 /// The stored trace: that of a span of ours below the mail's own, so that what follows hangs below the intake.
-fn trace(parent: Option<&str>) -> String {
+pub(super) fn trace(parent: Option<&str>) -> String {
     let span = telemetry::span_with_parent(parent, tracing::info_span!("attention.intake"));
     let own = span.in_scope(telemetry::current_traceparent);
     own.or_else(|| parent.map(str::to_owned)).unwrap_or_default()

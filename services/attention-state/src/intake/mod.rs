@@ -1,9 +1,10 @@
-//! Takes in what the channel services hand over: mails (INBOUND) and the fate of sends (DELIVERY).
+//! Takes in what the channel services hand over: mails and WhatsApp items (INBOUND) and the fate of sends (DELIVERY).
 //!
 //! Batches: many messages, one transaction, multi-row statements, acknowledged after the commit. What another transaction
 //! has locked answers busy and comes again; a failed batch is tried again one by one. Who a mail belongs to is decided
 //! here, inside the transaction (`threading`), from the evidence the channel service delivered.
 
+mod chat;
 mod delivery;
 mod inbound;
 mod mail;
@@ -13,6 +14,9 @@ mod threading;
 use hilo_kit::consumer::Outcome;
 use hilo_kit::error::{BrokerAction, Error};
 
+#[cfg(test)]
+pub(crate) use chat::give_up_waiting;
+pub(crate) use chat::spawn_sweep;
 pub(crate) use delivery::DeliveryHandler;
 pub(crate) use inbound::InboundHandler;
 pub(crate) use mail::normal;

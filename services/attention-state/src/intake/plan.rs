@@ -26,8 +26,11 @@ use crate::attention::work::Work;
 use crate::contact;
 use crate::directory;
 
+pub(super) use closed::write as mark_out_of_hours;
 pub(crate) use lookup::lock_address;
+pub(super) use lookup::lock_numbers;
 use write::Written;
+pub(super) use write::leave_inbox;
 pub(crate) use write::preview;
 
 /// What became of a mail.
@@ -67,7 +70,7 @@ struct Known {
 /// reminders; more than this tells nobody anything, and a forged flood of them must not fill the interaction.
 const MAX_REPORTS: i64 = 200;
 /// Reason of the first event of an attention that goes on where a full one could not.
-const FLOOD: &str = "flood";
+pub(super) const FLOOD: &str = "flood";
 
 /// Takes the mails in; one answer per mail, in order.
 pub(super) async fn take_in(

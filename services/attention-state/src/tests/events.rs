@@ -8,9 +8,9 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::attention::domain::{
-    AccountKey, Attention, AttentionId, CampaignKey, Channel, Command, ContactId, DeliveryState, Expire,
-    Happened, InteractionId, MailClass, MessageId, MessageKind, MessageSummary, OfferId, Opening, TagKey,
-    UserKey, decide,
+    AccountKey, Altered, Attention, AttentionId, CampaignKey, Channel, Command, ContactId, DeliveryState,
+    Expire, Happened, InteractionId, MailClass, MessageId, MessageKind, MessageSummary, OfferId, Opening,
+    TagKey, UserKey, decide,
 };
 use crate::attention::outbox::DATA;
 use crate::attention::published::{event, event_name, event_type};
@@ -117,9 +117,30 @@ fn started_life() -> Vec<(Command, Option<&'static str>)> {
     vec![(start, Some("ana"))]
 }
 
+/// And one by WhatsApp.
+fn chat_life() -> Vec<(Command, Option<&'static str>)> {
+    let said = || message(10, MessageKind::Inbound { class: None, sender_verified: true });
+    let begin = Command::ReceiveMessage {
+        message: said(),
+        waiting_since: at(0),
+        interaction: InteractionId(id(2)),
+        campaign: CampaignKey::new("soporte-whatsapp"),
+        opening: Some(Opening {
+            channel: Channel::Whatsapp,
+            account: AccountKey::new("soporte-wa"),
+            ..opening()
+        }),
+    };
+    vec![
+        (begin, None),
+        (Command::MoveWindow { ends_at: at(86_340) }, None),
+        (Command::AlterMessage { message: said(), because: Altered::Edited }, None),
+    ]
+}
+
 fn happened() -> Vec<(Happened, OffsetDateTime, Option<UserKey>)> {
     let mut all = Vec::new();
-    for life in [life(), moving_life(), started_life()] {
+    for life in [life(), moving_life(), started_life(), chat_life()] {
         let mut state: Option<Attention> = None;
         for (step, (command, actor)) in (0..).zip(life) {
             let decision = decide(state.as_ref(), command, at(step)).unwrap();

@@ -205,10 +205,9 @@ async fn a_sender_that_failed_dmarc_is_shown_as_such_without_claiming_anything()
 #[tokio::test]
 async fn content_that_is_not_carried_is_a_dead_letter_with_its_reason() {
     let house = House::open().await;
-    for (content, reason) in [
-        (None, "UNKNOWN_CONTENT"),
-        (Some(Content::Whatsapp(InboundWhatsApp::default())), "CONTENT_NOT_CARRIED"),
-    ] {
+    for (content, reason) in
+        [(None, "UNKNOWN_CONTENT"), (Some(Content::Whatsapp(InboundWhatsApp::default())), "NO_WAMID")]
+    {
         let mail = Mail::from("eva@cliente.example");
         let envelope = InboundEnvelope { content, ..mail.envelope() };
         let headers = vec![(HEADER_ID.to_owned(), mail.delivery_id.to_string())];

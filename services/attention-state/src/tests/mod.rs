@@ -28,6 +28,10 @@ mod start;
 mod tags;
 mod threading;
 mod watching;
+mod whatsapp;
+mod whatsapp_changes;
+mod whatsapp_rig;
+mod whatsapp_service;
 
 use hilo_kit::consumer::{BatchHandler, Delivery, Outcome};
 use hilo_kit::db::Db;

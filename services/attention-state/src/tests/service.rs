@@ -6,6 +6,7 @@ use hilo_kit::auth::{Issuer, Keys, ServiceTokens, generate_keys};
 use hilo_kit::config::{
     DatabaseConfig, Endpoints, GrpcConfig, NatsConfig, ObjectsConfig, Profile, Secret, TelemetryConfig,
 };
+use hilo_kit::consumer::Delivery;
 use hilo_kit::db::Db;
 use hilo_kit::grpc::{self, Bearer};
 use hilo_kit::lifecycle::Shutdown;
@@ -50,7 +51,7 @@ impl Rig {
         let database = Postgres::shared().await.unwrap().fresh_database().await.unwrap();
         crate::migrate(&database).await.unwrap();
         let db = Db::connect(&DatabaseConfig::new(database.clone())).await.unwrap();
-        apply(&db, &directory_of(&[("soporte", &["ana", "luis"]), ("ventas", &["rosa"])], "")).await;
+        apply(&db, &super::whatsapp_rig::directory()).await;
         let nats = Nats::start().await.unwrap();
         let broker_config = NatsConfig { url: nats.url(), ..NatsConfig::default() };
         let broker = hilo_kit::nats::Nats::connect(&broker_config).await.unwrap();
@@ -108,7 +109,15 @@ impl Rig {
     }
 
     pub(super) async fn watch(&self, user: &str) -> (Streaming<WatchDeskResponse>, DeskSnapshot) {
-        let request = WatchDeskRequest { channel: "email".into() };
+        self.watch_channel(user, "email").await
+    }
+
+    pub(super) async fn watch_channel(
+        &self,
+        user: &str,
+        channel: &str,
+    ) -> (Streaming<WatchDeskResponse>, DeskSnapshot) {
+        let request = WatchDeskRequest { channel: channel.into() };
         let mut stream = self.desk(user).watch_desk(request).await.unwrap().into_inner();
         let Some(Update::Snapshot(snapshot)) = next(&mut stream).await.unwrap().update else {
             panic!("a snapshot first")
@@ -123,6 +132,18 @@ impl Rig {
         headers.insert(HEADER_SEQUENCE, mail.number.to_string());
         let payload = mail.envelope().encode_to_vec();
         self.broker.publish("hilo.inbound.email.soporte-mail".into(), headers, payload.into()).await.unwrap();
+    }
+
+    /// Publishes what a channel service would.
+    pub(super) async fn hand_over(&self, delivery: &Delivery) {
+        let mut headers = async_nats::HeaderMap::new();
+        for name in [HEADER_ID, HEADER_KEY, HEADER_SEQUENCE] {
+            if let Some(value) = delivery.header(name) {
+                headers.insert(name, value);
+            }
+        }
+        let subject = delivery.subject().to_owned();
+        self.broker.publish(subject, headers, delivery.payload().clone()).await.unwrap();
     }
 
     pub(super) async fn stop(self) {

@@ -3,6 +3,7 @@
 use hilo_kit::clock;
 use hilo_proto::history::v1 as wire;
 use hilo_proto::inbound::v1 as inbound;
+use prost::Message as _;
 use time::OffsetDateTime;
 
 use super::check::Check;
@@ -28,12 +29,14 @@ pub(super) fn read(check: &mut Check, at: &str, from: wire::ThreadMessage) -> Me
             .unwrap_or(OffsetDateTime::UNIX_EPOCH),
         delivery_state: clean(from.delivery_state),
         delivery_detail: clean(from.delivery_detail),
+        delivery_reason: clean(from.delivery_reason),
         agent_key: clean(from.agent_key),
         mail_class: clean(from.mail_class),
         sender_verified: from.sender_verified,
         internet_message_id: clean(from.internet_message_id),
         bcc: from.bcc.into_iter().map(mailbox).collect(),
         recipients: from.recipients.into_iter().map(recipient).collect(),
+        whatsapp: from.whatsapp.map(|item| item.encode_to_vec()),
     }
 }
 
@@ -78,6 +81,7 @@ pub(super) fn answer(message: Message) -> wire::ThreadMessage {
         occurred_at: Some(clock::to_proto(message.occurred_at)),
         delivery_state: message.delivery_state,
         delivery_detail: message.delivery_detail,
+        delivery_reason: message.delivery_reason,
         agent_key: message.agent_key,
         mail_class: message.mail_class,
         sender_verified: message.sender_verified,
@@ -87,6 +91,8 @@ pub(super) fn answer(message: Message) -> wire::ThreadMessage {
         body_in_history: false,
         bcc: message.bcc.into_iter().map(address).collect(),
         recipients: message.recipients.into_iter().map(answer_recipient).collect(),
+        // What was stored was encoded here; the text says what can be said without it.
+        whatsapp: message.whatsapp.and_then(|item| wire::WhatsAppItem::decode(item.as_slice()).ok()),
         ..wire::ThreadMessage::default()
     }
 }

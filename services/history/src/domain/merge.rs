@@ -47,6 +47,7 @@ fn restore(message: &mut Message, old: Message) {
         message.text = old.text;
         message.html = old.html;
         message.attachments = old.attachments;
+        message.whatsapp = old.whatsapp;
     }
     if message.subject.is_empty() {
         message.subject = old.subject;

@@ -156,6 +156,8 @@ pub struct Message {
     pub delivery_state: String,
     /// The server's words for a failure.
     pub delivery_detail: String,
+    /// Stable class of a failure.
+    pub delivery_reason: String,
     /// Agent who wrote it.
     pub agent_key: String,
     /// Class of an inbound mail.
@@ -168,6 +170,8 @@ pub struct Message {
     pub bcc: Vec<Mailbox>,
     /// What became of each recipient of an outbound message, as last reported.
     pub recipients: Vec<Recipient>,
+    /// What a WhatsApp item is beyond its text: an encoded `hilo.history.v1.WhatsAppItem`, which is kept and never looked into.
+    pub whatsapp: Option<Vec<u8>>,
 }
 
 /// What became of one recipient.
@@ -186,9 +190,11 @@ pub struct Recipient {
 }
 
 impl Message {
-    /// True when it carries a body or files; false after the live store purged them (or when it never had any).
+    /// True when it carries a body or files; false after the live store purged them (or when it never had any). A WhatsApp item
+    /// is content by itself: one that the customer took back has no text and no files, and that is what counts.
     pub fn has_content(&self) -> bool {
-        !self.text.is_empty() || !self.html.is_empty() || !self.attachments.is_empty()
+        let mail = !self.text.is_empty() || !self.html.is_empty() || !self.attachments.is_empty();
+        mail || self.whatsapp.is_some()
     }
 }
 
@@ -249,12 +255,14 @@ pub(crate) mod samples {
             occurred_at: OffsetDateTime::UNIX_EPOCH,
             delivery_state: String::new(),
             delivery_detail: String::new(),
+            delivery_reason: String::new(),
             agent_key: String::new(),
             mail_class: "human".into(),
             sender_verified: true,
             internet_message_id: String::new(),
             bcc: Vec::new(),
             recipients: Vec::new(),
+            whatsapp: None,
         }
     }
 

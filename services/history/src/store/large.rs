@@ -70,7 +70,7 @@ async fn keeps_old_contents(tx: &mut PgConnection, id: InteractionId, fetch: Uui
         r#"SELECT EXISTS (
              SELECT 1 FROM message m
              LEFT JOIN arriving_message a ON a.fetch_id = $2 AND a.message_id = m.message_id
-               AND (a.body_text <> '' OR a.body_html <> '' OR a.attachments <> '[]')
+               AND (a.body_text <> '' OR a.body_html <> '' OR a.attachments <> '[]' OR a.whatsapp IS NOT NULL)
              WHERE m.interaction_id = $1 AND a.message_id IS NULL AND (m.body_text <> '' OR m.body_html <> ''
                OR EXISTS (SELECT 1 FROM attachment f WHERE f.interaction_id = $1 AND f.message_id = m.message_id))
            ) AS "keeps!""#,
@@ -151,8 +151,10 @@ async fn update_known(
            occurred_at = a.occurred_at, delivery_state = a.delivery_state, delivery_detail = a.delivery_detail,
            agent_key = a.agent_key, mail_class = a.mail_class, sender_verified = a.sender_verified,
            internet_message_id = a.internet_message_id, hidden_copies = a.hidden_copies,
-           recipient_states = a.recipient_states
-         FROM (SELECT *, (body_text <> '' OR body_html <> '' OR attachments <> '[]') AS content
+           recipient_states = a.recipient_states, delivery_reason = a.delivery_reason,
+           whatsapp = CASE WHEN a.content THEN a.whatsapp ELSE m.whatsapp END
+         FROM (SELECT *, (body_text <> '' OR body_html <> '' OR attachments <> '[]' OR whatsapp IS NOT NULL)
+                 AS content
                FROM arriving_message WHERE fetch_id = $2 AND position > $3 AND position <= $4) AS a
          WHERE m.interaction_id = $1 AND m.message_id = a.message_id",
         id.uuid(),
@@ -176,10 +178,10 @@ async fn insert_new(
         "INSERT INTO message (
            interaction_id, message_id, position, direction, from_address, from_name, recipients, copies, subject,
            body_text, body_html, occurred_at, delivery_state, delivery_detail, agent_key, mail_class,
-           sender_verified, internet_message_id, hidden_copies, recipient_states)
+           sender_verified, internet_message_id, hidden_copies, recipient_states, whatsapp, delivery_reason)
          SELECT $1, message_id, position, direction, from_address, from_name, recipients, copies, subject,
            body_text, body_html, occurred_at, delivery_state, delivery_detail, agent_key, mail_class,
-           sender_verified, internet_message_id, hidden_copies, recipient_states
+           sender_verified, internet_message_id, hidden_copies, recipient_states, whatsapp, delivery_reason
          FROM arriving_message WHERE fetch_id = $2 AND position > $3 AND position <= $4
          ON CONFLICT (interaction_id, message_id) DO NOTHING",
         id.uuid(),
@@ -203,7 +205,7 @@ async fn replace_attachments(
     sqlx::query!(
         "DELETE FROM attachment AS f USING arriving_message AS a
          WHERE a.fetch_id = $2 AND a.position > $3 AND a.position <= $4
-           AND (a.body_text <> '' OR a.body_html <> '' OR a.attachments <> '[]')
+           AND (a.body_text <> '' OR a.body_html <> '' OR a.attachments <> '[]' OR a.whatsapp IS NOT NULL)
            AND f.interaction_id = $1 AND f.message_id = a.message_id",
         id.uuid(),
         fetch,

@@ -192,7 +192,8 @@ pub(super) async fn weights(
     let rows = sqlx::query!(
         r#"SELECT position, (octet_length(body_text) + octet_length(body_html) + octet_length(recipients::text)
                + octet_length(copies::text) + coalesce(octet_length(hidden_copies::text), 0)
-               + coalesce(octet_length(recipient_states::text), 0) + octet_length(subject) + octet_length(delivery_detail) + 1000
+               + coalesce(octet_length(recipient_states::text), 0) + octet_length(subject) + octet_length(delivery_detail)
+               + coalesce(octet_length(whatsapp), 0) + 1000
                + (SELECT count(*) * 1000 FROM attachment f
                   WHERE f.interaction_id = m.interaction_id AND f.message_id = m.message_id))::bigint AS "bytes!"
            FROM message m WHERE interaction_id = $1 AND position > $2 ORDER BY position"#,
@@ -217,7 +218,7 @@ pub(super) async fn messages_between(
         r#"SELECT message_id, direction, from_address, from_name,
                recipients AS "recipients: Json<Vec<StoredMailbox>>", copies AS "copies: Json<Vec<StoredMailbox>>",
                subject, body_text, body_html, occurred_at, delivery_state, delivery_detail, agent_key, mail_class,
-               sender_verified, internet_message_id,
+               sender_verified, internet_message_id, whatsapp, delivery_reason,
                coalesce(hidden_copies, '[]') AS "hidden_copies!: Json<Vec<StoredMailbox>>",
                coalesce(recipient_states, '[]') AS "recipient_states!: Json<Vec<StoredRecipient>>"
            FROM message WHERE interaction_id = $1 AND position > $2 AND position <= $3 ORDER BY position"#,
@@ -252,6 +253,8 @@ struct MessageRow {
     mail_class: String,
     sender_verified: bool,
     internet_message_id: String,
+    whatsapp: Option<Vec<u8>>,
+    delivery_reason: String,
     hidden_copies: Json<Vec<StoredMailbox>>,
     recipient_states: Json<Vec<StoredRecipient>>,
 }
@@ -271,12 +274,14 @@ impl MessageRow {
             occurred_at: self.occurred_at,
             delivery_state: self.delivery_state,
             delivery_detail: self.delivery_detail,
+            delivery_reason: self.delivery_reason,
             agent_key: self.agent_key,
             mail_class: self.mail_class,
             sender_verified: self.sender_verified,
             internet_message_id: self.internet_message_id,
             bcc: rows::from_mailboxes(self.hidden_copies),
             recipients: rows::from_recipients(self.recipient_states),
+            whatsapp: self.whatsapp,
         })
     }
 }

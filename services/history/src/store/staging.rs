@@ -57,6 +57,7 @@ pub(super) async fn add(
     let bcc = messages.iter().map(|one| rows::mailboxes(&one.bcc)).collect::<Result<Vec<_>, _>>()?;
     let states =
         messages.iter().map(|one| rows::recipients(&one.recipients)).collect::<Result<Vec<_>, _>>()?;
+    let items: Vec<Option<Vec<u8>>> = messages.iter().map(|one| one.whatsapp.clone()).collect();
     let files = messages.iter().map(files).collect::<Result<Vec<_>, _>>()?;
     let at: Vec<_> = messages.iter().map(|one| one.occurred_at).collect();
     let verified: Vec<bool> = messages.iter().map(|one| one.sender_verified).collect();
@@ -65,19 +66,20 @@ pub(super) async fn add(
         INSERT INTO arriving_message (
             fetch_id, position, message_id, direction, from_address, from_name, recipients, copies, subject, body_text,
             body_html, attachments, occurred_at, delivery_state, delivery_detail, agent_key, mail_class,
-            sender_verified, internet_message_id, hidden_copies, recipient_states
+            sender_verified, internet_message_id, hidden_copies, recipient_states, whatsapp, delivery_reason
         )
         SELECT $1, $2 + m.position::integer, m.id, m.direction, m.from_address, m.from_name, m.recipients, m.copies,
             m.subject, m.body_text, m.body_html, m.attachments, m.occurred_at, m.delivery_state, m.delivery_detail,
-            m.agent_key, m.mail_class, m.sender_verified, m.internet_message_id, m.hidden_copies, m.recipient_states
+            m.agent_key, m.mail_class, m.sender_verified, m.internet_message_id, m.hidden_copies, m.recipient_states,
+            m.whatsapp, m.delivery_reason
         FROM unnest(
             $3::uuid[], $4::smallint[], $5::text[], $6::text[], $7::jsonb[], $8::jsonb[], $9::text[], $10::text[],
             $11::text[], $12::jsonb[], $13::timestamptz[], $14::text[], $15::text[], $16::text[], $17::text[],
-            $18::boolean[], $19::text[], $20::jsonb[], $21::jsonb[]
+            $18::boolean[], $19::text[], $20::jsonb[], $21::jsonb[], $22::bytea[], $23::text[]
         ) WITH ORDINALITY AS m(
             id, direction, from_address, from_name, recipients, copies, subject, body_text, body_html, attachments,
             occurred_at, delivery_state, delivery_detail, agent_key, mail_class, sender_verified, internet_message_id,
-            hidden_copies, recipient_states, position
+            hidden_copies, recipient_states, whatsapp, delivery_reason, position
         )
         ON CONFLICT (fetch_id, position) DO NOTHING
         "#,
@@ -102,6 +104,8 @@ pub(super) async fn add(
         &column(|one| &one.internet_message_id),
         &bcc,
         &states,
+        &items as _,
+        &column(|one| &one.delivery_reason),
     )
     .execute(tx)
     .await?;

@@ -222,25 +222,27 @@ async fn insert_messages(tx: &mut PgConnection, id: Uuid, messages: &[Message]) 
     let states =
         messages.iter().map(|one| rows::recipients(&one.recipients)).collect::<Result<Vec<_>, _>>()?;
     let at: Vec<_> = messages.iter().map(|one| one.occurred_at).collect();
+    let items: Vec<Option<Vec<u8>>> = messages.iter().map(|one| one.whatsapp.clone()).collect();
     let verified: Vec<bool> = messages.iter().map(|one| one.sender_verified).collect();
     sqlx::query!(
         r#"
         INSERT INTO message (
             interaction_id, message_id, position, direction, from_address, from_name, recipients, copies, subject,
             body_text, body_html, occurred_at, delivery_state, delivery_detail, agent_key, mail_class,
-            sender_verified, internet_message_id, hidden_copies, recipient_states
+            sender_verified, internet_message_id, hidden_copies, recipient_states, whatsapp, delivery_reason
         )
         SELECT $1, m.id, m.position, m.direction, m.from_address, m.from_name, m.recipients, m.copies, m.subject,
             m.body_text, m.body_html, m.occurred_at, m.delivery_state, m.delivery_detail, m.agent_key, m.mail_class,
-            m.sender_verified, m.internet_message_id, m.hidden_copies, m.recipient_states
+            m.sender_verified, m.internet_message_id, m.hidden_copies, m.recipient_states,
+            m.whatsapp, m.delivery_reason
         FROM unnest(
             $2::uuid[], $3::smallint[], $4::text[], $5::text[], $6::jsonb[], $7::jsonb[], $8::text[], $9::text[],
             $10::text[], $11::timestamptz[], $12::text[], $13::text[], $14::text[], $15::text[], $16::boolean[],
-            $17::text[], $18::jsonb[], $19::jsonb[]
+            $17::text[], $18::jsonb[], $19::jsonb[], $20::bytea[], $21::text[]
         ) WITH ORDINALITY AS m(
             id, direction, from_address, from_name, recipients, copies, subject, body_text, body_html, occurred_at,
             delivery_state, delivery_detail, agent_key, mail_class, sender_verified, internet_message_id,
-            hidden_copies, recipient_states, position
+            hidden_copies, recipient_states, whatsapp, delivery_reason, position
         )
         "#,
         id,
@@ -262,6 +264,8 @@ async fn insert_messages(tx: &mut PgConnection, id: Uuid, messages: &[Message]) 
         &column(|one| &one.internet_message_id),
         &bcc,
         &states,
+        &items as _,
+        &column(|one| &one.delivery_reason),
     )
     .execute(tx)
     .await?;

@@ -17,3 +17,4 @@ mod sample;
 mod search;
 mod store;
 mod wake;
+mod whatsapp;

@@ -52,7 +52,7 @@ fn purged(thread: &Thread) -> Thread {
 }
 
 /// Stores in pages of three messages.
-async fn put_in_pages(store: &Store, thread: &Thread) -> Stored {
+pub async fn put_in_pages(store: &Store, thread: &Thread) -> Stored {
     let mut incoming = store.incoming(Thread { messages: Vec::new(), ..thread.clone() });
     for page in thread.messages.chunks(3) {
         incoming.add(page.to_vec()).await.unwrap();

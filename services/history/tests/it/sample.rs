@@ -54,12 +54,14 @@ pub fn message(text: &str) -> Message {
         occurred_at: at(0),
         delivery_state: String::new(),
         delivery_detail: String::new(),
+        delivery_reason: String::new(),
         agent_key: String::new(),
         mail_class: "human".into(),
         sender_verified: true,
         internet_message_id: "a@ejemplo.pe".into(),
         bcc: vec![],
         recipients: vec![],
+        whatsapp: None,
     }
 }
 

@@ -142,12 +142,14 @@ impl Generator {
             occurred_at: at(FIRST + i64::from(place)),
             delivery_state: if inbound { String::new() } else { "sent".to_owned() },
             delivery_detail: String::new(),
+            delivery_reason: String::new(),
             agent_key: String::new(),
             mail_class: "human".to_owned(),
             sender_verified: true,
             internet_message_id: String::new(),
             bcc: Vec::new(),
             recipients: Vec::new(),
+            whatsapp: None,
         }
     }
 

@@ -3,6 +3,7 @@
 use time::{Duration, OffsetDateTime};
 
 use super::delivery::DeliveryState;
+use super::event::Altered;
 use super::keys::{AccountKey, AttentionId, CampaignKey, ContactId, InteractionId, OfferId, TagKey, UserKey};
 use super::rejection::FieldProblem;
 use super::state::{Channel, MessageSummary};
@@ -154,6 +155,18 @@ pub enum Command {
         returned: bool,
         /// One of its recipients came to a final state, whatever that means for the whole mail.
         recipient: bool,
+    },
+    /// The customer wrote: free text may be sent until then. Earlier than what is known changes nothing.
+    MoveWindow {
+        /// When the window ends.
+        ends_at: OffsetDateTime,
+    },
+    /// The customer changed something about a message, his own or ours.
+    AlterMessage {
+        /// The message as known.
+        message: MessageSummary,
+        /// What.
+        because: Altered,
     },
     /// An agent saved the form.
     SaveForm {

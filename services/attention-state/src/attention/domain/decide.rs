@@ -11,6 +11,7 @@ use super::state::{Attention, Direction, Interaction, MessageSummary, Offer, Pha
 use super::transfer;
 
 mod begin;
+mod chat;
 mod delivery;
 mod hand;
 
@@ -100,13 +101,15 @@ pub fn decide(
         }
         Command::AddNote { message } => begin::note(course, message),
         Command::AnswerAutomatically { message } => begin::automatic(course, message),
-        Command::SendMessage { agent, message } => send(course, &agent, message),
+        Command::SendMessage { agent, message } => chat::send(course, &agent, message, now),
         Command::RetryMessage { agent, message, recipients } => {
             delivery::retry(course, &agent, message, recipients)
         }
         Command::ReportDelivery { message, reported, returned, recipient } => {
             delivery::report(course, message, reported, returned, recipient)
         }
+        Command::MoveWindow { ends_at } => chat::move_window(course, ends_at),
+        Command::AlterMessage { message, because } => chat::alter(course, message, because),
         Command::SaveForm { agent } => {
             opened_by(&course, &agent)?;
             course.then(Event::FormSaved).decided()
@@ -308,13 +311,6 @@ fn open(course: Course, agent: UserKey, now: OffsetDateTime) -> Result<Decision,
     course.then(Event::InteractionOpened { agent, at: now, because: Opened::Taken }).decided()
 }
 
-fn send(course: Course, agent: &UserKey, message: MessageSummary) -> Result<Decision, Rejection> {
-    if opened_by(&course, agent)?.message_count >= MAX_MESSAGES {
-        return Err(Rejection::TooManyMessages);
-    }
-    course.then(Event::MessageQueued { message }).decided()
-}
-
 fn end(
     course: Course,
     agent: &UserKey,
@@ -326,6 +322,7 @@ fn end(
     if !problems.is_empty() {
         return Err(Rejection::FormIncomplete(problems));
     }
+    let close = close || chat::ends_together(&course)?;
     let course = course.then(Event::InteractionEnded { at: now, closes: close });
     if close { course.then(Event::AttentionClosed { at: now }).decided() } else { course.decided() }
 }

@@ -153,6 +153,18 @@ pub enum Event {
         /// The message after it.
         message: MessageSummary,
     },
+    /// The end of the window is known, or moved later.
+    WindowExpiryAnnounced {
+        /// When.
+        ends_at: OffsetDateTime,
+    },
+    /// The customer changed something about a message, his own or ours.
+    MessageChanged {
+        /// The message.
+        message: MessageSummary,
+        /// What.
+        because: Altered,
+    },
     /// The form was saved.
     FormSaved,
     /// It ended.
@@ -181,6 +193,17 @@ pub enum Withdrawn {
     Overflow,
     /// A supervisor moved the interaction.
     Reassigned,
+}
+
+/// What a customer changed about a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Altered {
+    /// He reacted to it, or took his reaction away.
+    Reacted,
+    /// He gave it other words.
+    Edited,
+    /// He took it back.
+    Revoked,
 }
 
 /// Who wanted an offer.
@@ -214,6 +237,17 @@ pub enum Handover {
     Reassigned,
     /// It waited longer than the overflow time.
     Overflow,
+}
+
+impl Altered {
+    /// The stable word of the public event.
+    pub fn word(self) -> &'static str {
+        match self {
+            Altered::Reacted => "reacted",
+            Altered::Edited => "edited",
+            Altered::Revoked => "revoked",
+        }
+    }
 }
 
 impl Offered {

@@ -43,6 +43,11 @@ pub fn evolve(state: Option<Attention>, event: &Event) -> Option<Attention> {
             }
             change(&mut attention, |_| {});
         }
+        Event::WindowExpiryAnnounced { ends_at } => {
+            attention.window_ends_at = Some(*ends_at);
+            change(&mut attention, |_| {});
+        }
+        Event::MessageChanged { .. } => change(&mut attention, |_| {}),
         Event::FormSaved | Event::InteractionTransferredIn { because: _ } => change(&mut attention, |_| {}),
         Event::InteractionOffered { offer, because: _ } => {
             change(&mut attention, |i| i.stage = offered(&i.stage, offer))
@@ -92,6 +97,7 @@ fn begin(event: &Event) -> Option<Attention> {
         sends: 0,
         interactions: 0,
         phase: Phase::Open,
+        window_ends_at: None,
         tags: Vec::new(),
         interaction: None,
     })

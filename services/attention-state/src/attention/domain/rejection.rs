@@ -40,6 +40,8 @@ pub enum Rejection {
     AlreadyOverflowed,
     /// The interaction holds the most messages allowed.
     TooManyMessages,
+    /// The 24-hour window of WhatsApp is over, or never began.
+    WindowClosed,
     /// The report tells nothing new.
     DeliverySettled,
     /// The message is on its way, or has reached everybody.
@@ -77,6 +79,7 @@ impl Rejection {
             Rejection::TooEarly => "TOO_EARLY",
             Rejection::AlreadyOverflowed => "ALREADY_OVERFLOWED",
             Rejection::TooManyMessages => "TOO_MANY_MESSAGES",
+            Rejection::WindowClosed => "WINDOW_CLOSED",
             Rejection::DeliverySettled => "DELIVERY_SETTLED",
             Rejection::NothingToRetry => "NOTHING_TO_RETRY",
             Rejection::AlreadyLinked => "ALREADY_LINKED",
@@ -104,6 +107,9 @@ impl Rejection {
             Rejection::TooEarly => "its time has not come",
             Rejection::AlreadyOverflowed => "the overflow took effect before",
             Rejection::TooManyMessages => "the interaction holds the most messages allowed",
+            Rejection::WindowClosed => {
+                "the customer wrote more than 24 hours ago; only a template may be sent until he writes again"
+            }
             Rejection::DeliverySettled => "the report tells nothing new",
             Rejection::NothingToRetry => "the message is on its way, or has reached everybody",
             Rejection::AlreadyLinked => "the attention follows one already",

@@ -52,6 +52,8 @@ pub struct Attention {
     pub interactions: i32,
     /// Open or closed.
     pub phase: Phase,
+    /// Until when free text may be sent; only of WhatsApp, and only once the customer has written.
+    pub window_ends_at: Option<OffsetDateTime>,
     /// Its tags, sorted, each once.
     pub tags: Vec<TagKey>,
     /// The interaction addressed; the live or last one where a command addresses the attention.

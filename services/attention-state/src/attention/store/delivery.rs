@@ -72,6 +72,8 @@ pub(crate) struct KnownSend {
     pub recipients: Vec<StoredRecipient>,
     pub occurred_at: OffsetDateTime,
     pub attachments: i32,
+    /// The provider's id of it; empty while none is known.
+    pub wamid: String,
 }
 
 impl KnownSend {
@@ -86,7 +88,7 @@ pub(crate) async fn sends(tx: &mut PgConnection, messages: &[Uuid]) -> Result<Ve
     let rows = sqlx::query!(
         r#"SELECT message_id, coalesce(current_send, message_id) AS "current!", interaction_id,
              delivery_state AS "delivery_state!", delivery_recipients AS "recipients: Json<Vec<StoredRecipient>>",
-             occurred_at,
+             occurred_at, wamid,
              greatest(jsonb_array_length(attachments), CASE WHEN purged THEN purged_attachments END) AS "attachments!"
            FROM attention.message WHERE message_id = ANY($1) AND direction = 'outbound'"#,
         messages
@@ -104,6 +106,7 @@ pub(crate) async fn sends(tx: &mut PgConnection, messages: &[Uuid]) -> Result<Ve
                 recipients: row.recipients.0,
                 occurred_at: row.occurred_at,
                 attachments: row.attachments,
+                wamid: row.wamid,
             })
         })
         .collect()
@@ -140,6 +143,8 @@ pub(crate) struct Change {
     pub message: Uuid,
     pub state: DeliveryState,
     pub detail: String,
+    /// Stable class of a failure or of a wait; may be empty.
+    pub reason: String,
     pub recipients: Vec<StoredRecipient>,
 }
 
@@ -151,6 +156,7 @@ pub(crate) async fn set_delivery(tx: &mut PgConnection, changes: &[Change]) -> R
     let ids: Vec<Uuid> = changes.iter().map(|change| change.message).collect();
     let states: Vec<String> = changes.iter().map(|change| change.state.word().to_owned()).collect();
     let details: Vec<String> = changes.iter().map(|change| change.detail.clone()).collect();
+    let reasons: Vec<String> = changes.iter().map(|change| change.reason.clone()).collect();
     let recipients: Vec<serde_json::Value> = changes
         .iter()
         .map(|change| serde_json::to_value(&change.recipients))
@@ -158,16 +164,46 @@ pub(crate) async fn set_delivery(tx: &mut PgConnection, changes: &[Change]) -> R
         .map_err(|error| Error::internal("UNENCODABLE", "recipients cannot be stored").with_source(error))?;
     sqlx::query!(
         "UPDATE attention.message AS m SET delivery_state = v.state, delivery_detail = v.detail,
-           delivery_recipients = v.recipients
-         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[]) AS v(id, state, detail, recipients)
+           delivery_recipients = v.recipients, delivery_reason = v.reason
+         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[], $5::text[])
+           AS v(id, state, detail, recipients, reason)
          WHERE m.message_id = v.id AND m.message_id = ANY($1)",
         &ids,
         &states,
         &details,
-        &recipients
+        &recipients,
+        &reasons
     )
     .execute(tx)
     .await?;
+    Ok(())
+}
+
+/// A failure and an arrival of one message.
+#[derive(Clone, Debug)]
+pub(crate) struct Anomaly {
+    pub report: Uuid,
+    pub message: Uuid,
+    pub had: DeliveryState,
+    pub reported: DeliveryState,
+    pub detail: String,
+}
+
+/// Records reports that contradict what is known, each once.
+pub(crate) async fn note_anomalies(tx: &mut PgConnection, anomalies: &[Anomaly]) -> Result<(), Error> {
+    for one in anomalies {
+        sqlx::query!(
+            "INSERT INTO attention.delivery_anomaly (report_id, message_id, had, reported, detail)
+             VALUES ($1, $2, $3, $4, $5) ON CONFLICT (report_id) DO NOTHING",
+            one.report,
+            one.message,
+            one.had.word(),
+            one.reported.word(),
+            one.detail
+        )
+        .execute(&mut *tx)
+        .await?;
+    }
     Ok(())
 }
 
@@ -196,6 +232,7 @@ mod tests {
             recipients: recipients.to_vec(),
             occurred_at: OffsetDateTime::UNIX_EPOCH,
             attachments: 0,
+            wamid: String::new(),
         };
         use DeliveryState::{Queued, Sent};
         let both = [one("a@x", "sent"), one("b@x", "sent")];

@@ -1,7 +1,9 @@
 //! Tables of messages and of the keys by which later messages and statuses find them.
 
 use hilo_kit::error::Error;
+use hilo_proto::history::v1::WhatsAppItem;
 use hilo_proto::inbound::v1::{Attachment, EmailAddress};
+use prost::Message as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
@@ -98,6 +100,19 @@ pub(crate) struct NewMessage {
     /// Place in the channel ledger's order, of an inbound message.
     pub conversation_key: Option<Uuid>,
     pub conversation_number: Option<i64>,
+    /// What a WhatsApp item is beyond its text; of mails nothing.
+    #[serde(serialize_with = "encoded")]
+    pub whatsapp: Option<WhatsAppItem>,
+    /// Meta's id, of an inbound WhatsApp item.
+    pub wamid: String,
+}
+
+/// As PostgreSQL reads bytes in text: `\x` and hexadecimal digits.
+fn encoded<S: serde::Serializer>(item: &Option<WhatsAppItem>, serializer: S) -> Result<S::Ok, S::Error> {
+    match item {
+        Some(item) => serializer.serialize_some(&format!("\\x{}", hex::encode(item.encode_to_vec()))),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// Inserts messages.
@@ -109,16 +124,17 @@ pub(crate) async fn insert_messages(tx: &mut PgConnection, new: &[NewMessage]) -
         "INSERT INTO attention.message (message_id, attention_id, interaction_id, position, direction, from_address,
            from_name, to_addresses, cc_addresses, bcc_addresses, reply_to_addresses, subject, text_body, html_body, attachments,
            occurred_at, internet_message_id, reference_ids, agent_key, mail_class, sender_verified, delivery_state,
-           conversation_key, conversation_number)
+           conversation_key, conversation_number, whatsapp, wamid)
          SELECT message_id, attention_id, interaction_id, position, direction, from_address, from_name, to_addresses,
            cc_addresses, bcc_addresses, reply_to_addresses, subject, text_body, html_body, attachments, occurred_at,
            internet_message_id, reference_ids, agent_key, mail_class, sender_verified, delivery_state,
-           conversation_key, conversation_number
+           conversation_key, conversation_number, whatsapp, wamid
          FROM json_to_recordset($1::json) AS v(message_id uuid, attention_id uuid, interaction_id uuid, position bigint,
            direction text, from_address text, from_name text, to_addresses jsonb, cc_addresses jsonb, bcc_addresses jsonb,
            reply_to_addresses jsonb, subject text, text_body text, html_body text, attachments jsonb,
            occurred_at timestamptz, internet_message_id text, reference_ids text[], agent_key text, mail_class text,
-           sender_verified boolean, delivery_state text, conversation_key uuid, conversation_number bigint)",
+           sender_verified boolean, delivery_state text, conversation_key uuid, conversation_number bigint,
+           whatsapp bytea, wamid text)",
         Json(new) as _
     )
     .execute(tx)
@@ -135,6 +151,8 @@ pub(crate) enum Key {
     Send(Uuid),
     /// SHA-256 of a Message-ID.
     Internet([u8; 32]),
+    /// SHA-256 of an account and Meta's id of an item, which is unique for a number.
+    Wamid([u8; 32]),
 }
 
 impl Key {
@@ -144,11 +162,18 @@ impl Key {
         (!message_id.is_empty()).then(|| Self::Internet(Sha256::digest(message_id.as_bytes()).into()))
     }
 
+    /// Of Meta's id of an item; `None` for an empty one.
+    pub(crate) fn wamid(account: &str, wamid: &str) -> Option<Self> {
+        let digest = || Sha256::new().chain_update(account).chain_update([0]).chain_update(wamid).finalize();
+        (!wamid.is_empty()).then(|| Self::Wamid(digest().into()))
+    }
+
     fn kind(&self) -> &'static str {
         match self {
             Key::External(_) => "external",
             Key::Send(_) => "send",
             Key::Internet(_) => "internet",
+            Key::Wamid(_) => "wamid",
         }
     }
 
@@ -156,7 +181,7 @@ impl Key {
     pub(crate) fn bytes(&self) -> Vec<u8> {
         match self {
             Key::External(id) | Key::Send(id) => id.as_bytes().to_vec(),
-            Key::Internet(digest) => digest.to_vec(),
+            Key::Internet(digest) | Key::Wamid(digest) => digest.to_vec(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Tables of attentions and interactions: rows to domain states and back, many at a time.
 
 pub(crate) mod answered;
+pub(crate) mod chat;
 pub(crate) mod delivery;
 pub(crate) mod message;
 mod row;
@@ -48,7 +49,7 @@ pub(crate) async fn lock_attentions(
             sqlx::query_as!(
                 row::AttentionRow,
                 "SELECT attention_id, number, channel, account_key, campaign_key, contact_id, customer_address, subject,
-                   closed_at, sequence, send_sequence, message_position, interaction_count, linked_attention_id,
+                   closed_at, window_ends_at, sequence, send_sequence, message_position, interaction_count, linked_attention_id,
                    lineage_id, participants, flooded, tags
                  FROM attention.attention WHERE attention_id = ANY($1) ORDER BY attention_id FOR UPDATE SKIP LOCKED",
                 ids
@@ -60,7 +61,7 @@ pub(crate) async fn lock_attentions(
             sqlx::query_as!(
                 row::AttentionRow,
                 "SELECT attention_id, number, channel, account_key, campaign_key, contact_id, customer_address, subject,
-                   closed_at, sequence, send_sequence, message_position, interaction_count, linked_attention_id,
+                   closed_at, window_ends_at, sequence, send_sequence, message_position, interaction_count, linked_attention_id,
                    lineage_id, participants, flooded, tags
                  FROM attention.attention WHERE attention_id = ANY($1) ORDER BY attention_id FOR UPDATE",
                 ids
@@ -147,7 +148,7 @@ pub(crate) async fn attention(tx: &mut PgConnection, id: Uuid) -> Result<Option<
     let row = sqlx::query_as!(
         row::AttentionRow,
         "SELECT attention_id, number, channel, account_key, campaign_key, contact_id, customer_address, subject,
-           closed_at, sequence, send_sequence, message_position, interaction_count, linked_attention_id,
+           closed_at, window_ends_at, sequence, send_sequence, message_position, interaction_count, linked_attention_id,
            lineage_id, participants, flooded, tags
          FROM attention.attention WHERE attention_id = $1",
         id

@@ -19,6 +19,7 @@ pub(super) struct AttentionRow {
     pub customer_address: String,
     pub subject: String,
     pub closed_at: Option<OffsetDateTime>,
+    pub window_ends_at: Option<OffsetDateTime>,
     pub sequence: i64,
     pub send_sequence: i64,
     pub message_position: i64,
@@ -70,6 +71,7 @@ impl AttentionRow {
             sends: self.send_sequence,
             interactions: self.interaction_count,
             phase: self.closed_at.map_or(Phase::Open, |at| Phase::Closed { at }),
+            window_ends_at: self.window_ends_at,
             tags: self.tags.iter().map(TagKey::new).collect(),
             interaction: None,
         };

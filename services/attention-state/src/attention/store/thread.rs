@@ -2,8 +2,9 @@
 
 use hilo_kit::clock::to_proto;
 use hilo_kit::error::Error;
-use hilo_proto::history::v1::{RecipientDelivery, ThreadMessage};
+use hilo_proto::history::v1::{RecipientDelivery, ThreadMessage, WhatsAppItem};
 use hilo_proto::inbound::v1::{Attachment, EmailAddress};
+use prost::Message as _;
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use time::OffsetDateTime;
@@ -37,7 +38,7 @@ pub(crate) async fn order_of(
              (octet_length(text_body) + octet_length(html_body) + octet_length(to_addresses::text)
                + octet_length(cc_addresses::text) + octet_length(bcc_addresses::text)
                + octet_length(delivery_recipients::text) + octet_length(attachments::text) + octet_length(subject)
-               + octet_length(delivery_detail) + 1000)::bigint AS "bytes!"
+               + octet_length(delivery_detail) + coalesce(octet_length(whatsapp), 0) + 1000)::bigint AS "bytes!"
            FROM attention.message WHERE interaction_id = $1 ORDER BY position LIMIT $2"#,
         interaction,
         limit
@@ -66,7 +67,7 @@ pub(crate) async fn by_ids(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Th
              delivery_recipients AS "recipients: Json<Vec<StoredRecipient>>",
              text_body, html_body, attachments AS "attachments: Json<Vec<StoredAttachment>>", occurred_at,
              delivery_state, delivery_detail, agent_key, mail_class, sender_verified, internet_message_id,
-             conversation_key, conversation_number, purged
+             conversation_key, conversation_number, purged, whatsapp, wamid, delivery_reason
            FROM attention.message WHERE message_id = ANY($1) ORDER BY array_position($1, message_id)"#,
         ids
     )
@@ -117,7 +118,7 @@ fn fitting(rows: Vec<MessageRow>, most: usize) -> Vec<(i64, ThreadMessage)> {
     let mut bytes = 0;
     let fits = |row: &MessageRow| {
         let first = bytes == 0;
-        bytes += row.text_body.len() + row.html_body.len() + 1;
+        bytes += row.text_body.len() + row.html_body.len() + row.whatsapp.as_ref().map_or(0, Vec::len) + 1;
         first || bytes <= most
     };
     let mut page: Vec<Placed<ThreadMessage>> = rows.into_iter().take_while(fits).map(Placed::from).collect();
@@ -142,7 +143,7 @@ async fn rows(
              delivery_recipients AS "recipients: Json<Vec<StoredRecipient>>",
              text_body, html_body, attachments AS "attachments: Json<Vec<StoredAttachment>>", occurred_at,
              delivery_state, delivery_detail, agent_key, mail_class, sender_verified, internet_message_id,
-             conversation_key, conversation_number, purged
+             conversation_key, conversation_number, purged, whatsapp, wamid, delivery_reason
            FROM attention.message
            WHERE attention_id = $1 AND ($2::uuid IS NULL OR interaction_id = $2) AND position < $3
            ORDER BY position DESC LIMIT $4"#,
@@ -180,6 +181,17 @@ struct MessageRow {
     conversation_key: Option<Uuid>,
     conversation_number: Option<i64>,
     purged: bool,
+    whatsapp: Option<Vec<u8>>,
+    wamid: String,
+    delivery_reason: String,
+}
+
+impl MessageRow {
+    /// What cannot be read any more is left out: the text says what can be said without it.
+    fn item(&self) -> Option<WhatsAppItem> {
+        let item = WhatsAppItem::decode(self.whatsapp.as_deref()?).ok()?;
+        Some(WhatsAppItem { wamid: self.wamid.clone(), ..item })
+    }
 }
 
 impl From<MessageRow> for Placed<ThreadMessage> {
@@ -187,6 +199,7 @@ impl From<MessageRow> for Placed<ThreadMessage> {
         let internal = row.direction == NOTE;
         let written = if internal { Some(Direction::Outbound) } else { Direction::of(&row.direction) };
         let direction = written.unwrap_or(Direction::Inbound);
+        let whatsapp = row.item();
         let message = ThreadMessage {
             message_id: row.message_id.to_string(),
             direction: published::direction(direction).into(),
@@ -208,6 +221,8 @@ impl From<MessageRow> for Placed<ThreadMessage> {
             body_in_history: row.purged,
             bcc: row.bcc.0.into_iter().map(EmailAddress::from).collect(),
             recipients: row.recipients.0.into_iter().map(RecipientDelivery::from).collect(),
+            delivery_reason: row.delivery_reason,
+            whatsapp,
             ..ThreadMessage::default()
         };
         let ledger = row.conversation_key.zip(row.conversation_number);

@@ -50,6 +50,8 @@ struct AttentionValues<'a> {
     state: &'static str,
     #[serde(with = "time::serde::rfc3339::option")]
     closed_at: Option<OffsetDateTime>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    window_ends_at: Option<OffsetDateTime>,
     sequence: i64,
     /// Sequence before; 0 for a new one.
     was: i64,
@@ -78,6 +80,7 @@ fn attention_values<'a>(was: i64, attention: &'a Attention, head: &'a Head) -> A
         subject: &head.subject,
         state,
         closed_at,
+        window_ends_at: attention.window_ends_at,
         sequence: attention.sequence,
         was,
         send_sequence: attention.sends,
@@ -102,14 +105,15 @@ pub(crate) async fn insert_attentions(
     sqlx::query!(
         "INSERT INTO attention.attention (attention_id, number, channel, account_key, campaign_key, contact_id,
            customer_address, subject, state, closed_at, sequence, send_sequence, message_position, interaction_count,
-           linked_attention_id, lineage_id, participants, tags)
+           linked_attention_id, lineage_id, participants, tags, window_ends_at)
          SELECT attention_id, number, channel, account_key, campaign_key, contact_id, customer_address, subject, state,
            closed_at, sequence, send_sequence, message_position, interaction_count, linked_attention_id, lineage_id,
-           participants, tags
+           participants, tags, window_ends_at
          FROM json_to_recordset($1::json) AS v(attention_id uuid, number bigint, channel text, account_key text,
            campaign_key text, contact_id uuid, customer_address text, subject text, state text, closed_at timestamptz,
            sequence bigint, send_sequence bigint, message_position bigint, interaction_count integer,
-           linked_attention_id uuid, lineage_id uuid, participants text[], tags text[])",
+           linked_attention_id uuid, lineage_id uuid, participants text[], tags text[],
+           window_ends_at timestamptz)",
         Json(&values) as _
     )
     .execute(tx)
@@ -135,10 +139,11 @@ pub(crate) async fn update_attentions(
         "UPDATE attention.attention AS a SET campaign_key = v.campaign_key, state = v.state, closed_at = v.closed_at,
            sequence = v.sequence, send_sequence = v.send_sequence, message_position = v.message_position,
            interaction_count = v.interaction_count, linked_attention_id = v.linked_attention_id,
-           participants = v.participants, contact_id = v.contact_id, tags = v.tags
+           participants = v.participants, contact_id = v.contact_id, tags = v.tags,
+           window_ends_at = v.window_ends_at
          FROM json_to_recordset($1::json) AS v(attention_id uuid, campaign_key text, state text, closed_at timestamptz,
            sequence bigint, was bigint, send_sequence bigint, message_position bigint, interaction_count integer,
-           linked_attention_id uuid, participants text[], contact_id uuid, tags text[])
+           linked_attention_id uuid, participants text[], contact_id uuid, tags text[], window_ends_at timestamptz)
          WHERE a.attention_id = v.attention_id AND a.sequence = v.was AND a.attention_id = ANY($2)",
         Json(&values) as _,
         &ids

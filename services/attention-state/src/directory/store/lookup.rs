@@ -176,3 +176,22 @@ pub async fn sender(conn: &mut PgConnection, account_key: &str) -> Result<Option
     .await?;
     Ok(row.map(|row| (row.address, row.display_name)))
 }
+
+/// The number that customers see of a WhatsApp account, and its display name; `None` when the account is unknown. An account of
+/// an earlier release has no number yet.
+///
+/// # Errors
+/// Database errors.
+pub async fn whatsapp_sender(
+    conn: &mut PgConnection,
+    account_key: &str,
+) -> Result<Option<(String, String)>, Error> {
+    let row = sqlx::query!(
+        r#"SELECT coalesce(whatsapp ->> 'display_number', '') AS "number!", display_name FROM directory.account
+           WHERE account_key = $1 AND channel = 'whatsapp'"#,
+        account_key,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| (row.number, row.display_name)))
+}

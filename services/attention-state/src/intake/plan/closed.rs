@@ -15,7 +15,7 @@ use crate::directory;
 
 /// A reply that may be sent.
 #[derive(Clone, Debug)]
-pub(super) struct Due {
+pub(in crate::intake) struct Due {
     attention: Uuid,
     interaction: Uuid,
     address: String,
@@ -87,7 +87,11 @@ fn nobody_reads(address: &str) -> bool {
 }
 
 /// Writes marks and notes; an attention that has a note already keeps it.
-pub(super) async fn write(tx: &mut PgConnection, marked: &[Uuid], due: &[Due]) -> Result<(), Error> {
+pub(in crate::intake) async fn write(
+    tx: &mut PgConnection,
+    marked: &[Uuid],
+    due: &[Due],
+) -> Result<(), Error> {
     if marked.is_empty() {
         return Ok(());
     }

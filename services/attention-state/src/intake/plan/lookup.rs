@@ -27,6 +27,14 @@ pub(super) async fn lock_keys(tx: &mut PgConnection, mails: &[Mail]) -> Result<(
             numbers.insert(lock_number(b"internet", &key.bytes()));
         }
     }
+    lock_numbers(tx, numbers).await
+}
+
+/// Takes advisory locks until the transaction ends, in the order of their numbers.
+pub(in crate::intake) async fn lock_numbers(
+    tx: &mut PgConnection,
+    numbers: BTreeSet<i64>,
+) -> Result<(), Error> {
     let numbers: Vec<i64> = numbers.into_iter().collect();
     sqlx::query!(
         r#"SELECT count(pg_advisory_xact_lock(number)) AS "locked!"

@@ -232,7 +232,7 @@ fn not_held() -> Error {
 }
 
 /// A refused mail becomes a dead letter; in the inbox it would pass for taken when an operator replays it.
-async fn leave_inbox(tx: &mut PgConnection, refused: &[Uuid]) -> Result<(), Error> {
+pub(in crate::intake) async fn leave_inbox(tx: &mut PgConnection, refused: &[Uuid]) -> Result<(), Error> {
     sqlx::query!("DELETE FROM kit.inbox WHERE consumer = $1 AND id = ANY($2)", INBOUND_CONSUMER, refused)
         .execute(tx)
         .await?;
@@ -329,6 +329,8 @@ fn new_message(
         delivery_state: None,
         conversation_key: Some(mail.conversation),
         conversation_number: Some(mail.number),
+        whatsapp: None,
+        wamid: String::new(),
     }
 }
 

@@ -86,10 +86,13 @@ impl Kind {
             }
             Kind::Messages => &[
                 ("received", "count(*) FILTER (WHERE kind = 13)"),
-                ("sent", "count(*) FILTER (WHERE kind = 14 AND delivery_state = 'sent')"),
+                (
+                    "sent",
+                    "count(*) FILTER (WHERE kind = 14 AND delivery_state IN ('sent', 'delivered', 'read', 'played'))",
+                ),
                 (
                     "pending",
-                    "count(*) FILTER (WHERE kind = 14 AND delivery_state NOT IN ('sent', 'failed', 'unknown'))",
+                    "count(*) FILTER (WHERE kind = 14 AND delivery_state NOT IN ('sent', 'delivered', 'read', 'played', 'failed', 'unknown'))",
                 ),
                 ("failed", "count(*) FILTER (WHERE kind = 14 AND delivery_state = 'failed')"),
                 ("unknown", "count(*) FILTER (WHERE kind = 14 AND delivery_state = 'unknown')"),

@@ -1,5 +1,6 @@
 //! The domain as a text table of every state and command, and properties over random courses of commands.
 
+mod chat;
 mod course;
 mod table;
 

@@ -1,0 +1,207 @@
+//! What a batch reads before it decides, in few statements however long it is.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use hilo_kit::error::Error;
+use sha2::{Digest, Sha256};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{Item, Sort};
+use crate::attention::domain::{AttentionId, CampaignKey, ContactId};
+use crate::attention::store;
+use crate::attention::store::chat::{self, StoredItem, Target, Waiting};
+use crate::attention::store::message::Key;
+use crate::attention::threads::{self, Lineage};
+use crate::attention::work::Work;
+use crate::contact::lock_number;
+use crate::contact::whatsapp::{self as customers, identities};
+use crate::directory;
+
+/// What an account feeds.
+#[derive(Clone, Debug)]
+pub(super) enum Feeds {
+    /// A campaign of the channel.
+    Campaign(CampaignKey),
+    /// A campaign of another channel: the envelope is not what it says.
+    OtherChannel,
+    /// Nothing.
+    Nothing,
+}
+
+/// What is known of a batch.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub contacts: customers::Known,
+    pub campaigns: HashMap<String, Feeds>,
+    pub lineages: BTreeMap<Uuid, Lineage>,
+    pub targets: HashMap<Vec<u8>, Target>,
+    pub waiting: HashMap<Vec<u8>, Vec<Waiting>>,
+    /// Items that are altered, by message.
+    pub stored: HashMap<Uuid, StoredItem>,
+    /// Hours of the campaigns that have some.
+    pub closings: HashMap<CampaignKey, directory::Closing>,
+    /// Ledger ids that were taken under another delivery.
+    taken: HashSet<Uuid>,
+}
+
+/// Locks the keys of the batch and reads what they lead to.
+///
+/// # Errors
+/// Database errors; `LOCK_TIMEOUT`.
+pub(super) async fn read(tx: &mut PgConnection, items: &[Item]) -> Result<Known, Error> {
+    lock_keys(tx, items).await?;
+    let named: Vec<_> = items.iter().flat_map(|item| identities(&item.customer)).collect();
+    let replacing = items.iter().filter_map(Item::new_identity).flat_map(|one| identities(&one));
+    let named: Vec<_> = named.into_iter().chain(replacing).collect();
+    let contacts = customers::known(tx, &named).await?;
+    let lineages: BTreeSet<Uuid> = items.iter().flat_map(|item| lineages_of(item, &contacts)).collect();
+    let lineages: Vec<Uuid> = lineages.into_iter().collect();
+    let keys: BTreeSet<Vec<u8>> = items.iter().flat_map(Item::keys).map(|key| key.bytes()).collect();
+    let own: Vec<Vec<u8>> = items.iter().map(|item| item.own.bytes()).collect();
+    let ledgers: Vec<Uuid> = items.iter().map(|item| item.ledger).collect();
+    let mut taken: HashSet<Uuid> = chat::known_alterations(tx, &ledgers).await?.into_iter().collect();
+    taken.extend(store::message::known_externals(tx, &ledgers).await?);
+    Ok(Known {
+        contacts,
+        campaigns: campaigns(tx, items).await?,
+        lineages: threads::lineages(tx, &lineages).await?,
+        targets: chat::targets(tx, &keys.into_iter().collect::<Vec<_>>()).await?,
+        waiting: chat::waiting(tx, &own).await?,
+        taken,
+        ..Known::default()
+    })
+}
+
+/// The conversations an item may go on with. A number that passed to another person has the same conversation in the channel's
+/// ledger at first, so a second one is named after the contact.
+pub(super) fn lineages_of(item: &Item, contacts: &customers::Known) -> Vec<Uuid> {
+    let contact = contacts.find(&item.customer);
+    std::iter::once(item.conversation).chain(contact.map(|one| derived(item.conversation, one))).collect()
+}
+
+/// The conversation of another contact under the same key.
+pub(super) fn derived(conversation: Uuid, contact: ContactId) -> Uuid {
+    let digest = Sha256::new()
+        .chain_update(b"hilo.conversation")
+        .chain_update(conversation.as_bytes())
+        .chain_update(contact.uuid().as_bytes())
+        .finalize();
+    let bytes = digest.first_chunk::<16>().copied().unwrap_or_default();
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
+
+/// Locks every identity and wamid that the items have or refer to, in one order for all transactions.
+async fn lock_keys(tx: &mut PgConnection, items: &[Item]) -> Result<(), Error> {
+    let mut numbers = BTreeSet::new();
+    for item in items {
+        let replacing = item.new_identity();
+        for who in std::iter::once(&item.customer).chain(&replacing) {
+            for one in identities(who) {
+                numbers.insert(lock_number(one.kind.word().as_bytes(), one.value.as_bytes()));
+            }
+        }
+        numbers.insert(lock_number(b"conversation", item.conversation.as_bytes()));
+        numbers.extend(item.keys().map(|key| lock_number(b"wamid", &key.bytes())));
+    }
+    super::super::plan::lock_numbers(tx, numbers).await
+}
+
+/// What accounts feed.
+async fn campaigns(tx: &mut PgConnection, items: &[Item]) -> Result<HashMap<String, Feeds>, Error> {
+    let mut found = HashMap::new();
+    for item in items {
+        if !found.contains_key(&item.account) {
+            let feeds = match directory::campaign_for_account(tx, &item.account).await? {
+                None => Feeds::Nothing,
+                Some(campaign) if campaign.channel.as_str() == "whatsapp" => {
+                    Feeds::Campaign(CampaignKey::new(campaign.key.as_str()))
+                }
+                Some(_) => Feeds::OtherChannel,
+            };
+            found.insert(item.account.clone(), feeds);
+        }
+    }
+    Ok(found)
+}
+
+impl Known {
+    /// Attentions the batch may change.
+    pub(super) fn attentions(&self, items: &[Item]) -> Vec<Uuid> {
+        let open = self.lineages.values().filter_map(|lineage| lineage.open);
+        let altered = items.iter().filter_map(Item::target).filter_map(|key| self.targets.get(&key.bytes()));
+        let all: BTreeSet<Uuid> =
+            open.chain(altered.map(|target| target.attention)).map(|id| id.uuid()).collect();
+        all.into_iter().collect()
+    }
+
+    /// Reads what must be read under the attentions' locks.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub(super) async fn read_locked(
+        &mut self,
+        tx: &mut PgConnection,
+        work: &Work,
+        items: &[Item],
+    ) -> Result<(), Error> {
+        let altered = items.iter().filter_map(Item::target).filter_map(|key| self.targets.get(&key.bytes()));
+        let altered: BTreeSet<Uuid> = altered.map(|target| target.message).collect();
+        if !altered.is_empty() {
+            let altered: Vec<Uuid> = altered.into_iter().collect();
+            self.stored =
+                chat::items(tx, &altered).await?.into_iter().map(|one| (one.message, one)).collect();
+        }
+        let fed = self.campaigns.values().filter_map(|feeds| match feeds {
+            Feeds::Campaign(key) => Some(key.clone()),
+            Feeds::OtherChannel | Feeds::Nothing => None,
+        });
+        let open = self.lineages.values().filter_map(|lineage| lineage.open);
+        let held = open.filter_map(|id| work.state(id, None)).map(|state| state.campaign);
+        let keys: BTreeSet<String> = fed.chain(held).map(|key| key.to_string()).collect();
+        let keys: Vec<String> = keys.into_iter().collect();
+        let found = directory::closings(tx, &keys).await?;
+        self.closings = found.into_iter().map(|(key, closing)| (CampaignKey::new(&key), closing)).collect();
+        Ok(())
+    }
+
+    /// True when it was taken in before: by its ledger id, or as a message with the same wamid.
+    pub(super) fn taken_before(&self, item: &Item) -> bool {
+        let again = match item.sort {
+            Sort::Said | Sort::Notice => self.targets.contains_key(&item.own.bytes()),
+            Sort::Alters { .. } => false,
+        };
+        again || self.taken.contains(&item.ledger)
+    }
+
+    /// True when another transaction holds an attention that the item may change.
+    pub(super) fn is_busy(&self, work: &Work, item: &Item) -> bool {
+        let wanted: Vec<AttentionId> = match &item.sort {
+            Sort::Said | Sort::Notice => {
+                let lineages = lineages_of(item, &self.contacts);
+                lineages.iter().filter_map(|id| self.lineages.get(id)?.open).collect()
+            }
+            Sort::Alters { target, .. } => {
+                self.targets.get(&target.bytes()).map(|target| target.attention).into_iter().collect()
+            }
+        };
+        wanted.into_iter().any(|id| !work.holds(id))
+    }
+}
+
+impl Item {
+    /// Keys that it has or refers to.
+    fn keys(&self) -> impl Iterator<Item = Key> {
+        let context = self.whatsapp.context.as_ref();
+        let context = context.and_then(|context| Key::wamid(&self.account, &context.wamid));
+        [Some(self.own.clone()), self.target().cloned(), context].into_iter().flatten()
+    }
+
+    /// Key of the item it alters.
+    pub(super) fn target(&self) -> Option<&Key> {
+        match &self.sort {
+            Sort::Alters { target, .. } => Some(target),
+            Sort::Said | Sort::Notice => None,
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! One batch of WhatsApp items in one transaction: lock keys, find contacts and conversations, lock attentions, take, decide, write.
+//!
+//! Lock order as for mails: identity keys, conversations and wamids (advisory, in the order of their numbers), attentions (skipping
+//! locked ones), agents' loads (on writing). One live attention per account and customer: the conversation's key stands for both,
+//! and the unique index over open lineages guards it.
+
+use std::collections::{HashMap, HashSet};
+
+use hilo_kit::error::Error;
+use hilo_kit::inbox;
+use hilo_kit::nats::Subjects;
+use hilo_proto::inbound::v1::inbound_whats_app::Kind;
+use hilo_proto::inbound::v1::{SystemKind, WhatsAppIdentity};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::alter;
+use super::known::{self, Feeds, Known};
+use super::written::{Beginning, Written};
+use super::{Item, Sort};
+use crate::attention::domain::{AttentionId, CampaignKey, Command, ContactId, Phase};
+use crate::attention::store::{self, Wait, chat};
+use crate::attention::work::{Actor, Work};
+use crate::intake::INBOUND_CONSUMER;
+use crate::intake::plan::Taken;
+
+/// Takes the items in; one answer per item, in order.
+///
+/// # Errors
+/// Database errors: nothing of the batch was taken.
+pub(in crate::intake) async fn take_in(
+    tx: &mut PgConnection,
+    subjects: &Subjects,
+    items: &[Item],
+) -> Result<Vec<Taken>, Error> {
+    let mut known = known::read(tx, items).await?;
+    let mut work = Work::lock_current(tx, &known.attentions(items), Wait::Skip).await?;
+    known.read_locked(tx, &work, items).await?;
+    let is_free = |item: &&Item| !known.taken_before(item) && !known.is_busy(&work, item);
+    let free: Vec<Uuid> = items.iter().filter(is_free).map(|item| item.delivery).collect();
+    let mut fresh: HashSet<Uuid> = inbox::take(tx, INBOUND_CONSUMER, &free).await?.into_iter().collect();
+    let contacts = settle(tx, &mut known, items, &fresh).await?;
+    let begins = |item: &&Item| fresh.contains(&item.delivery) && item.sort == Sort::Said;
+    let said = items.iter().filter(begins).filter(|item| may_begin(&work, &known, item, items.len())).count();
+    let mut written = Written::new(store::draw_numbers(tx, said).await?);
+    let mut answers = Vec::with_capacity(items.len());
+    for item in items {
+        answers.push(if fresh.remove(&item.delivery) {
+            match decide(&mut work, &mut known, &mut written, item, &contacts) {
+                Ok(()) => Taken::Committed,
+                Err(error) => {
+                    written.refused.push(item.delivery);
+                    Taken::Refused(error)
+                }
+            }
+        } else if known.taken_before(item) || !known.is_busy(&work, item) {
+            Taken::Known
+        } else {
+            Taken::Busy
+        });
+    }
+    written.write(tx, subjects, &work).await?;
+    Ok(answers)
+}
+
+/// Finds or makes the contacts of those who wrote, and follows Meta's notices of changed numbers and ids.
+async fn settle(
+    tx: &mut PgConnection,
+    known: &mut Known,
+    items: &[Item],
+    fresh: &HashSet<Uuid>,
+) -> Result<HashMap<Uuid, ContactId>, Error> {
+    let mut contacts = HashMap::new();
+    for item in items.iter().filter(|item| fresh.contains(&item.delivery)) {
+        match &item.sort {
+            Sort::Said => {
+                contacts.insert(item.ledger, known.contacts.settle(tx, &item.customer).await?);
+            }
+            Sort::Notice => {
+                // Of whom he was until now; afterwards he may not be found by that any more.
+                if let Some(contact) = known.contacts.find(&item.customer) {
+                    contacts.insert(item.ledger, contact);
+                }
+                if let Some(now) = item.new_identity() {
+                    known.contacts.change(tx, &item.customer, &now).await?;
+                }
+            }
+            Sort::Alters { .. } => {}
+        }
+    }
+    Ok(contacts)
+}
+
+/// Whether an attention may have to begin: a gap in the human numbers is harmless, a lacking one is not.
+fn may_begin(work: &Work, known: &Known, item: &Item, batch: usize) -> bool {
+    let lineages = known::lineages_of(item, &known.contacts);
+    let taking = lineages.iter().filter_map(|id| open_in(work, known, *id)).any(|id| work.room(id) >= batch);
+    let contact = known.contacts.find(&item.customer);
+    let his = |id: AttentionId| work.state(id, None).map(|state| state.contact) == contact;
+    !taking || !lineages.iter().filter_map(|id| open_in(work, known, *id)).any(his)
+}
+
+/// The attention of a conversation that takes messages now: it may have ended since it was looked up.
+fn open_in(work: &Work, known: &Known, lineage: Uuid) -> Option<AttentionId> {
+    let open = known.lineages.get(&lineage)?.open?;
+    let state = work.state(open, None)?;
+    (state.phase == Phase::Open).then_some(open)
+}
+
+fn decide(
+    work: &mut Work,
+    known: &mut Known,
+    written: &mut Written,
+    item: &Item,
+    contacts: &HashMap<Uuid, ContactId>,
+) -> Result<(), Error> {
+    match &item.sort {
+        Sort::Said => {
+            if written.has(&item.own) {
+                // The same item twice in one batch, under two ledger ids.
+                return Ok(());
+            }
+            let contact = contacts.get(&item.ledger).copied();
+            let contact =
+                contact.ok_or_else(|| Error::internal("NO_CONTACT", "the contact was not resolved"))?;
+            said(work, known, written, item, contact)
+        }
+        Sort::Notice => notice(work, known, written, item, contacts.get(&item.ledger).copied()),
+        Sort::Alters { target, .. } => {
+            if written.alter(work, item, target) {
+                return Ok(());
+            }
+            let fate = match known.targets.get(&target.bytes()).copied() {
+                None => chat::Fate::Waits,
+                Some(at) => match known.stored.get_mut(&at.message) {
+                    Some(stored) => {
+                        let fate = alter::stored(work, at.attention, stored, &item.whatsapp)?;
+                        written.changed(stored.clone());
+                        fate
+                    }
+                    None => chat::Fate::Gone,
+                },
+            };
+            crate::metrics::alteration(match fate {
+                chat::Fate::Waits => "waits",
+                chat::Fate::Applied => "applied",
+                chat::Fate::Gone => "gone",
+            });
+            written.alterations.push((item.ledger, target.clone(), item.whatsapp.clone(), fate));
+            Ok(())
+        }
+    }
+}
+
+/// The conversation's open attention that is this contact's, and the lineage that a new one would be of.
+fn place(work: &Work, known: &Known, item: &Item, contact: ContactId) -> (Option<AttentionId>, Uuid) {
+    let lineages = [item.conversation, known::derived(item.conversation, contact)];
+    let his = |id: &AttentionId| work.state(*id, None).is_some_and(|state| state.contact == contact);
+    let open = lineages.iter().filter_map(|id| open_in(work, known, *id)).find(his);
+    let free = lineages.into_iter().find(|id| open_in(work, known, *id).is_none());
+    let taken = |open: AttentionId| work.head(open).map(|head| head.lineage);
+    (open, open.and_then(taken).or(free).unwrap_or(item.conversation))
+}
+
+fn said(
+    work: &mut Work,
+    known: &mut Known,
+    written: &mut Written,
+    item: &Item,
+    contact: ContactId,
+) -> Result<(), Error> {
+    let (open, lineage) = place(work, known, item, contact);
+    let attention = match open {
+        Some(open) if work.room(open) > 0 => {
+            written.append(work, known, item, open)?;
+            open
+        }
+        Some(full) => {
+            // As an answer by mail, it stays in its campaign when its account feeds none any more.
+            let own = work.state(full, None).map(|state| state.campaign);
+            let campaign = campaign(known, item).or_else(|error| own.ok_or(error))?;
+            work.flood(full);
+            crate::metrics::flood();
+            tracing::warn!(attention = %full.uuid(), "an interaction is full; its messages go on in a linked attention");
+            written.begin(work, known, item, Beginning { campaign, contact, lineage, follows: Some(full) })?
+        }
+        None => {
+            let campaign = campaign(known, item)?;
+            written.begin(work, known, item, Beginning { campaign, contact, lineage, follows: None })?
+        }
+    };
+    let command = Command::MoveWindow { ends_at: item.window_ends_at() };
+    work.decide_at(attention, None, command, &Actor::System, &item.traceparent)?;
+    written.mark_out_of_hours(work, known, item, attention);
+    Ok(())
+}
+
+/// Shown where a conversation runs; its raw item is in the ledger in any case.
+fn notice(
+    work: &mut Work,
+    known: &Known,
+    written: &mut Written,
+    item: &Item,
+    contact: Option<ContactId>,
+) -> Result<(), Error> {
+    let open = contact.and_then(|contact| place(work, known, item, contact).0);
+    match open.filter(|open| work.room(*open) > 0 && !written.has(&item.own)) {
+        Some(open) => written.append(work, known, item, open),
+        None => Ok(()),
+    }
+}
+
+/// The campaign that the item's account feeds.
+///
+/// # Errors
+/// `ACCOUNT_WITHOUT_CAMPAIGN`, `OTHER_CHANNEL`: the item becomes a dead letter, to be replayed when a coordinator has given the
+/// account a campaign.
+fn campaign(known: &Known, item: &Item) -> Result<CampaignKey, Error> {
+    match known.campaigns.get(&item.account) {
+        Some(Feeds::Campaign(key)) => Ok(key.clone()),
+        Some(Feeds::OtherChannel) => {
+            Err(Error::rejected("OTHER_CHANNEL", "the account of this item is of another channel"))
+        }
+        Some(Feeds::Nothing) | None => {
+            Err(Error::rejected("ACCOUNT_WITHOUT_CAMPAIGN", "no campaign takes the items of this account"))
+        }
+    }
+}
+
+impl Item {
+    /// Who the customer is from now on, by a notice that says so.
+    pub(super) fn new_identity(&self) -> Option<WhatsAppIdentity> {
+        let Some(Kind::System(system)) = &self.whatsapp.kind else { return None };
+        match system.kind() {
+            SystemKind::NumberChanged | SystemKind::UserIdChanged => system.new_identity.clone(),
+            // Another device or another person: nothing is known of who.
+            SystemKind::IdentityChanged | SystemKind::Unspecified => None,
+        }
+    }
+}
