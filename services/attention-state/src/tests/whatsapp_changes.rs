@@ -327,6 +327,10 @@ async fn a_changed_number_leads_to_the_same_contact_and_the_old_one_to_nobody() 
     assert_eq!(after, window, "the customer did not write");
     let found: Vec<String> = identities(&house).await.into_iter().map(|(_, value)| value).collect();
     assert_eq!(found, ["+51900000001", "51900000001"]);
+    house.open_item("ana", seen.last_interaction).await;
+    send(&house, "ana", seen.last_interaction, |_| {}).await.unwrap();
+    let to = outbound(&house).await.pop().unwrap().1.to.unwrap();
+    assert_eq!(to.wa_id, "51900000001", "and never to whoever has the old number now");
     // Whoever has the old number now is somebody else; a notice about nobody begins nothing.
     let stranger = Chat { conversation: Uuid::now_v7(), ..Chat::from(EVA) };
     take(&house, &[stranger]).await;

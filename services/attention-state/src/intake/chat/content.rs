@@ -4,8 +4,8 @@ use hilo_proto::history::v1::WhatsAppItem;
 use hilo_proto::history::v1::whats_app_item::Detail;
 use hilo_proto::inbound::v1::inbound_whats_app::Kind;
 use hilo_proto::inbound::v1::{
-    InboundWhatsApp, MediaKind, WhatsAppContactCard, WhatsAppIdentity, WhatsAppLocation, WhatsAppMedia,
-    WhatsAppOrder, WhatsAppPlaceholder,
+    InboundWhatsApp, MediaKind, SystemKind, WhatsAppContactCard, WhatsAppIdentity, WhatsAppLocation,
+    WhatsAppMedia, WhatsAppOrder, WhatsAppPlaceholder, WhatsAppSystem,
 };
 
 use crate::attention::store::message::StoredAttachment;
@@ -68,13 +68,36 @@ pub(super) fn shown(from: &InboundWhatsApp) -> Shown {
         }
         Some(Kind::Order(order)) => plain("order", order_lines(order), Some(Detail::Order(order.clone()))),
         Some(Kind::System(system)) => {
-            plain("system", system.text.clone(), Some(Detail::System(system.clone())))
+            let mut shown = plain("system", system.text.clone(), Some(Detail::System(system.clone())));
+            // Answers go to whom he is from now on; his old number may be somebody else's.
+            shown.item.customer = from.customer.clone().map(|customer| now(customer, system));
+            shown
         }
         Some(Kind::Placeholder(one)) => {
             plain("placeholder", placeholder_line(one), Some(Detail::Placeholder(one.clone())))
         }
         // They are no messages of their own.
         Some(Kind::Reaction(_) | Kind::Edit(_) | Kind::Revoke(_)) | None => plain("", String::new(), None),
+    }
+}
+
+/// Who a customer is after a notice of the system.
+fn now(before: WhatsAppIdentity, notice: &WhatsAppSystem) -> WhatsAppIdentity {
+    let Some(after) = notice.new_identity.clone() else { return before };
+    let or = |new: String, old: String| if new.is_empty() { old } else { new };
+    let parent_user_id = or(after.parent_user_id, before.parent_user_id.clone());
+    match notice.kind() {
+        // A new number comes with a new user id: the old one leads nowhere.
+        SystemKind::NumberChanged => WhatsAppIdentity { parent_user_id, ..after },
+        SystemKind::UserIdChanged => WhatsAppIdentity {
+            wa_id: or(after.wa_id, before.wa_id),
+            phone: or(after.phone, before.phone),
+            user_id: or(after.user_id, before.user_id),
+            parent_user_id,
+            username: or(after.username, before.username),
+            profile_name: or(after.profile_name, before.profile_name),
+        },
+        SystemKind::IdentityChanged | SystemKind::Unspecified => before,
     }
 }
 
