@@ -181,9 +181,14 @@ impl Agent {
         })))
     }
 
-    /// Watches the desk until the handle is dropped; a lost stream is opened again.
+    /// Watches the desk's mail until the handle is dropped; a lost stream is opened again.
     pub fn watch(&self) -> Desk {
-        Desk::watch(self)
+        Desk::watch(self, "email")
+    }
+
+    /// Watches the desk's WhatsApp as [`Agent::watch`] does the mail.
+    pub fn watch_whatsapp(&self) -> Desk {
+        Desk::watch(self, "whatsapp")
     }
 
     /// Opens an item.

@@ -44,12 +44,12 @@ impl Drop for Desk {
 }
 
 impl Desk {
-    pub(crate) fn watch(agent: &Agent) -> Self {
+    pub(crate) fn watch(agent: &Agent, channel: &'static str) -> Self {
         let state = Arc::new(Mutex::new(DeskState::default()));
         let (agent, shared) = (agent.clone(), Arc::clone(&state));
         let task = tokio::spawn(async move {
             loop {
-                let _ended = follow(&agent, &shared).await;
+                let _ended = follow(&agent, channel, &shared).await;
                 shared.lock().reconnects += 1;
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -95,8 +95,8 @@ impl Desk {
     }
 }
 
-async fn follow(agent: &Agent, shared: &Mutex<DeskState>) -> Result<()> {
-    let request = attention::WatchDeskRequest { channel: "email".to_owned() };
+async fn follow(agent: &Agent, channel: &str, shared: &Mutex<DeskState>) -> Result<()> {
+    let request = attention::WatchDeskRequest { channel: channel.to_owned() };
     let mut stream = agent.attention().watch_desk(request).await?.into_inner();
     while let Some(response) = tokio::time::timeout(Duration::from_secs(40), stream.message()).await?? {
         let mut desk = shared.lock();

@@ -1,4 +1,5 @@
-//! The directory of a test installation: one account reached by SMTP, one fetched by IMAP, as many agents as asked for.
+//! The directory of a test installation: one account reached by SMTP, one fetched by IMAP, when asked for one of WhatsApp, and as many
+//! agents as asked for.
 
 use std::fmt::Write as _;
 
@@ -8,6 +9,9 @@ use crate::installation::Options;
 pub const SUPPORT: &str = "soporte@hilo.example";
 /// Address of the account whose mail is fetched by IMAP.
 pub const MAILBOX: &str = "buzon@hilo.example";
+
+/// Key of the WhatsApp account and of its campaign.
+pub const WHATSAPP: &str = "soporte-wa";
 
 /// User key of an agent, from 0.
 pub fn agent_key(index: usize) -> String {
@@ -28,6 +32,15 @@ fn overflow(options: &Options, campaign: &str) -> &'static str {
     lines.map_or("overflow_seconds: 0", |(_, lines)| lines)
 }
 
+/// The simulator's number; the secrets are in the environment.
+fn whatsapp_account() -> String {
+    let number = hilo_simulators::Number::default();
+    format!(
+        "  - key: {WHATSAPP}\n    channel: whatsapp\n    whatsapp:\n      phone_number_id: \"{}\"\n      business_account_id: \"{}\"\n      display_number: +{}\n      access_token_secret: META_TOKEN\n      app_secret_secret: META_APP\n      verify_token_secret: META_VERIFY\n",
+        number.phone_number_id, number.business_account_id, number.display_phone_number
+    )
+}
+
 /// The directory as `hilo apply` takes it. `imap_port` is the mailbox server's, when there is one.
 pub fn yaml(options: &Options, smtp_port: u16, imap_port: Option<u16>) -> String {
     let smtp = format!("smtp: {{host: 127.0.0.1, port: {smtp_port}, security: plain}}");
@@ -42,7 +55,17 @@ pub fn yaml(options: &Options, smtp_port: u16, imap_port: Option<u16>) -> String
             "  - key: {key}\n    channel: email\n    address: {address}\n    display_name: Soporte\n    accept_unauthenticated_replies: true\n    {smtp}\n{imap}"
         );
     }
+    if options.whatsapp {
+        text.push_str(&whatsapp_account());
+    }
     text.push_str("\ncampaigns:\n");
+    if options.whatsapp {
+        let _ = write!(
+            text,
+            "  - key: {WHATSAPP}\n    name: Campaña {WHATSAPP}\n    channel: whatsapp\n    accounts: [{WHATSAPP}]\n    members: [{members}]\n    assignment_mode: {}\n",
+            options.mode
+        );
+    }
     for key in ["soporte", "buzon"] {
         let _ = write!(
             text,

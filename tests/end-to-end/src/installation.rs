@@ -20,6 +20,7 @@ use crate::sink::Sink;
 use crate::{binary, directory};
 
 mod administer;
+mod meta;
 mod settings;
 mod tonic_health_check;
 
@@ -83,6 +84,8 @@ pub struct Options {
     pub orphan_timeout_seconds: u32,
     /// Start Dovecot and fetch from it.
     pub imap: bool,
+    /// Start the simulator of WhatsApp's Cloud API, with an account and a campaign of the channel.
+    pub whatsapp: bool,
     /// OTLP endpoint to export to.
     pub otlp_endpoint: Option<String>,
     /// Seconds after which bodies leave for the history.
@@ -99,6 +102,7 @@ impl Default for Options {
             overflow: &[],
             orphan_timeout_seconds: 0,
             imap: false,
+            whatsapp: false,
             otlp_endpoint: None,
             purge_after_seconds: 86_400,
         }
@@ -116,6 +120,7 @@ pub struct Installation {
     faults: FaultFolder,
     sink: Sink,
     dovecot: Option<hilo_test_support::Dovecot>,
+    meta: Option<meta::Meta>,
     nats: tokio::sync::Mutex<Nats>,
     nats_url: String,
     postgres: Postgres,
@@ -134,6 +139,7 @@ impl Installation {
         let nats = Nats::start().await?;
         let sink = Sink::start(folder.path()).await?;
         let dovecot = if options.imap { Some(settings::mailbox().await?) } else { None };
+        let meta = if options.whatsapp { Some(meta::Meta::start().await?) } else { None };
         let faults = FaultFolder::create(&folder.path().join("faults"))?;
         let installation = Self {
             keys: generate_keys().map_err(|error| anyhow::anyhow!("{error}"))?,
@@ -147,6 +153,7 @@ impl Installation {
             faults,
             sink,
             dovecot,
+            meta,
             postgres,
             folder,
         };
@@ -161,6 +168,9 @@ impl Installation {
             installation.ready(service).await?;
         }
         installation.directory_is_known().await?;
+        if let Some(meta) = &installation.meta {
+            meta.subscribe().await?;
+        }
         Ok(installation)
     }
 
@@ -169,6 +179,7 @@ impl Installation {
             ("HILO_FAULT_DIR".to_owned(), self.faults.path().display().to_string()),
             ("HILO_SECRET_BUZON_IMAP".to_owned(), "secreto-del-buzon".to_owned()),
         ];
+        environment.extend(meta::Meta::environment());
         environment
             .extend(std::env::var("RUST_BACKTRACE").ok().map(|value| ("RUST_BACKTRACE".to_owned(), value)));
         Ok(Launch {
@@ -376,20 +387,5 @@ impl Installation {
     /// Folder of the logs and the configuration.
     pub fn folder(&self) -> &Path {
         self.folder.path()
-    }
-
-    /// `VmRSS` of every service.
-    ///
-    /// # Errors
-    /// When a process is gone.
-    pub fn resident_kibibytes(&self) -> Result<Vec<(&'static str, u64)>> {
-        let mut figures = Vec::new();
-        for (service, process) in self.processes.lock().iter() {
-            let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()))?;
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-            figures.push((service.name(), line.trim().trim_end_matches(" kB").trim().parse()?));
-        }
-        anyhow::ensure!(figures.len() == Service::ALL.len(), "a service is gone");
-        Ok(figures)
     }
 }

@@ -2,8 +2,8 @@
 //! server that is not our code for outgoing mail, and the people around it - customers, agents, a subscriber.
 //!
 //! Used by the end-to-end tests, the fault tests, the load generator and the acceptance run. It looks at the system
-//! only from outside: SMTP, gRPC, NATS subjects, the receiving mailbox. The one exception is the fault directory, by
-//! which a test stops a process between two named source points.
+//! only from outside: SMTP, the phones of WhatsApp's simulator, gRPC, NATS subjects, the receiving mailbox. The one
+//! exception is the fault directory, by which a test stops a process between two named source points.
 
 pub mod agent;
 pub mod binary;

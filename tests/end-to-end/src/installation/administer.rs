@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use hilo_kit::auth::ServiceTokens;
 use hilo_kit::grpc::InternalChannel;
 use hilo_proto::directory::v1::ApplyDirectoryRequest;
@@ -74,5 +74,20 @@ impl Installation {
         let tokens = ServiceTokens::new(&self.keys.auth_config("hilo"), "operator");
         hilo_kit::grpc::internal(&self.endpoint(Service::AttentionState), &tokens)
             .map_err(|error| anyhow::anyhow!("{error}"))
+    }
+
+    /// `VmRSS` of every service.
+    ///
+    /// # Errors
+    /// When a process is gone.
+    pub fn resident_kibibytes(&self) -> Result<Vec<(&'static str, u64)>> {
+        let mut figures = Vec::new();
+        for (service, process) in self.processes.lock().iter() {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()))?;
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+            figures.push((service.name(), line.trim().trim_end_matches(" kB").trim().parse()?));
+        }
+        anyhow::ensure!(figures.len() == Service::ALL.len(), "a service is gone");
+        Ok(figures)
     }
 }

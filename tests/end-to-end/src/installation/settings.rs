@@ -65,8 +65,7 @@ email-ingest:
 whatsapp-ingest:
   grpc: {{listen: \"127.0.0.1:{whatsapp}\"}}
   database: {{url: \"{whatsapp_database}\"}}
-  webhook: {{listen: \"127.0.0.1:0\"}}
-",
+{whatsapp_more}",
         nats = installation.nats_url,
         verify_key = indented(&keys.verify_key),
         service_secret = keys.service_secret.expose(),
@@ -82,5 +81,6 @@ whatsapp-ingest:
         history_database = database("hilo_history"),
         email_database = database("hilo_email"),
         whatsapp_database = database("hilo_whatsapp"),
+        whatsapp_more = super::meta::Meta::configuration(installation.meta.as_ref()),
     )
 }

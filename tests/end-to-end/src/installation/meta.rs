@@ -1,0 +1,72 @@
+//! WhatsApp's other side of an installation: the simulator of the Cloud API in the test's own process, its number in the directory,
+//! its secrets in the environment of the services.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use hilo_simulators::{App, Config, Customer, Number, Phone, Simulator};
+use hilo_test_support::{eventually, free_port};
+
+use super::Installation;
+
+/// How long the services may take to know the verify token of a directory that was just applied.
+const HANDSHAKE: Duration = Duration::from_secs(60);
+
+/// A simulator, and where whatsapp-ingest waits for its webhooks.
+pub struct Meta {
+    simulator: Simulator,
+    webhook_port: u16,
+}
+
+impl Meta {
+    pub(super) async fn start() -> Result<Self> {
+        Ok(Self { simulator: Simulator::start(Config::default()).await?, webhook_port: free_port() })
+    }
+
+    /// The secrets that the directory names.
+    pub(super) fn environment() -> [(String, String); 3] {
+        let App { access_token, secret, verify_token, .. } = App::default();
+        [("TOKEN", access_token), ("APP", secret), ("VERIFY", verify_token)]
+            .map(|(name, value)| (format!("HILO_SECRET_META_{name}"), value))
+    }
+
+    /// The lines of whatsapp-ingest's configuration that follow its database.
+    pub(super) fn configuration(meta: Option<&Self>) -> String {
+        let port = meta.map_or(0, |meta| meta.webhook_port);
+        let graph = meta.map_or_else(String::new, |meta| {
+            format!("  graph: {{base_url: \"{}\"}}\n", meta.simulator.base_url())
+        });
+        format!("  webhook: {{listen: \"127.0.0.1:{port}\"}}\n{graph}")
+    }
+
+    /// Sets the callback as an app's dashboard does, once the service knows the directory.
+    pub(super) async fn subscribe(&self) -> Result<()> {
+        let callback = format!("http://127.0.0.1:{}/webhook", self.webhook_port);
+        let app = App::default().id;
+        let known = || async { self.simulator.subscribe(&app, &callback).await.is_ok() };
+        eventually("whatsapp-ingest gives the challenge back", HANDSHAKE, known).await
+    }
+}
+
+impl Installation {
+    /// The simulator of the Cloud API.
+    ///
+    /// # Errors
+    /// When the installation was started without WhatsApp.
+    pub fn meta(&self) -> Result<&Simulator> {
+        self.meta.as_ref().map(|meta| &meta.simulator).context("started without WhatsApp")
+    }
+
+    /// Meta's id of the business number.
+    pub fn whatsapp_number(&self) -> String {
+        Number::default().phone_number_id
+    }
+
+    /// The phone of a customer with this number (digits) and profile name.
+    ///
+    /// # Errors
+    /// As [`Installation::meta`].
+    pub fn phone(&self, digits: &str, name: &str) -> Result<Phone> {
+        Ok(self.meta()?.customer(Customer::new(digits).named(name)))
+    }
+}
