@@ -118,7 +118,7 @@ fn judge(status: StatusCode, answer: &Value) -> Outcome {
             (true, false) => Outcome::NoAnswer("an answer without a message id".to_owned()),
         };
     }
-    if answer.get("error").is_some_and(|error| error.get("code").is_some()) {
+    if answer.get("error").is_some_and(|error| error.get("code").and_then(Value::as_i64).is_some()) {
         let (code, text) = error_of(object(answer, "error"));
         return Outcome::Refused { code, text };
     }

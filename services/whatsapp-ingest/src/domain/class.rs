@@ -38,6 +38,12 @@ pub enum ErrorClass {
     Unlisted,
 }
 
+/// Class of the code in a `failed` status. Of a code that is missing or unreadable nothing follows, least of all that our token is
+/// wrong (which is what 0 means in an answer).
+pub fn class_of_status(code: i32) -> ErrorClass {
+    if code == 0 { ErrorClass::Unlisted } else { class(code) }
+}
+
 impl ErrorClass {
     /// Stable reason of reports.
     pub fn reason(self) -> &'static str {
@@ -119,5 +125,7 @@ mod tests {
             }
         }
         assert_eq!(class(999_999), ErrorClass::Unlisted);
+        assert_eq!((class(0), class_of_status(0)), (ErrorClass::Credentials, ErrorClass::Unlisted));
+        assert_eq!(class_of_status(190), ErrorClass::Credentials);
     }
 }

@@ -169,6 +169,17 @@ pub fn next(outcome: Outcome, at: Attempted) -> Next {
     }
 }
 
+impl Next {
+    /// What becomes of a send that was called unknown already when this came late: its conversation went on and a person may have
+    /// written it again, so what certainly did not go out has failed and only a person sends it again.
+    pub fn after_unknown(self) -> Self {
+        match self.state {
+            State::Planned => Self { state: State::Failed, after: None, ..self },
+            State::Attempting | State::Doubtful | State::Unknown | State::Sent | State::Failed => self,
+        }
+    }
+}
+
 fn refused(failed: Next, at: Attempted) -> Next {
     let number_pause = at.pauses.saturating_add(1);
     match class(failed.code) {
@@ -263,6 +274,17 @@ mod tests {
                 "{outcome:?} {attempted:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_was_called_unknown_never_leaves_by_itself() {
+        let not_sent = Outcome::NotSent { reason: "LEASE_LOST", text: "x".into() };
+        for outcome in [not_sent, refusal(130_429), refusal(131_047)] {
+            let next = next(outcome.clone(), at(1, 0)).after_unknown();
+            assert_eq!((next.state, next.after), (State::Failed, None), "{outcome:?}");
+        }
+        let accepted = next(Outcome::Accepted("wamid.1".into()), at(1, 0)).after_unknown();
+        assert_eq!((accepted.state, accepted.wamid.as_str()), (State::Sent, "wamid.1"));
     }
 
     #[test]

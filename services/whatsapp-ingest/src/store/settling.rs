@@ -75,7 +75,7 @@ async fn settle(
         }
         return Ok(false);
     }
-    let next = send::next(
+    let mut next = send::next(
         result.outcome,
         Attempted {
             attempts: picked.attempts.unsigned_abs(),
@@ -86,6 +86,9 @@ async fn settle(
             jitter: result.jitter,
         },
     );
+    if state == State::Unknown {
+        next = next.after_unknown();
+    }
     write(tx, picked, &next).await?;
     hold(tx, picked, &next, result.pace).await?;
     // A wait is told once, every end always.

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use super::parsing::Parsed;
 use super::reports::{self, Report};
 use super::{Store, settling};
-use crate::domain::class::class;
+use crate::domain::class::class_of_status;
 use crate::domain::send::State;
 use crate::domain::status::{Effect, Reached, Status, Told, effect};
 use crate::metrics;
@@ -114,7 +114,7 @@ async fn apply(tx: &mut PgConnection, subjects: &Subjects, heard: &[Heard<'_>]) 
             Effect::Fail => {
                 (send.state, send.changed) = (State::Failed, true);
                 (send.code, send.text) = (status.error_code, status.error_text.clone());
-                send.reason = class(status.error_code).reason().to_owned();
+                send.reason = class_of_status(status.error_code).reason().to_owned();
             }
         }
         if send.wamid.is_none() {
@@ -124,8 +124,8 @@ async fn apply(tx: &mut PgConnection, subjects: &Subjects, heard: &[Heard<'_>]) 
         if matches!(effect, Effect::Raise(_) | Effect::Fail) {
             metrics::status(status.told.as_str());
             reports.push(report(send, status));
-            if effect == Effect::Fail && class(status.error_code).stops_number() {
-                settling::stop_number(tx, account, class(status.error_code).reason()).await?;
+            if effect == Effect::Fail && class_of_status(status.error_code).stops_number() {
+                settling::stop_number(tx, account, class_of_status(status.error_code).reason()).await?;
             }
         }
     }

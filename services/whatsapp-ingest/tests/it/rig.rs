@@ -261,10 +261,11 @@ impl Rig {
         sqlx::query_scalar(query).fetch_one(self.db.pool()).await.unwrap()
     }
 
-    /// Waits until a query answers this number.
+    /// Waits until a query answers this number. A session that died with its server is no answer.
     pub async fn counts(&self, query: &'static str, expected: i64) {
         let what = format!("{query} = {expected}");
-        eventually(&what, DEADLINE, || async { self.count(query).await == expected }).await.unwrap();
+        let answer = || sqlx::query_scalar::<_, i64>(query).fetch_one(self.db.pool());
+        eventually(&what, DEADLINE, || async { answer().await.ok() == Some(expected) }).await.unwrap();
     }
 
     /// Waits until everything that came was parsed.
