@@ -20,7 +20,6 @@ pub mod identity;
 mod intake;
 mod metrics;
 mod run;
-mod senders;
 mod transport;
 
 #[cfg(test)]

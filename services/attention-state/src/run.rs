@@ -17,7 +17,7 @@ use hilo_kit::health::Readiness;
 use hilo_kit::lifecycle::{Shutdown, run_main};
 use hilo_kit::nats::{Nats, StreamKind};
 use hilo_kit::objects::Objects;
-use hilo_kit::outbox::{GrpcPeer, HandoverEndpoint, HandoverPeer, Relay, RelayConfig};
+use hilo_kit::outbox::{GrpcPeer, HandoverEndpoint, Relay, RelayConfig};
 use hilo_kit::{grpc, telemetry};
 use hilo_proto::attention::v1::attention_service_server::AttentionServiceServer;
 use hilo_proto::contact::v1::contact_service_server::ContactServiceServer;
@@ -32,6 +32,7 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use crate::attention::automatic::Replies;
+use crate::attention::domain::Channel;
 use crate::attention::envelope::Post;
 use crate::attention::reload::Archive;
 use crate::config::{Config, Section};
@@ -45,7 +46,6 @@ use crate::directory::feed;
 use crate::identity::Identity;
 use crate::identity::password::Hasher;
 use crate::intake::{DELIVERY_CONSUMER, DeliveryHandler, INBOUND_CONSUMER, InboundHandler};
-use crate::senders::Senders;
 use crate::transport::assignment_rpc::AssignmentRpc;
 use crate::transport::attention_rpc::AttentionRpc;
 use crate::transport::contact_rpc::ContactRpc;
@@ -168,15 +168,14 @@ async fn assemble(config: &Config, shutdown: &Shutdown) -> Result<Parts, Error> 
 
 fn spawn_outbox(config: &Config, parts: &Parts, shutdown: &Shutdown) -> Result<(), Error> {
     let tokens = ServiceTokens::new(&config.auth, SERVICE);
-    let peer = |endpoint: &str, consumer: &str| -> Result<Box<dyn HandoverPeer>, Error> {
-        Ok(Box::new(GrpcPeer::new(grpc::internal(endpoint, &tokens)?, consumer)))
+    let peer = |endpoint: &str, consumer: &str| -> Result<Arc<GrpcPeer>, Error> {
+        Ok(Arc::new(GrpcPeer::new(grpc::internal(endpoint, &tokens)?, consumer)))
     };
-    let senders = Senders(vec![
-        peer(&config.endpoints.email_ingest, EMAIL_SENDER)?,
-        peer(&config.endpoints.whatsapp_ingest, WHATSAPP_SENDER)?,
-    ]);
+    let email = peer(&config.endpoints.email_ingest, EMAIL_SENDER)?;
+    let whatsapp = peer(&config.endpoints.whatsapp_ingest, WHATSAPP_SENDER)?;
     let relay = RelayConfig::new(SERVICE, [StreamKind::Events, StreamKind::Outbound])
-        .peer(StreamKind::Outbound, Arc::new(senders));
+        .peer_of(StreamKind::Outbound, Channel::Email.word(), email)
+        .peer_of(StreamKind::Outbound, Channel::Whatsapp.word(), whatsapp);
     Relay::spawn(parts.db.clone(), parts.nats.clone(), relay, shutdown);
     Ok(())
 }

@@ -68,7 +68,8 @@ impl Worker {
                     || (incoming.is_empty() && Instant::now() >= full_at));
             if due && !stop.is_cancelled() {
                 self.run_batch(&mut incoming, &mut alive).await;
-                full_at = Instant::now() + self.spec.linger;
+                // What is left has waited already.
+                full_at = Instant::now();
                 continue;
             }
             let wake = match self.lanes.next_wake() {

@@ -19,7 +19,6 @@ mod rows;
 mod wakes;
 mod worker;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,6 +66,17 @@ pub struct OutboxRow {
 /// Runs when streams had to be made anew: re-creates the durable consumers that the service knows of.
 pub type OnRestore = Arc<dyn Fn() -> BoxFuture<'static, Result<(), Error>> + Send + Sync>;
 
+/// Who reads rows of a hand-over stream.
+#[derive(Clone)]
+pub struct Reader {
+    /// Stream.
+    pub(super) stream: StreamKind,
+    /// Only rows of this channel, the third part of their subject; `None` all.
+    pub(super) channel: Option<&'static str>,
+    /// The reader itself.
+    pub(super) peer: Arc<dyn HandoverPeer>,
+}
+
 /// How a service's relay works.
 #[derive(Clone)]
 pub struct RelayConfig {
@@ -75,7 +85,7 @@ pub struct RelayConfig {
     /// Streams this service writes.
     pub streams: Vec<StreamKind>,
     /// Who reads the hand-over streams; a hand-over stream without a peer keeps its rows unconfirmed for ever.
-    pub peers: HashMap<StreamKind, Arc<dyn HandoverPeer>>,
+    pub readers: Vec<Reader>,
     /// Called after streams were made anew.
     pub on_restore: Vec<OnRestore>,
     /// A hand-over row is asked about after this time.
@@ -98,7 +108,7 @@ impl RelayConfig {
         Self {
             service: service.into(),
             streams: streams.into(),
-            peers: HashMap::new(),
+            readers: Vec::new(),
             on_restore: Vec::new(),
             confirm_after: Duration::from_secs(60),
             reconcile_every: Duration::from_secs(5),
@@ -112,7 +122,15 @@ impl RelayConfig {
     /// Names the reader of a hand-over stream.
     #[must_use]
     pub fn peer(mut self, stream: StreamKind, peer: Arc<dyn HandoverPeer>) -> Self {
-        self.peers.insert(stream, peer);
+        self.readers.push(Reader { stream, channel: None, peer });
+        self
+    }
+
+    /// Names the reader of a hand-over stream's rows of one channel: each channel's service takes its own, and one that is
+    /// away leaves those of the others alone.
+    #[must_use]
+    pub fn peer_of(mut self, stream: StreamKind, channel: &'static str, peer: Arc<dyn HandoverPeer>) -> Self {
+        self.readers.push(Reader { stream, channel: Some(channel), peer });
         self
     }
 }

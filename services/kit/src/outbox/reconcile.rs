@@ -9,7 +9,7 @@ use sqlx::FromRow;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{HandoverPeer, Partitions, RelayConfig};
+use super::{HandoverPeer, Partitions, Reader, RelayConfig};
 use crate::db::Db;
 use crate::error::Error;
 use crate::lease::{self, Keeper, Lease};
@@ -22,7 +22,7 @@ const PAGE: i64 = 500;
 const MAX_READ_BACK: usize = 2_000;
 
 pub(super) fn spawn(db: Db, nats: Nats, config: Arc<RelayConfig>, holder: String, shutdown: &Shutdown) {
-    if config.peers.is_empty() {
+    if config.readers.is_empty() {
         return;
     }
     let keeper = Keeper::spawn(db.clone(), "outbox/reconciler", holder, config.lease_term, shutdown);
@@ -54,7 +54,7 @@ struct Unconfirmed {
 }
 
 /// The streams as they were when every row was last asked about, whatever its age.
-type Seen = HashMap<StreamKind, Option<String>>;
+type Seen = HashMap<(StreamKind, Option<&'static str>), Option<String>>;
 
 async fn round(
     db: &Db,
@@ -64,15 +64,17 @@ async fn round(
     seen: &mut Seen,
 ) -> Result<(), Error> {
     let mut result = Ok(());
-    for (stream, peer) in &config.peers {
+    for Reader { stream, channel, peer } in &config.readers {
         let incarnation = nats.stream_report(*stream).await?.map(|report| report.incarnation);
         // A stream made anew has lost what was waiting in it, so nobody waits out the usual time.
-        let fresh = seen.get(stream) != Some(&incarnation);
+        let whose = (*stream, *channel);
+        let fresh = seen.get(&whose) != Some(&incarnation);
         let age = if fresh { Duration::ZERO } else { config.confirm_after };
-        let reconciler = Reconciler { db, nats, peer: peer.as_ref(), stream: *stream, lease };
+        let reconciler =
+            Reconciler { db, nats, peer: peer.as_ref(), stream: *stream, channel: *channel, lease };
         match reconciler.run(age).await {
             Ok(()) => {
-                seen.insert(*stream, incarnation);
+                seen.insert(whose, incarnation);
             }
             // One reader that is away must not keep the others' rows unconfirmed.
             Err(error) => result = Err(error),
@@ -86,6 +88,7 @@ struct Reconciler<'a> {
     nats: &'a Nats,
     peer: &'a dyn HandoverPeer,
     stream: StreamKind,
+    channel: Option<&'static str>,
     lease: &'a Lease,
 }
 
@@ -110,14 +113,17 @@ impl Reconciler<'_> {
     }
 
     async fn page(&self, after: (OffsetDateTime, Uuid), age: Duration) -> Result<Vec<Unconfirmed>, Error> {
-        let stream = self.stream;
+        let (stream, channel) = (self.stream, self.channel);
         self.db
             .read(move |conn| {
                 Box::pin(async move {
                     Ok(sqlx::query_as(
-                        "SELECT id, broker_sequence, published_at FROM kit.outbox_unconfirmed
+                        "SELECT id, broker_sequence, published_at FROM kit.outbox_unconfirmed AS u
                          WHERE stream = $1 AND (published_at, id) > ($2, $3)
                            AND published_at < now() - make_interval(secs => $4)
+                           AND ($6::text IS NULL OR EXISTS (
+                             SELECT 1 FROM kit.outbox_log l WHERE l.day = u.day AND l.id = u.id
+                               AND l.subject LIKE '%.' || $1 || '.' || $6 || '.%'))
                          ORDER BY published_at, id LIMIT $5",
                     )
                     .bind(stream.as_str())
@@ -125,6 +131,7 @@ impl Reconciler<'_> {
                     .bind(after.1)
                     .bind(age.as_secs_f64())
                     .bind(PAGE)
+                    .bind(channel)
                     .fetch_all(conn)
                     .await?)
                 })

@@ -266,6 +266,54 @@ async fn handover_rows_stay_until_the_reader_knows_them_and_go_again_when_nobody
     parts.stop().await;
 }
 
+/// The service of a channel that is down.
+struct Away;
+
+#[async_trait]
+impl HandoverPeer for Away {
+    async fn known(&self, _: &[Uuid]) -> Result<HashSet<Uuid>, Error> {
+        Err(Error::unavailable("AWAY", "the reader is away"))
+    }
+}
+
+/// Without the channel in the reconciler's page the rows of both wait for the one that is away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_whose_reader_is_away_keeps_only_its_own_rows_waiting() {
+    let parts = parts().await;
+    let peer = Arc::new(Peer::default());
+    let config = RelayConfig {
+        confirm_after: Duration::ZERO,
+        reconcile_every: Duration::from_millis(100),
+        ..RelayConfig::new("test", [StreamKind::Inbound])
+            .peer_of(StreamKind::Inbound, "whatsapp", Arc::new(Away))
+            .peer_of(StreamKind::Inbound, "email", peer.clone())
+    };
+    let mail = inbound(Uuid::from_u128(7), 1);
+    let mut item = inbound(Uuid::from_u128(8), 1);
+    assert!(item.subject.contains(".email."), "{}", item.subject);
+    item.subject = item.subject.replace(".email.", ".whatsapp.");
+    peer.known.lock().extend([mail.id, item.id]);
+    let (mail_id, item_id) = (mail.id, item.id);
+    Relay::spawn(parts.db.clone(), parts.nats.clone(), config, &parts.shutdown);
+    append(&parts.db, vec![mail, item]).await;
+    all_published(&parts.db).await;
+    let left = || async {
+        parts
+            .db
+            .read(|conn| {
+                Box::pin(async move {
+                    let left = sqlx::query_scalar::<_, Uuid>("SELECT id FROM kit.outbox_unconfirmed");
+                    Ok(left.fetch_all(conn).await?)
+                })
+            })
+            .await
+            .unwrap()
+    };
+    eventually("the mail is confirmed", DEADLINE, || async { left().await == vec![item_id] }).await.unwrap();
+    assert_eq!(*peer.asked.lock(), HashSet::from([mail_id]), "each is asked about its own");
+    parts.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement: prints rows per second of the relay and of a consumer"]
 async fn how_fast() {
