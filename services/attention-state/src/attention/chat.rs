@@ -21,6 +21,7 @@ use super::envelope::Post;
 use super::store::message::{self, Key, KeyRow, NewMessage, StoredAddress};
 use super::store::{LastMessage, chat};
 use super::work::{Actor, Work};
+use crate::contact::whatsapp;
 use crate::directory;
 use crate::intake::preview;
 
@@ -61,7 +62,7 @@ pub(crate) async fn send(
     let command = Command::SendMessage { agent: said.agent.clone(), message: summary };
     let decision = work.decide(said.interaction, command, &Actor::User(said.agent.clone()))?;
     let after = decision.state.ok_or_else(super::commands::not_found)?;
-    let to = recipient(tx, after.id).await?;
+    let to = recipient(tx, &after).await?;
     let reply_to_wamid = replied_to(tx, after.id, said.reply_to).await?;
     let from = sender(tx, &after).await?;
     work.show(
@@ -85,11 +86,18 @@ pub(crate) async fn send(
     Ok(id)
 }
 
-/// Whom to, by the newest that came from him; names are not needed for sending.
-async fn recipient(tx: &mut PgConnection, attention: AttentionId) -> Result<WhatsAppIdentity, Error> {
-    let customer = chat::customer(tx, attention).await?;
-    let customer = customer
-        .ok_or_else(|| Error::rejected("NO_RECIPIENT", "the customer of this attention is not known"))?;
+/// Whom to, by the newest that came from him; names are not needed for sending. A number that has passed to somebody else since
+/// is not his any more: then only his user id is.
+async fn recipient(tx: &mut PgConnection, attention: &Attention) -> Result<WhatsAppIdentity, Error> {
+    let unknown = || Error::rejected("NO_RECIPIENT", "the customer of this attention is not known");
+    let mut customer = chat::customer(tx, attention.id).await?.ok_or_else(unknown)?;
+    if !whatsapp::is_of(tx, attention.contact, &customer.wa_id).await? {
+        customer.wa_id.clear();
+        customer.phone.clear();
+    }
+    if customer.wa_id.is_empty() && customer.user_id.is_empty() {
+        return Err(Error::rejected("NO_RECIPIENT", "the customer's number belongs to somebody else now"));
+    }
     Ok(WhatsAppIdentity { username: String::new(), profile_name: String::new(), ..customer })
 }
 

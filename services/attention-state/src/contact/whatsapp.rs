@@ -160,6 +160,21 @@ impl Known {
     }
 }
 
+/// Whether a WhatsApp id is the contact's at present.
+///
+/// # Errors
+/// Database errors.
+pub(crate) async fn is_of(tx: &mut PgConnection, contact: ContactId, wa_id: &str) -> Result<bool, Error> {
+    Ok(sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT 1 FROM contact.identity
+           WHERE contact_id = $1 AND kind = 'whatsapp' AND value = $2) AS "his!""#,
+        contact.uuid(),
+        wa_id
+    )
+    .fetch_one(tx)
+    .await?)
+}
+
 async fn insert(tx: &mut PgConnection, name: &str) -> Result<ContactId, Error> {
     let id = ContactId::new();
     let name: String = name.chars().filter(|one| !one.is_control()).take(MAX_TEXT).collect();

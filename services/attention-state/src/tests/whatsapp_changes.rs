@@ -288,6 +288,10 @@ async fn whoever_gets_the_number_of_another_gets_a_conversation_and_a_contact_of
     .unwrap();
     let of_first: Vec<&str> = owners.iter().filter(|one| one.1 == 1).map(|one| one.0.as_str()).collect();
     assert_eq!(of_first, ["PE.1"], "the number is the second one's now");
+    house.open_item("ana", all[0].last_interaction).await;
+    send(&house, "ana", all[0].last_interaction, |_| {}).await.unwrap();
+    let to = outbound(&house).await.pop().unwrap().1.to.unwrap();
+    assert_eq!((to.wa_id.as_str(), to.user_id.as_str()), ("", "PE.1"), "what is for her does not go to him");
     take(
         &house,
         &[of("PE.1").who(|who| {
@@ -296,7 +300,7 @@ async fn whoever_gets_the_number_of_another_gets_a_conversation_and_a_contact_of
         })],
     )
     .await;
-    assert_eq!(house.attentions().await[0].messages, 2, "she is found by what is hers");
+    assert_eq!(house.attentions().await[0].messages, 3, "she is found by what is hers");
 }
 
 #[tokio::test]
