@@ -72,9 +72,10 @@ pub(crate) async fn unconfirmed(
 pub(crate) async fn confirm(tx: &mut PgConnection, stored: &[(Uuid, i64)]) -> Result<u64, Error> {
     let ids: Vec<Uuid> = stored.iter().map(|(id, _)| *id).collect();
     let versions: Vec<i64> = stored.iter().map(|(_, version)| *version).collect();
-    // A version that changed meanwhile stays unconfirmed: history stored something older.
+    // A version that changed meanwhile stays unconfirmed: history stored something older. Confirmed twice, it keeps its instant.
     let confirmed = sqlx::query!(
-        "UPDATE attention.interaction AS i SET confirmed_version = v.version, confirmed_at = now()
+        "UPDATE attention.interaction AS i SET confirmed_version = v.version,
+           confirmed_at = CASE WHEN i.confirmed_version = v.version THEN i.confirmed_at ELSE now() END
          FROM (SELECT * FROM unnest($1::uuid[], $2::bigint[]) AS given(id, version) ORDER BY id) AS v
          WHERE i.interaction_id = v.id AND i.version = v.version AND i.state = 'ended'",
         &ids,

@@ -23,6 +23,9 @@ use crate::intake::preview;
 
 /// One page of at most 3 MiB.
 const PAGE_DEADLINE: Duration = Duration::from_secs(5);
+/// How long the purge keeps its hands off what is fetched back, counted from the start and again from the end of fetching; whoever
+/// asked for it reopens it meanwhile. Without it an installation whose grace time is short would take away what has just come.
+const KEPT_SECONDS: f64 = 120.0;
 /// A thread has at most 5,000 messages, and every page at least one.
 const MAX_PAGES: usize = 5_001;
 
@@ -63,7 +66,7 @@ fn unavailable(error: Error) -> Error {
 }
 
 /// Brings everything back that the purge took from an ended interaction; harmless when nothing is missing, and when it is
-/// called again after it broke off. The grace time of the purge begins anew. Whoever goes on with it asks
+/// called again after it broke off. The grace time of the purge begins anew, two minutes from now. Whoever goes on with it asks
 /// [`is_whole`] under the attention's lock.
 ///
 /// # Errors
@@ -138,8 +141,10 @@ async fn begin(tx: &mut PgConnection, id: Uuid) -> Result<bool, Error> {
         return Ok(false);
     }
     sqlx::query!(
-        "UPDATE attention.interaction SET purged_at = NULL, confirmed_at = now() WHERE interaction_id = $1",
-        id
+        "UPDATE attention.interaction SET purged_at = NULL, confirmed_at = now() + make_interval(secs => $2)
+         WHERE interaction_id = $1",
+        id,
+        KEPT_SECONDS
     )
     .execute(tx)
     .await?;
@@ -206,14 +211,32 @@ async fn restore_form(tx: &mut PgConnection, interaction: Uuid, form: FilledForm
 
 async fn finish(tx: &mut PgConnection, id: Uuid, last: &str) -> Result<(), Error> {
     if !is_whole(tx, InteractionId(id)).await? {
-        return Err(Error::corrupt("BODIES_INCOMPLETE", "the history lacks a message of this thread"));
+        return Err(incomplete(tx, id).await?);
     }
     sqlx::query!(
-        "UPDATE attention.interaction SET preview = $2, confirmed_at = now() WHERE interaction_id = $1 AND preview = ''",
+        "UPDATE attention.interaction SET confirmed_at = now() + make_interval(secs => $3),
+           preview = CASE preview WHEN '' THEN $2 ELSE preview END
+         WHERE interaction_id = $1 AND state = 'ended'",
         id,
-        last
+        last,
+        KEPT_SECONDS
     )
     .execute(tx)
     .await?;
     Ok(())
+}
+
+/// Why not everything is back: the purge came again meanwhile, or the history never had it.
+async fn incomplete(tx: &mut PgConnection, id: Uuid) -> Result<Error, Error> {
+    let purged = sqlx::query_scalar!(
+        r#"SELECT purged_at IS NOT NULL AS "purged!" FROM attention.interaction WHERE interaction_id = $1"#,
+        id
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok(if purged {
+        Error::unavailable("BODIES_UNAVAILABLE", "the thread left for the history again while it was fetched")
+    } else {
+        Error::corrupt("BODIES_INCOMPLETE", "the history lacks a message of this thread")
+    })
 }

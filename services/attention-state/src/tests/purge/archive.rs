@@ -85,12 +85,18 @@ async fn everything_comes_back_and_may_leave_again() {
     *history.fails_after.lock() = Some(1);
     assert_eq!(scene.load(&archive).await.unwrap_err().reason(), "BODIES_UNAVAILABLE");
     assert!(!scene.is_whole().await);
+    assert_eq!(scene.purge().await, 0, "what is being fetched is left alone");
     *history.fails_after.lock() = None;
     scene.load(&archive).await.unwrap();
     assert!(scene.is_whole().await);
+    assert_eq!(scene.purge().await, 0, "whoever fetched it has time to open it");
     assert_eq!(scene.thread().await, whole);
     let preview = "SELECT count(*) FROM attention.interaction WHERE preview = 'Ya va en camino'";
     assert_eq!(scene.house.count(preview).await, 1);
+    scene.confirm().await;
+    assert_eq!(scene.purge().await, 0, "a repeated confirmation takes nobody's time");
+    let passed = "UPDATE attention.interaction SET confirmed_at = confirmed_at - interval '121 s'";
+    sqlx::query(passed).execute(scene.house.db.pool()).await.unwrap();
     assert_eq!(scene.purge().await, 1, "the grace time began anew and has passed");
     scene.load(&archive).await.unwrap();
     assert_eq!(scene.thread().await, whole);
