@@ -212,7 +212,7 @@ async fn fill(store: &Store, count: i32) {
     }
     // As autovacuum does: statistics, and new entries merged into the GIN indexes.
     sqlx::query("VACUUM ANALYZE").execute(&mut session).await.unwrap();
-    session.close().await.unwrap();
+    sqlx::Connection::close(session).await.unwrap();
 }
 
 #[tokio::test]
