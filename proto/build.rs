@@ -3,7 +3,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 15] = [
+const FILES: [&str; 16] = [
     "hilo/inbound/v1/inbound.proto",
     "hilo/outbound/v1/outbound.proto",
     "hilo/delivery/v1/delivery.proto",
@@ -11,6 +11,7 @@ const FILES: [&str; 15] = [
     "hilo/internal/v1/assignment.proto",
     "hilo/internal/v1/operations.proto",
     "hilo/internal/v1/queues.proto",
+    "hilo/internal/v1/templates.proto",
     "hilo/internal/v1/stored_thread.proto",
     "hilo/directory/v1/directory.proto",
     "hilo/identity/v1/identity.proto",

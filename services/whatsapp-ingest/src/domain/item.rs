@@ -141,6 +141,7 @@ fn word(content: &InboundWhatsApp) -> &'static str {
         Some(Kind::System(_)) => "system",
         Some(Kind::Edit(_)) => "edit",
         Some(Kind::Revoke(_)) => "revoke",
+        Some(Kind::Content(_)) => "content",
         Some(Kind::Placeholder(_)) | None => "placeholder",
     }
 }

@@ -73,7 +73,8 @@ pub(super) fn alter(shown: &mut Shown, inbound: bool, by: &InboundWhatsApp) -> E
             | Kind::Choice(_)
             | Kind::Order(_)
             | Kind::System(_)
-            | Kind::Placeholder(_),
+            | Kind::Placeholder(_)
+            | Kind::Content(_),
         )
         | None => Effect::Refused,
     }

@@ -77,7 +77,9 @@ pub(super) fn shown(from: &InboundWhatsApp) -> Shown {
             plain("placeholder", placeholder_line(one), Some(Detail::Placeholder(one.clone())))
         }
         // They are no messages of their own.
-        Some(Kind::Reaction(_) | Kind::Edit(_) | Kind::Revoke(_)) | None => plain("", String::new(), None),
+        Some(Kind::Reaction(_) | Kind::Edit(_) | Kind::Revoke(_) | Kind::Content(_)) | None => {
+            plain("", String::new(), None)
+        }
     }
 }
 
@@ -185,7 +187,7 @@ pub(super) fn clean(item: &mut InboundWhatsApp) {
         Some(Kind::System(system)) => strip(&mut system.text),
         Some(Kind::Edit(edit)) => strip(&mut edit.text),
         Some(Kind::Placeholder(one)) => [&mut one.r#type, &mut one.error_text].into_iter().for_each(strip),
-        Some(Kind::Reaction(_) | Kind::Revoke(_)) | None => {}
+        Some(Kind::Reaction(_) | Kind::Revoke(_) | Kind::Content(_)) | None => {}
     }
 }
 

@@ -118,7 +118,9 @@ fn sort(account: &str, whatsapp: &InboundWhatsApp) -> Result<Sort, Error> {
         Ok(Sort::Alters { target, how })
     };
     match &whatsapp.kind {
-        None => Err(Error::invalid("UNKNOWN_KIND", "the item has no kind that this release knows")),
+        None | Some(kind::Kind::Content(_)) => {
+            Err(Error::invalid("UNKNOWN_KIND", "the item has no kind that this release knows"))
+        }
         Some(
             kind::Kind::Text(_)
             | kind::Kind::Media(_)
