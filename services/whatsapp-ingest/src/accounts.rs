@@ -27,7 +27,7 @@ impl NumbersCache {
     /// Database errors.
     pub async fn start(directory: DirectoryCache, store: &Store, shutdown: &Shutdown) -> Result<Self, Error> {
         let kept = match store.kept_accounts().await {
-            Ok(kept) => kept.map(|accounts| Arc::new(Numbers::new(&accounts))),
+            Ok(kept) => kept.map(|accounts| Arc::new(Numbers::new(0, &accounts))),
             Err(error) if error.reason() == "DIRECTORY_UNREADABLE" => {
                 error.log("reading the kept directory");
                 None
@@ -48,7 +48,7 @@ impl NumbersCache {
         let mut derived = self.derived.lock();
         if derived.0 != directory.version() {
             let all: Vec<_> = directory.accounts().cloned().collect();
-            *derived = (directory.version(), Arc::new(Numbers::new(&all)));
+            *derived = (directory.version(), Arc::new(Numbers::new(directory.version(), &all)));
         }
         Some(derived.1.clone())
     }

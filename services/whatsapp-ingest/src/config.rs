@@ -50,6 +50,9 @@ pub struct WebhookConfig {
     /// Longest time for a body to arrive, in seconds.
     #[serde(default = "default_body_seconds")]
     pub body_seconds: u64,
+    /// How long what has no account in the directory waits for a newer directory before it is a dead letter, in seconds.
+    #[serde(default = "default_directory_seconds")]
+    pub directory_seconds: u64,
 }
 
 impl WebhookConfig {
@@ -60,6 +63,7 @@ impl WebhookConfig {
             max_body_bytes: default_body_bytes(),
             max_buffered_bytes: default_buffered_bytes(),
             body_seconds: default_body_seconds(),
+            directory_seconds: default_directory_seconds(),
         }
     }
 }
@@ -115,6 +119,11 @@ fn default_body_seconds() -> u64 {
     20
 }
 
+/// Thirty times as long as the directory needs to come.
+fn default_directory_seconds() -> u64 {
+    60
+}
+
 impl Section for WhatsappConfig {
     fn validate(&self, problems: &mut Problems) {
         self.database.validate(problems, "database");
@@ -125,6 +134,8 @@ impl Section for WhatsappConfig {
             && webhook.max_buffered_bytes <= 4 * 1024 * 1024 * 1024;
         problems.require(room, "webhook.max_buffered_bytes", "must have room for one of the largest bodies");
         problems.require((1..=60).contains(&webhook.body_seconds), "webhook.body_seconds", "must be 1 to 60");
+        let directory = (1..=3600).contains(&webhook.directory_seconds);
+        problems.require(directory, "webhook.directory_seconds", "must be 1 to 3600");
         let base = graph::base_url(&self.graph.base_url).is_some();
         problems.require(base, "graph.base_url", "must be an https:// URL (http:// only on this machine)");
         let reply = (1..=120).contains(&self.graph.reply_seconds);

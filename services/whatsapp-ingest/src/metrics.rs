@@ -55,8 +55,8 @@ pub fn status(word: &'static str) {
 }
 
 /// Something is a dead letter.
-pub fn stray(reason: &'static str, count: usize) {
-    STRAYS.add(u64::try_from(count).unwrap_or(1), &[KeyValue::new("reason", reason)]);
+pub fn stray(reason: &str, count: usize) {
+    STRAYS.add(u64::try_from(count).unwrap_or(1), &[KeyValue::new("reason", reason.to_owned())]);
 }
 
 /// A notice came.

@@ -148,7 +148,9 @@ fn spawn_intake(config: &Config, parts: &Parts, listener: TcpListener, shutdown:
     let committer = Committer::start(parts.store.clone(), shutdown);
     let router = Endpoint::new(&config.section.webhook, ring, committer).router();
     shutdown.spawn("webhook", webhook::serve(listener, router, shutdown.clone()));
-    shutdown.spawn("parser", parser::run(parts.store.clone(), parts.numbers.clone(), shutdown.clone()));
+    let patience = Duration::from_secs(config.section.webhook.directory_seconds);
+    let parsing = parser::run(parts.store.clone(), parts.numbers.clone(), patience, shutdown.clone());
+    shutdown.spawn("parser", parsing);
 }
 
 fn spawn_sending(config: &Config, parts: &Parts, shutdown: &Shutdown) -> Result<(), Error> {

@@ -30,11 +30,14 @@ pub struct Number {
 
 /// The numbers of one version of the directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Numbers(Vec<Number>);
+pub struct Numbers {
+    version: i64,
+    numbers: Vec<Number>,
+}
 
 impl Numbers {
-    /// Takes the WhatsApp accounts.
-    pub fn new(directory: &[Account]) -> Self {
+    /// Takes the WhatsApp accounts of this version; 0 is a copy from before the start.
+    pub fn new(version: i64, directory: &[Account]) -> Self {
         let whatsapp = directory.iter().filter(|account| account.channel == "whatsapp");
         let numbers = whatsapp.filter_map(|account| {
             let settings = account.whatsapp.as_ref()?;
@@ -49,22 +52,27 @@ impl Numbers {
                 active: account.active,
             })
         });
-        Self(whatsapp_numbers(numbers))
+        Self { version, numbers: whatsapp_numbers(numbers) }
+    }
+
+    /// Version of the directory.
+    pub fn version(&self) -> i64 {
+        self.version
     }
 
     /// Every one.
     pub fn iter(&self) -> impl Iterator<Item = &Number> {
-        self.0.iter()
+        self.numbers.iter()
     }
 
     /// By key of the account.
     pub fn get(&self, key: &str) -> Option<&Number> {
-        self.0.iter().find(|number| number.key == key)
+        self.numbers.iter().find(|number| number.key == key)
     }
 
     /// By Meta's id; an active one before one that is switched off.
     pub fn by_phone_number_id(&self, id: &str) -> Option<&Number> {
-        let named = || self.0.iter().filter(|number| number.phone_number_id == id);
+        let named = || self.numbers.iter().filter(|number| number.phone_number_id == id);
         named().find(|number| number.active).or_else(|| named().next())
     }
 
@@ -75,12 +83,12 @@ impl Numbers {
 
     /// Names of all app secrets, each once.
     pub fn app_secrets(&self) -> BTreeSet<String> {
-        self.0.iter().map(|number| number.app_secret.clone()).collect()
+        self.numbers.iter().map(|number| number.app_secret.clone()).collect()
     }
 
     /// Names of all verify tokens, each once.
     pub fn verify_tokens(&self) -> BTreeSet<String> {
-        self.0.iter().map(|number| number.verify_token.clone()).collect()
+        self.numbers.iter().map(|number| number.verify_token.clone()).collect()
     }
 }
 
@@ -114,7 +122,7 @@ mod tests {
         let mail = Account { key: "mail".into(), channel: "email".into(), ..Account::default() };
         let bare = Account { whatsapp: None, ..account("bare", "3", true, 0) };
         let numbers =
-            Numbers::new(&[account("old", "1", false, 0), account("new", "1", true, 5000), mail, bare]);
+            Numbers::new(3, &[account("old", "1", false, 0), account("new", "1", true, 5000), mail, bare]);
         assert_eq!(numbers.iter().count(), 2);
         assert_eq!(
             numbers.by_phone_number_id("1").map(|one| (one.key.as_str(), one.rate)),

@@ -3,6 +3,8 @@
 //! Source: Meta, "Business-scoped user IDs" (2026): a BSUID belongs to one person and one business portfolio, does not change
 //! with the user name, and is a new one after a change of number. A number can pass to another person.
 
+use std::collections::HashMap;
+
 use hilo_kit::ids::Uuid;
 use hilo_proto::inbound::v1::WhatsAppIdentity;
 use serde_json::Value;
@@ -12,16 +14,53 @@ use super::json::{object, short, text};
 /// Longest name of a person kept, in characters.
 const NAME_CHARS: usize = 200;
 
+/// `contacts` of a change, found by what they say: a body may hold as many of them as messages.
+#[derive(Clone, Debug, Default)]
+pub struct Contacts<'a> {
+    by_user_id: HashMap<String, &'a Value>,
+    by_wa_id: HashMap<String, &'a Value>,
+    only: Option<&'a Value>,
+}
+
+impl<'a> Contacts<'a> {
+    /// Of two for the same person the first counts.
+    pub fn new(contacts: &'a [Value]) -> Self {
+        let mut all = Self::default();
+        for contact in contacts {
+            all.by_user_id.entry(user_id(&text(contact, "user_id"))).or_insert(contact);
+            all.by_wa_id.entry(digits(&text(contact, "wa_id"))).or_insert(contact);
+        }
+        if let [only] = contacts {
+            all.only = Some(only);
+        }
+        all
+    }
+
+    /// The contact of who writes from this number or under this id; the only one also when nothing says whose it is. Never one
+    /// that names another person.
+    fn of(&self, from: &str, user: &str) -> &'a Value {
+        let named = |index: &HashMap<String, &'a Value>, value: &str| {
+            if value.is_empty() { None } else { index.get(value).copied() }
+        };
+        let found = [named(&self.by_user_id, user), named(&self.by_wa_id, from), self.only];
+        found.into_iter().flatten().find(|contact| agrees(contact, from, user)).unwrap_or(&Value::Null)
+    }
+}
+
+/// False when the contact is another person's: the user id decides, a number only where one of them has no user id.
+fn agrees(contact: &Value, from: &str, user: &str) -> bool {
+    let (its_user, its_number) = (user_id(&text(contact, "user_id")), digits(&text(contact, "wa_id")));
+    if !user.is_empty() && !its_user.is_empty() {
+        return user == its_user;
+    }
+    from.is_empty() || its_number.is_empty() || from == its_number
+}
+
 /// Reads who wrote `message`, with what `contacts` of the same change says of him.
-pub fn of_message(message: &Value, contacts: &[Value]) -> WhatsAppIdentity {
+pub fn of_message(message: &Value, contacts: &Contacts<'_>) -> WhatsAppIdentity {
     let from = digits(&text(message, "from"));
     let user_id = user_id(&text(message, "from_user_id"));
-    let fits = |contact: &&Value| {
-        (!from.is_empty() && text(contact, "wa_id") == from)
-            || (!user_id.is_empty() && text(contact, "user_id") == user_id)
-    };
-    let only = || if contacts.len() == 1 { contacts.first() } else { None };
-    let contact = contacts.iter().find(fits).or_else(only).unwrap_or(&Value::Null);
+    let contact = contacts.of(&from, &user_id);
     let told = digits(&text(contact, "wa_id"));
     WhatsAppIdentity {
         wa_id: if told.is_empty() { from.clone() } else { told },
@@ -118,15 +157,48 @@ mod tests {
         let contacts = json!([{"wa_id": "51999", "profile": {"name": "X"}},
             {"wa_id": "51987654321", "user_id": "PE.1", "profile": {"name": "Ana", "username": "ana"}}]);
         let contacts = contacts.as_array().unwrap();
-        let both = of_message(&json!({"from": "51987654321", "from_user_id": "PE.1"}), contacts);
+        let (all, last) = (&Contacts::new(contacts), &Contacts::new(&contacts[1..]));
+        let both = of_message(&json!({"from": "51987654321", "from_user_id": "PE.1"}), all);
         assert_eq!((both.wa_id.as_str(), both.phone.as_str()), ("51987654321", "+51987654321"));
         assert_eq!((both.user_id.as_str(), both.profile_name.as_str()), ("PE.1", "Ana"));
-        let nameless = of_message(&json!({"from_user_id": "PE.2"}), contacts);
+        let nameless = of_message(&json!({"from_user_id": "PE.2"}), all);
         assert_eq!((nameless.wa_id.as_str(), nameless.user_id.as_str()), ("", "PE.2"));
         assert_eq!(nameless.profile_name, "", "another customer's name is not borrowed");
-        let alone = of_message(&json!({}), &contacts[1..]);
+        let alone = of_message(&json!({}), last);
         assert_eq!((alone.wa_id.as_str(), alone.user_id.as_str()), ("51987654321", "PE.1"));
-        assert!(is_nobody(&of_message(&json!({"from": "nobody"}), contacts)));
+        assert!(is_nobody(&of_message(&json!({"from": "nobody"}), all)));
+    }
+
+    #[test]
+    fn the_only_contact_is_not_borrowed_from_another_person() {
+        let contacts = json!([{"wa_id": "51987654321", "user_id": "PE.1", "profile": {"name": "Ana"}}]);
+        let only = &Contacts::new(contacts.as_array().unwrap());
+        let table = [
+            (json!({}), "PE.1", "51987654321", "Ana"),
+            (json!({"from": "51987654321"}), "PE.1", "51987654321", "Ana"),
+            (json!({"from_user_id": "PE.1"}), "PE.1", "51987654321", "Ana"),
+            // Written in another way, the number may differ; the id is his.
+            (json!({"from": "519087654321", "from_user_id": "PE.1"}), "PE.1", "51987654321", "Ana"),
+            (json!({"from": "51999999999"}), "", "51999999999", ""),
+            (json!({"from_user_id": "PE.2"}), "PE.2", "", ""),
+            // His number with another person's id: the number has passed on.
+            (json!({"from": "51987654321", "from_user_id": "PE.2"}), "PE.2", "51987654321", ""),
+        ];
+        for (message, user_id, wa_id, name) in table {
+            let who = of_message(&message, only);
+            assert_eq!((&*who.user_id, &*who.wa_id, &*who.profile_name), (user_id, wa_id, name), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_body_full_of_contacts_is_read_in_one_pass() {
+        let contact = |n: usize| json!({"wa_id": format!("51{n:09}"), "profile": {"name": format!("c{n}")}});
+        let contacts: Vec<Value> = (0..20_000).map(contact).collect();
+        let all = Contacts::new(&contacts);
+        for n in 0..20_000 {
+            let who = of_message(&json!({"from": format!("51{n:09}")}), &all);
+            assert_eq!(who.profile_name, format!("c{n}"));
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use prost::Message as _;
 use serde_json::Value;
 use time::OffsetDateTime;
 
+use super::identity::Contacts;
 use super::json::{first_error, flag, object, short, text, whole};
 use super::webhook::What;
 use super::{identity, kinds};
@@ -33,7 +34,7 @@ pub struct Item {
 }
 
 /// Reads an element of `messages`.
-pub fn read(message: &Value, contacts: &[Value], received_at: OffsetDateTime) -> What {
+pub fn read(message: &Value, contacts: &Contacts<'_>, received_at: OffsetDateTime) -> What {
     let wamid = text(message, "id");
     if !message.is_object() || wamid.is_empty() || wamid.len() > ID_CHARS {
         return What::Stray("ITEM_UNREADABLE");
@@ -61,7 +62,7 @@ pub fn read(message: &Value, contacts: &[Value], received_at: OffsetDateTime) ->
 }
 
 /// A customer's call, which nobody can take here: shown as a placeholder when it comes in. `None` for every other event.
-pub fn read_call(call: &Value, contacts: &[Value], received_at: OffsetDateTime) -> Option<What> {
+pub fn read_call(call: &Value, contacts: &Contacts<'_>, received_at: OffsetDateTime) -> Option<What> {
     if text(call, "event") != "connect" || text(call, "direction") == "BUSINESS_INITIATED" {
         return None;
     }

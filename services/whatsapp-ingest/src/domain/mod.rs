@@ -12,4 +12,5 @@ pub mod pace;
 pub mod send;
 pub mod signature;
 pub mod status;
+pub mod tolerant;
 pub mod webhook;

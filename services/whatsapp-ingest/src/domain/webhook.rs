@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use super::item::{self, Item};
 use super::json::{array, object, short, text};
 use super::status::{self, Status};
+use super::{identity, tolerant};
 
 /// Raised when the same body would give other items.
 pub const VERSION: i32 = 1;
@@ -51,9 +52,10 @@ pub struct Notice {
     pub alarming: bool,
 }
 
-/// Takes a body apart; `None` when it is not an object with entries, as Meta's always are.
+/// Takes a body apart; `None` when it is not an object with entries, as Meta's always are. What inside it cannot be read is missing
+/// there and nowhere else.
 pub fn read(body: &[u8], received_at: OffsetDateTime) -> Option<Vec<Find>> {
-    let root: Value = serde_json::from_slice(body).ok()?;
+    let root = tolerant::parse(body)?;
     let entries = root.get("entry")?.as_array()?;
     let mut finds = Vec::new();
     for (number, entry) in entries.iter().enumerate() {
@@ -84,7 +86,7 @@ fn read_change(finds: &mut Vec<Find>, at: &str, account: &str, change: &Value, r
         finds.push(Find { place, phone_number_id: phone_number_id.clone(), what });
     };
     if field == "messages" || field == "calls" {
-        let contacts = array(value, "contacts");
+        let contacts = &identity::Contacts::new(array(value, "contacts"));
         for (number, message) in array(value, "messages").iter().enumerate() {
             push(format!("{at}/value/messages/{number}"), item::read(message, contacts, received_at));
         }

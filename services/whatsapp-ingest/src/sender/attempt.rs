@@ -15,7 +15,7 @@ use super::{Parts, owner};
 use crate::domain::class::class;
 use crate::domain::send::Outcome;
 use crate::metrics;
-use crate::store::{AttemptResult, Picked};
+use crate::store::{AttemptResult, Held, Picked};
 
 /// Runs; the end is written into the ledger before the task ends, unless the process ends first.
 pub(super) async fn run(parts: Arc<Parts>, picked: Picked, keeper: Keeper, stop: Shutdown) {
@@ -71,8 +71,10 @@ fn word(outcome: &Outcome) -> &'static str {
 async fn request(parts: &Parts, picked: &Picked, keeper: &Keeper) -> Outcome {
     let not_sent = |reason, text: &str| Outcome::NotSent { reason, text: text.to_owned() };
     let numbers = parts.numbers.current().unwrap_or_default();
-    let Some(number) = numbers.get(&picked.account_key).filter(|number| number.active) else {
-        return not_sent("NUMBER_UNUSABLE", "the account has no active number");
+    let number = match numbers.get(&picked.account_key) {
+        Some(number) if number.active => number,
+        Some(_) => return not_sent(Held::SwitchedOff.reason(), "the number was switched off just now"),
+        None => return not_sent(Held::Unknown.reason(), "the number left the directory just now"),
     };
     let token = match parts.secrets.get(&number.access_token).await {
         Ok(token) if !token.is_empty() => token,

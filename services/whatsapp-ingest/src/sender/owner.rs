@@ -14,6 +14,7 @@ use tokio::task::{self, JoinError, JoinSet};
 use super::{Parts, attempt};
 use crate::config::SenderConfig;
 use crate::domain::pace::{NumberPace, PairPace};
+use crate::store::Held;
 
 /// Net under the wake-ups.
 const POLL: Duration = Duration::from_secs(1);
@@ -152,9 +153,11 @@ impl Owner {
         if !due.sends && !due.doubts {
             return Ok(idle);
         }
-        let numbers = self.parts.numbers.current().unwrap_or_default();
-        let Some(number) = numbers.get(&self.account).filter(|number| number.active) else {
-            return Ok(POLL);
+        let Some(numbers) = self.parts.numbers.current() else { return Ok(POLL) };
+        let number = match numbers.get(&self.account) {
+            Some(number) if number.active => number,
+            Some(_) => return self.hold(lease, Held::SwitchedOff).await,
+            None => return self.hold(lease, Held::Unknown).await,
         };
         let (pace, now) = self.pace(number.rate);
         let granted = pace.free(now);
@@ -175,6 +178,15 @@ impl Owner {
             (None, true) => Ok(Duration::ZERO),
             (None, false) => Ok(idle),
         }
+    }
+
+    /// Nothing is begun for an account that sends nothing; whoever waits for its messages is told.
+    async fn hold(&self, lease: &Lease, held: Held) -> Result<Duration, Error> {
+        let count = self.parts.store.hold(&self.account, lease, held).await?;
+        if count > 0 {
+            tracing::warn!(account = %self.account, count, reason = held.reason(), "sends wait for their number");
+        }
+        Ok(POLL)
     }
 
     /// The pace now, with the owner's clock.

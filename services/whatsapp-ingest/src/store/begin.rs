@@ -247,7 +247,7 @@ async fn write_begun(tx: &mut PgConnection, picked: &[Picked], epoch: i64) -> Re
     let ids: Vec<Uuid> = picked.iter().map(|one| one.send_id).collect();
     sqlx::query!(
         "UPDATE whatsapp.send SET state = 'attempting', epoch = $2, attempts = attempts + 1, next_at = NULL,
-             changed_at = now() WHERE send_id = ANY($1)",
+             held_since = NULL, changed_at = now() WHERE send_id = ANY($1)",
         &ids,
         epoch,
     )

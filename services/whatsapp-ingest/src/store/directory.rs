@@ -7,7 +7,8 @@ use prost::Message as _;
 use super::Store;
 
 impl Store {
-    /// Keeps the accounts of a directory.
+    /// Keeps the accounts of a directory, unless a newer one was kept just now: replicas read it at their own time. A lower version
+    /// after a while is no race: attention-state was restored from a backup.
     ///
     /// # Errors
     /// Database errors.
@@ -19,7 +20,9 @@ impl Store {
                     sqlx::query!(
                         "INSERT INTO whatsapp.directory (version, accounts) VALUES ($1, $2)
                          ON CONFLICT (only_row)
-                         DO UPDATE SET version = excluded.version, accounts = excluded.accounts, kept_at = now()",
+                         DO UPDATE SET version = excluded.version, accounts = excluded.accounts, kept_at = now()
+                         WHERE whatsapp.directory.version <= excluded.version
+                            OR whatsapp.directory.kept_at < now() - interval '10 minutes'",
                         version,
                         bytes,
                     )

@@ -3,12 +3,14 @@
 mod begin;
 mod customers;
 mod directory;
+mod held;
 mod ledger;
 mod parsing;
 mod reports;
 mod sending;
 mod settling;
 mod statuses;
+mod strays;
 mod written;
 
 use std::collections::{BTreeMap, HashMap};
@@ -23,10 +25,12 @@ use sqlx::PgConnection;
 use tokio::sync::Notify;
 
 pub use begin::{Begun, Picked};
+pub use held::Held;
 pub use ledger::NewWebhook;
-pub use parsing::{Claimed, Heard, ItemAt, PARSER, Parsed, StrayAt};
+pub use parsing::{Claimed, Heard, ItemAt, MAX_ATTEMPTS, Parsed, Waits};
 pub use sending::{Due, SENDER};
 pub use settling::AttemptResult;
+pub use strays::{PARSER, Stray, StrayAt};
 
 /// Name of the channel in subjects.
 pub(crate) const CHANNEL: &str = "whatsapp";

@@ -1,24 +1,24 @@
 //! The parser's side of the ledger: claims under the parser's lease, results that commit together with what they tell.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use hilo_kit::consumer::{DeadLetter, Delivery};
 use hilo_kit::dead;
 use hilo_kit::error::Error;
 use hilo_kit::ids::Uuid;
 use hilo_kit::lease::{self, Lease};
-use hilo_kit::nats::StreamKind;
-use hilo_kit::outbox::HEADER_ID;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
+use super::strays::StrayAt;
 use super::{Store, statuses, written};
 use crate::domain::item::Item;
 use crate::domain::status::Status;
 use crate::domain::webhook::Notice;
 
-/// Name under which what cannot be parsed stands among the dead letters.
-pub const PARSER: &str = "whatsapp-parser";
+/// Attempts of a body alone before it is a dead letter; with the pauses between them about six minutes, which a slow database
+/// needs to recover.
+pub const MAX_ATTEMPTS: i32 = 6;
 /// Bodies of one claim together, in bytes.
 const CLAIM_BYTES: i64 = 8 * 1024 * 1024;
 
@@ -27,8 +27,10 @@ const CLAIM_BYTES: i64 = 8 * 1024 * 1024;
 pub struct Claimed {
     /// Ledger id.
     pub id: Uuid,
-    /// Attempts begun, this one included.
+    /// Attempts begun alone, this one included when it is alone.
     pub attempts: i32,
+    /// True when nothing else was claimed with it: then this is an attempt that counts.
+    pub alone: bool,
     /// The body.
     pub body: Vec<u8>,
     /// Names of the secrets it was signed by.
@@ -37,6 +39,8 @@ pub struct Claimed {
     pub traceparent: Option<String>,
     /// When it was committed.
     pub received_at: OffsetDateTime,
+    /// Time since then.
+    pub age: Duration,
 }
 
 /// An item of a body, with the account it is for.
@@ -52,15 +56,13 @@ pub struct ItemAt {
     pub item: Item,
 }
 
-/// Everything of one body that cannot be handed over for one reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StrayAt {
-    /// Stable reason.
-    pub reason: &'static str,
-    /// The first place.
-    pub place: String,
-    /// Number of places.
-    pub count: usize,
+/// What of a body waits for a newer directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waits {
+    /// The version that did not know it.
+    pub directory_version: i64,
+    /// It is taken apart again after this time in any case.
+    pub at_most: Duration,
 }
 
 /// A body taken apart.
@@ -68,8 +70,12 @@ pub struct StrayAt {
 pub struct Parsed {
     /// Ledger id.
     pub id: Uuid,
-    /// Attempts begun.
+    /// Attempts begun alone.
     pub attempts: i32,
+    /// True when nothing else was claimed with it.
+    pub alone: bool,
+    /// Names of the secrets it was signed by.
+    pub signed_by: Vec<String>,
     /// Trace context of its arrival.
     pub traceparent: Option<String>,
     /// When it was committed.
@@ -81,7 +87,28 @@ pub struct Parsed {
     /// Notices with their place.
     pub notices: Vec<(String, Notice)>,
     /// What cannot be handed over.
-    pub strays: Vec<StrayAt>,
+    pub strays: Vec<StrayAt<'static>>,
+    /// Set when a part of it waits: it stays in the queue, and what is known of it already is left alone the next time.
+    pub waits: Option<Waits>,
+}
+
+impl Parsed {
+    /// Nothing of it yet.
+    pub fn of(claimed: &Claimed) -> Self {
+        Self {
+            id: claimed.id,
+            attempts: claimed.attempts,
+            alone: claimed.alone,
+            signed_by: claimed.signed_by.clone(),
+            traceparent: claimed.traceparent.clone(),
+            received_at: claimed.received_at,
+            items: Vec::new(),
+            statuses: Vec::new(),
+            notices: Vec::new(),
+            strays: Vec::new(),
+            waits: None,
+        }
+    }
 }
 
 /// What was new in a batch.
@@ -96,18 +123,24 @@ pub struct Heard {
 }
 
 impl Store {
-    /// Claims the oldest bodies; each claim counts as an attempt. One that was claimed before comes alone.
+    /// Claims the oldest bodies that are due; one that waits for a directory is due when there is another one than it waits to be
+    /// replaced. One that was claimed before comes alone, and only that counts as an attempt, with a pause after it.
     ///
     /// # Errors
     /// `STALE_EPOCH`; database errors.
-    pub async fn claim(&self, lease: &Lease, limit: i64) -> Result<Vec<Claimed>, Error> {
+    pub async fn claim(
+        &self,
+        lease: &Lease,
+        limit: i64,
+        directory_version: i64,
+    ) -> Result<Vec<Claimed>, Error> {
         let lease = lease.clone();
         self.db
             .transaction(move |tx| {
                 let lease = lease.clone();
                 Box::pin(async move {
                     lease::guard(tx, &lease).await?;
-                    claim(tx, limit).await
+                    claim(tx, limit, directory_version).await
                 })
             })
             .await
@@ -133,10 +166,16 @@ impl Store {
                     written::notices(tx, &batch).await?;
                     for parsed in batch.iter() {
                         for stray in &parsed.strays {
-                            dead::bury_in(tx, &store.letter(parsed.id, parsed.attempts, stray)?).await?;
+                            let letter =
+                                store.letter(parsed.id, parsed.attempts, &parsed.signed_by, stray)?;
+                            dead::bury_in(tx, &letter).await?;
+                        }
+                        if let Some(waits) = parsed.waits {
+                            wait(tx, parsed.id, waits).await?;
                         }
                     }
-                    leave_queue(tx, &batch.iter().map(|one| one.id).collect::<Vec<_>>()).await?;
+                    let done = batch.iter().filter(|one| one.waits.is_none());
+                    leave_queue(tx, &done.map(|one| one.id).collect::<Vec<_>>()).await?;
                     Ok(Heard { items, statuses, anomalies })
                 })
             })
@@ -152,8 +191,8 @@ impl Store {
     ///
     /// # Errors
     /// Database errors.
-    pub async fn quarantine(&self, id: Uuid, attempts: i32, reason: &'static str) -> Result<(), Error> {
-        let letter = self.letter(id, attempts, &StrayAt { reason, place: String::new(), count: 1 })?;
+    pub async fn quarantine(&self, id: Uuid, attempts: i32, reason: &str) -> Result<(), Error> {
+        let letter = self.letter(id, attempts, &[], &StrayAt::whole(reason))?;
         self.db
             .transaction(move |tx| {
                 let letter = letter.clone();
@@ -165,19 +204,23 @@ impl Store {
             .await
     }
 
-    /// Leaves a body alone for a while: uncounted, it is not at fault.
+    /// Puts claimed bodies back, uncounted: they are not at fault, or (`alone`) nobody knows yet which of them is.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn put_back(&self, ids: Vec<Uuid>, pause: std::time::Duration) -> Result<(), Error> {
+    pub async fn put_back(&self, bodies: &[Parsed], alone: bool) -> Result<(), Error> {
+        let ids: Vec<Uuid> = bodies.iter().map(|one| one.id).collect();
+        let counted: Vec<i32> = bodies.iter().map(|one| i32::from(one.alone)).collect();
         self.db
             .read(move |conn| {
                 Box::pin(async move {
                     sqlx::query!(
-                        "UPDATE whatsapp.parse_queue SET attempts = attempts - 1,
-                             not_before = now() + make_interval(secs => $2) WHERE webhook_id = ANY($1)",
+                        "UPDATE whatsapp.parse_queue q
+                         SET attempts = q.attempts - b.counted, not_before = now(), alone = $3
+                         FROM unnest($1::uuid[], $2::int[]) AS b (id, counted) WHERE q.webhook_id = b.id",
                         &ids,
-                        pause.as_secs_f64(),
+                        &counted,
+                        alone,
                     )
                     .execute(conn)
                     .await?;
@@ -187,75 +230,53 @@ impl Store {
             .await
     }
 
-    /// Puts a body into the queue again and settles its dead letter in the same transaction. What of it was handed over is
-    /// known and stays alone.
+    /// Counts an attempt of a body that failed alone after it was claimed with others; answers how many there were.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn replay(&self, dead_letter: Uuid, webhook: Uuid) -> Result<(), Error> {
+    pub async fn count_attempt(&self, id: Uuid) -> Result<i32, Error> {
         self.db
-            .transaction(move |tx| {
+            .read(move |conn| {
                 Box::pin(async move {
-                    sqlx::query!(
-                        "UPDATE kit.dead_letter SET state = 'replayed', settled_at = now()
-                         WHERE id = $1 AND state = 'replaying'",
-                        dead_letter,
+                    let attempts = sqlx::query_scalar!(
+                        "UPDATE whatsapp.parse_queue
+                         SET attempts = attempts + 1, not_before = now() + make_interval(secs => least(4.0 ^ attempts, 300.0))
+                         WHERE webhook_id = $1 RETURNING attempts",
+                        id,
                     )
-                    .execute(&mut *tx)
+                    .fetch_optional(conn)
                     .await?;
-                    sqlx::query!(
-                        "INSERT INTO whatsapp.parse_queue (webhook_id, position)
-                         SELECT id, position FROM whatsapp.webhook WHERE id = $1 ON CONFLICT DO NOTHING",
-                        webhook,
-                    )
-                    .execute(tx)
-                    .await?;
-                    Ok(())
+                    Ok(attempts.unwrap_or(1))
                 })
             })
-            .await?;
-        self.unparsed.notify_one();
-        Ok(())
-    }
-
-    /// The body stays in the ledger; an operator sees where.
-    fn letter(&self, webhook: Uuid, attempts: i32, stray: &StrayAt) -> Result<DeadLetter, Error> {
-        let id = Uuid::new_v5(&webhook, stray.reason.as_bytes());
-        let payload =
-            serde_json::json!({ "webhook_id": webhook, "place": stray.place, "count": stray.count });
-        // There may be no account; the subject only says which stream it never reached.
-        let subject = self.subjects.handover(StreamKind::Inbound, super::CHANNEL, "unknown")?;
-        Ok(DeadLetter {
-            consumer: PARSER.to_owned(),
-            stream: StreamKind::Inbound,
-            delivery: Delivery::new(
-                subject,
-                vec![(HEADER_ID.to_owned(), id.to_string())],
-                payload.to_string(),
-            ),
-            reason: stray.reason.to_owned(),
-            detail: format!("{} of webhook {webhook}: {}", stray.count, stray.place),
-            attempts: attempts.unsigned_abs(),
-        })
+            .await
     }
 }
 
-async fn claim(tx: &mut PgConnection, limit: i64) -> Result<Vec<Claimed>, Error> {
+async fn claim(tx: &mut PgConnection, limit: i64, directory_version: i64) -> Result<Vec<Claimed>, Error> {
     let rows = sqlx::query!(
         r#"WITH due AS (
-             SELECT q.webhook_id, q.position, row_number() OVER w AS n, sum(octet_length(b.body)) OVER w AS bytes,
-                    max(q.attempts) OVER w AS tried
-             FROM (SELECT * FROM whatsapp.parse_queue WHERE not_before <= now() ORDER BY position LIMIT $1) q
+             SELECT q.webhook_id, row_number() OVER w AS n, sum(octet_length(b.body)) OVER w AS bytes,
+                    bool_or(q.alone) OVER w AS alone
+             FROM (SELECT * FROM whatsapp.parse_queue
+                   WHERE not_before <= now() OR directory_version <> $3 ORDER BY position LIMIT $1) q
              JOIN whatsapp.webhook b ON b.id = q.webhook_id
              WINDOW w AS (ORDER BY q.position)),
+           chosen AS (
+             SELECT webhook_id, count(*) OVER () = 1 AS alone FROM due WHERE n = 1 OR (bytes <= $2 AND NOT alone)),
            claimed AS (
-             UPDATE whatsapp.parse_queue q SET attempts = attempts + 1
-             FROM due WHERE q.webhook_id = due.webhook_id AND (due.n = 1 OR (due.bytes <= $2 AND due.tried = 0))
-             RETURNING q.webhook_id, q.attempts)
-           SELECT b.id, c.attempts AS "attempts!", b.body, b.signed_by, b.traceparent, b.received_at
+             UPDATE whatsapp.parse_queue q
+             SET attempts = attempts + c.alone::int, alone = true, directory_version = NULL,
+                 not_before = CASE WHEN c.alone THEN now() + make_interval(secs => least(4.0 ^ attempts, 300.0))
+                              ELSE now() END
+             FROM chosen c WHERE q.webhook_id = c.webhook_id
+             RETURNING q.webhook_id, q.attempts, c.alone)
+           SELECT b.id, c.attempts AS "attempts!", c.alone AS "alone!", b.body, b.signed_by, b.traceparent, b.received_at,
+                  extract(epoch FROM now() - b.received_at)::float8 AS "age!"
            FROM claimed c JOIN whatsapp.webhook b ON b.id = c.webhook_id ORDER BY b.position"#,
         limit,
         CLAIM_BYTES,
+        directory_version,
     )
     .fetch_all(tx)
     .await?;
@@ -264,12 +285,29 @@ async fn claim(tx: &mut PgConnection, limit: i64) -> Result<Vec<Claimed>, Error>
         .map(|row| Claimed {
             id: row.id,
             attempts: row.attempts,
+            alone: row.alone,
             body: row.body,
             signed_by: row.signed_by,
             traceparent: row.traceparent,
             received_at: row.received_at,
+            age: Duration::from_secs_f64(row.age.max(0.0)),
         })
         .collect())
+}
+
+/// It stays in the queue until there is another directory, or its time is over.
+async fn wait(tx: &mut PgConnection, id: Uuid, waits: Waits) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE whatsapp.parse_queue
+         SET directory_version = $2, not_before = now() + make_interval(secs => $3), attempts = 0, alone = false
+         WHERE webhook_id = $1",
+        id,
+        waits.directory_version,
+        waits.at_most.as_secs_f64(),
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 async fn leave_queue(tx: &mut PgConnection, ids: &[Uuid]) -> Result<(), Error> {

@@ -37,11 +37,14 @@ pub(super) async fn items(
     let nobody = WhatsAppIdentity::default();
     let keys: Vec<Uuid> = fresh
         .iter()
-        .map(|(_, at)| {
+        .map(|(parsed, at)| {
             let who = at.item.content.customer.as_ref().unwrap_or(&nobody);
-            let key = customers.key(&at.account_key, who);
+            // A clock that runs ahead must not keep a number for ever.
+            let said = at.item.content.sent_at.as_ref().and_then(hilo_kit::clock::from_proto);
+            let said = said.map_or(parsed.received_at, |said| said.min(parsed.received_at));
+            let key = customers.key(&at.account_key, who, said);
             if let Some(new) = &at.item.moves_to {
-                customers.moved(&at.account_key, key, who, new);
+                customers.moved(&at.account_key, key, (who, new), said);
             }
             key
         })

@@ -8,6 +8,7 @@ use hilo_kit::fault;
 use hilo_kit::lifecycle::Shutdown;
 use tokio::sync::{mpsc, oneshot};
 
+use super::body::Room;
 use crate::metrics;
 use crate::store::{NewWebhook, Store};
 
@@ -20,7 +21,12 @@ const WAITING: usize = 4_096;
 /// Longest wait of a POST for its commit; Meta gives up on an answer later than that and sends it again.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-type Waiting = (NewWebhook, oneshot::Sender<bool>);
+/// A body, the memory it takes until its commit, and who waits for that.
+struct Waiting {
+    webhook: NewWebhook,
+    room: Room,
+    answer: oneshot::Sender<bool>,
+}
 
 /// Commits bodies.
 #[derive(Clone, Debug)]
@@ -36,9 +42,9 @@ impl Committer {
     }
 
     /// Waits until the body is committed. `false`: nobody knows that it is, so nobody may say so.
-    pub async fn commit(&self, webhook: NewWebhook) -> bool {
+    pub async fn commit(&self, webhook: NewWebhook, room: Room) -> bool {
         let (answer, told) = oneshot::channel();
-        if self.0.try_send((webhook, answer)).is_err() {
+        if self.0.try_send(Waiting { webhook, room, answer }).is_err() {
             return false;
         }
         let began = Instant::now();
@@ -60,11 +66,11 @@ async fn run(store: Store, mut receiver: mpsc::Receiver<Waiting>) {
                 None => return,
             },
         };
-        let mut bytes = first.0.body.len();
+        let mut bytes = first.webhook.body.len();
         let mut batch = vec![first];
         while batch.len() < AT_ONCE {
             let Ok(next) = receiver.try_recv() else { break };
-            bytes += next.0.body.len();
+            bytes += next.webhook.body.len();
             if bytes > BYTES_AT_ONCE {
                 carried = Some(next);
                 break;
@@ -72,7 +78,7 @@ async fn run(store: Store, mut receiver: mpsc::Receiver<Waiting>) {
             batch.push(next);
         }
         // Nobody waits for these any more; Meta sends them again.
-        batch.retain(|(_, answer)| !answer.is_closed());
+        batch.retain(|one| !one.answer.is_closed());
         if !batch.is_empty() {
             commit(&store, batch).await;
         }
@@ -80,7 +86,12 @@ async fn run(store: Store, mut receiver: mpsc::Receiver<Waiting>) {
 }
 
 async fn commit(store: &Store, batch: Vec<Waiting>) {
-    let (rows, answers): (Vec<NewWebhook>, Vec<oneshot::Sender<bool>>) = batch.into_iter().unzip();
+    let (mut rows, mut rooms, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+    for Waiting { webhook, room, answer } in batch {
+        rows.push(webhook);
+        rooms.push(room);
+        answers.push(answer);
+    }
     fault::point("whatsapp.webhook.before_commit").await;
     let kept = store.keep(rows.clone()).await;
     fault::point("whatsapp.webhook.after_commit").await;
@@ -102,6 +113,7 @@ async fn commit(store: &Store, batch: Vec<Waiting>) {
             }
         }
     }
+    drop(rooms);
 }
 
 fn tell(answer: oneshot::Sender<bool>, kept: bool) {

@@ -4,12 +4,10 @@
 //! Source: Meta, Graph API Webhooks, "Create an endpoint" and "Validate payloads"; a body has up to 3 MB, and anything but 200 is
 //! sent again for days.
 
+mod body;
 mod commit;
 mod ring;
 mod serve;
-
-use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -17,14 +15,12 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use bytes::Bytes;
 use hilo_kit::ids::Uuid;
 use hilo_kit::telemetry;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument as _;
 
+use body::Limits;
 pub use commit::Committer;
 pub use ring::KeyRing;
 pub use serve::serve;
@@ -39,42 +35,24 @@ pub const PATH: &str = "/webhook";
 const SIGNATURE: &str = "x-hub-signature-256";
 /// Longest challenge that is given back, in bytes.
 const CHALLENGE_BYTES: usize = 1_024;
-/// Memory is counted in these.
-const UNIT: usize = 1_024;
 
 /// What the handlers share.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     ring: KeyRing,
     committer: Committer,
-    max_body_bytes: usize,
-    body_time: Duration,
-    memory: Arc<Semaphore>,
+    limits: Limits,
 }
 
 impl Endpoint {
     /// With these secrets, into this ledger.
     pub fn new(config: &WebhookConfig, ring: KeyRing, committer: Committer) -> Self {
-        Self {
-            ring,
-            committer,
-            max_body_bytes: config.max_body_bytes,
-            body_time: Duration::from_secs(config.body_seconds),
-            memory: Arc::new(Semaphore::new(config.max_buffered_bytes / UNIT)),
-        }
+        Self { ring, committer, limits: Limits::new(config) }
     }
 
     /// The routes.
     pub fn router(self) -> Router {
         Router::new().route(PATH, get(handshake).post(events)).with_state(self)
-    }
-
-    /// Memory for a body of the length it claims, or for the largest.
-    fn room(&self, headers: &HeaderMap) -> Option<OwnedSemaphorePermit> {
-        let claimed = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        let bytes: usize = claimed.unwrap_or(self.max_body_bytes).min(self.max_body_bytes);
-        let units = u32::try_from(bytes.div_ceil(UNIT).max(1)).ok()?;
-        self.memory.clone().try_acquire_many_owned(units).ok()
     }
 }
 
@@ -151,15 +129,16 @@ async fn accept(endpoint: &Endpoint, request: Request<Body>) -> Result<(), Refus
     }
     let (head, body) = request.into_parts();
     let claimed = claimed(&head.headers)?;
-    let _room = endpoint.room(&head.headers).ok_or(Refusal::Busy)?;
-    let body = read(endpoint, body).await?;
+    let length = head.headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
+    let (body, room) = body::read(&endpoint.limits, body, length).await?;
     let signed_by = endpoint.ring.signers(claimed, &body);
     if signed_by.is_empty() {
         return Err(Refusal::BadSignature);
     }
     let traceparent = telemetry::current_traceparent();
     let webhook = NewWebhook { id: Uuid::now_v7(), body, signed_by, traceparent };
-    if endpoint.committer.commit(webhook).await { Ok(()) } else { Err(Refusal::NotCommitted) }
+    if endpoint.committer.commit(webhook, room).await { Ok(()) } else { Err(Refusal::NotCommitted) }
 }
 
 /// The one signature of the request. Two of them are none: which one a proxy before us looked at is not known.
@@ -168,14 +147,5 @@ fn claimed(headers: &HeaderMap) -> Result<Claimed, Refusal> {
     match (values.next(), values.next()) {
         (Some(value), None) => Claimed::parse(value.as_bytes()).ok_or(Refusal::BadSignature),
         _ => Err(Refusal::BadSignature),
-    }
-}
-
-async fn read(endpoint: &Endpoint, body: Body) -> Result<Bytes, Refusal> {
-    let limited = Limited::new(body, endpoint.max_body_bytes);
-    match tokio::time::timeout(endpoint.body_time, limited.collect()).await {
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
-        Ok(Err(_)) | Err(_) => Err(Refusal::CutOff),
     }
 }

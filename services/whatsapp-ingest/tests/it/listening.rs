@@ -103,3 +103,23 @@ async fn what_was_answered_200_before_a_stop_is_there_after_it() {
     let missing: Vec<&String> = accepted.iter().filter(|wamid| !known.contains(wamid)).collect();
     assert!(missing.is_empty() && !accepted.is_empty(), "{missing:?} of {}", accepted.len());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_promise_much_and_say_nothing_keep_nobody_out() {
+    use tokio::io::AsyncWriteExt as _;
+    let rig = Rig::start(Setup::default()).await;
+    let address = rig.webhook.trim_start_matches("http://").trim_end_matches("/webhook").to_owned();
+    let signature = "0".repeat(64);
+    let head = format!(
+        "POST /webhook HTTP/1.1\r\nHost: x\r\nX-Hub-Signature-256: sha256={signature}\r\nContent-Length: 4194304\r\n\r\n"
+    );
+    let mut silent = Vec::new();
+    for _ in 0..40 {
+        let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        silent.push(stream);
+    }
+    let large = webhook(NUMBER, vec![said("wamid.1", &"x".repeat(3 * 1024 * 1024))], vec![]);
+    assert_eq!(rig.post(&large).await, 200);
+    drop(silent);
+}

@@ -49,6 +49,7 @@ pub struct Setup {
     pub secrets: Vec<(&'static str, &'static str)>,
     pub sender: SenderConfig,
     pub reply_seconds: u64,
+    pub directory_seconds: u64,
     pub database_url: Option<String>,
     /// The Graph API to call instead of the stand-in.
     pub graph: Option<String>,
@@ -68,6 +69,7 @@ impl Default for Setup {
             ],
             sender: quick(),
             reply_seconds: 30,
+            directory_seconds: 1,
             database_url: None,
             graph: None,
             ready: true,
@@ -150,7 +152,8 @@ impl Rig {
         };
         let graph_config = GraphConfig { base_url, reply_seconds: setup.reply_seconds };
         let folder = secrets.path().to_owned();
-        let config = config(&url, &nats, &keys, attention_state, folder, graph_config, setup.sender);
+        let mut config = config(&url, &nats, &keys, attention_state, folder, graph_config, setup.sender);
+        config.section.webhook.directory_seconds = setup.directory_seconds;
         let broker = Broker::connect(&config.nats).await.unwrap();
         let streams = [StreamKind::Inbound, StreamKind::Outbound, StreamKind::Delivery];
         broker.ensure_streams(&streams).await.unwrap();
@@ -222,8 +225,11 @@ impl Rig {
     }
 
     pub async fn post_signed(&self, body: &Value, secret: &str) -> u16 {
-        let body = body.to_string();
-        let signature = sign(secret.as_bytes(), body.as_bytes()).unwrap();
+        self.post_bytes(body.to_string().into_bytes(), secret).await
+    }
+
+    pub async fn post_bytes(&self, body: Vec<u8>, secret: &str) -> u16 {
+        let signature = sign(secret.as_bytes(), &body).unwrap();
         let request = self.http.post(&self.webhook).header("X-Hub-Signature-256", signature).body(body);
         request.send().await.unwrap().status().as_u16()
     }
@@ -237,6 +243,12 @@ impl Rig {
             panic!("no WhatsApp item")
         };
         (envelope, item)
+    }
+
+    /// True when no report comes for a moment.
+    pub async fn nothing_reported(&mut self) -> bool {
+        let reader = reader(&self.broker, &mut self.delivery, StreamKind::Delivery).await;
+        next(&reader, Duration::from_millis(1500)).await.is_none()
     }
 
     /// The next report.

@@ -10,7 +10,7 @@ use hilo_kit::nats::Subjects;
 use hilo_test_support::Postgres;
 use hilo_whatsapp_ingest::domain::pace::PairPace;
 use hilo_whatsapp_ingest::domain::send::Outcome;
-use hilo_whatsapp_ingest::store::{AttemptResult, NewWebhook, Picked, Store};
+use hilo_whatsapp_ingest::store::{AttemptResult, Held, NewWebhook, Parsed, Picked, Store, Waits};
 
 use crate::rig::{CUSTOMER, send};
 
@@ -134,19 +134,15 @@ async fn who_lost_his_lease_changes_nothing() {
     assert_eq!(store.begin("ventas", &old, 10, PACE).await.unwrap_err().reason(), stale);
     assert_eq!(store.recover("ventas", &old, NOBODY, LONG).await.unwrap_err().reason(), stale);
     assert_eq!(store.end_doubts("ventas", &old).await.unwrap_err().reason(), stale);
+    assert_eq!(store.hold("ventas", &old, Held::SwitchedOff).await.unwrap_err().reason(), stale);
 
     let (old, body) = (lease(&store, "whatsapp-parse", "one").await, bytes::Bytes::from_static(b"{}"));
     let webhook = NewWebhook { id: Uuid::now_v7(), body, signed_by: vec!["app".into()], traceparent: None };
     store.keep(vec![webhook]).await.unwrap();
     let new = lease(&store, "whatsapp-parse", "two").await;
-    assert_eq!(store.claim(&old, 10).await.unwrap_err().reason(), stale);
+    assert_eq!(store.claim(&old, 10, 1).await.unwrap_err().reason(), stale);
     assert_eq!(store.parsed(&old, vec![], 1).await.unwrap_err().reason(), stale);
-    let claimed = store.claim(&new, 10).await.unwrap();
-    assert_eq!(claimed.iter().map(|one| one.attempts).collect::<Vec<_>>(), [1]);
-    store.put_back(vec![claimed[0].id], LONG).await.unwrap();
-    assert!(store.claim(&new, 10).await.unwrap().is_empty(), "put back for a while");
-    store.put_back(vec![claimed[0].id], Duration::ZERO).await.unwrap();
-    assert_eq!(store.claim(&new, 10).await.unwrap().len(), 1);
+    assert_eq!(store.claim(&new, 10, 1).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -163,4 +159,137 @@ async fn a_send_waits_for_its_predecessor_to_come() {
     store.take(vec![(Uuid::now_v7(), first.clone())]).await.unwrap();
     let begun = store.begin("ventas", &lease, 10, PACE).await.unwrap().picked;
     assert_eq!(begun.iter().map(|one| one.send_id.to_string()).collect::<Vec<_>>(), [first.send_id]);
+}
+
+async fn keep(store: &Store, bodies: usize) -> Vec<Uuid> {
+    let rows: Vec<NewWebhook> = (0..bodies)
+        .map(|_| NewWebhook {
+            id: Uuid::now_v7(),
+            body: bytes::Bytes::from_static(b"{}"),
+            signed_by: vec!["app".into()],
+            traceparent: None,
+        })
+        .collect();
+    let ids = rows.iter().map(|row| row.id).collect();
+    store.keep(rows).await.unwrap();
+    ids
+}
+
+async fn due_now(store: &Store) {
+    sqlx::query("UPDATE whatsapp.parse_queue SET not_before = now()")
+        .execute(store.db().pool())
+        .await
+        .unwrap();
+}
+
+/// Ids and counted attempts of a claim.
+async fn claim(store: &Store, lease: &Lease) -> Vec<(Uuid, i32)> {
+    let claimed = store.claim(lease, 10, 1).await.unwrap();
+    claimed.iter().map(|one| (one.id, one.attempts)).collect()
+}
+
+#[tokio::test]
+async fn only_who_comes_alone_is_counted_and_pauses_before_the_next_attempt() {
+    let store = store().await;
+    let lease = lease(&store, "whatsapp-parse", "one").await;
+    let ids = keep(&store, 3).await;
+    let together = store.claim(&lease, 10, 1).await.unwrap();
+    assert_eq!(together.iter().map(|one| (one.attempts, one.alone)).collect::<Vec<_>>(), [(0, false); 3]);
+    // The process ended there: from now on each comes alone, none of them counted for what they went through together.
+    assert_eq!(claim(&store, &lease).await, [(ids[0], 1)]);
+    assert_eq!(claim(&store, &lease).await, [(ids[1], 1)], "the first one pauses, the others go on");
+    assert_eq!(claim(&store, &lease).await, [(ids[2], 1)]);
+    assert!(claim(&store, &lease).await.is_empty());
+    due_now(&store).await;
+    assert_eq!(claim(&store, &lease).await, [(ids[0], 2)]);
+    let long = "SELECT count(*) FROM whatsapp.parse_queue WHERE not_before > now() + interval '2 seconds'";
+    assert_eq!(count(&store, long).await, 1, "the pause grows");
+    // Who is not at fault is as he was before.
+    let one = |attempts, alone| {
+        Parsed::of(&hilo_whatsapp_ingest::store::Claimed {
+            id: ids[0],
+            attempts,
+            alone,
+            ..together[0].clone()
+        })
+    };
+    store.put_back(&[one(2, true)], false).await.unwrap();
+    let first = "SELECT attempts::bigint FROM whatsapp.parse_queue WHERE NOT alone AND not_before <= now()";
+    assert_eq!(count(&store, first).await, 1);
+    store.put_back(&[one(1, false)], true).await.unwrap();
+    assert_eq!(claim(&store, &lease).await, [(ids[0], 2)]);
+    assert_eq!(store.count_attempt(ids[0]).await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn what_waits_for_a_directory_is_due_with_another_one_or_when_its_time_is_over() {
+    let store = store().await;
+    let lease = lease(&store, "whatsapp-parse", "one").await;
+    let id = keep(&store, 1).await[0];
+    let claimed = store.claim(&lease, 10, 5).await.unwrap();
+    let waits =
+        |at_most| Parsed { waits: Some(Waits { directory_version: 5, at_most }), ..Parsed::of(&claimed[0]) };
+    store.parsed(&lease, vec![waits(LONG)], 1).await.unwrap();
+    assert!(store.claim(&lease, 10, 5).await.unwrap().is_empty());
+    let due = store.claim(&lease, 10, 6).await.unwrap();
+    assert_eq!(
+        due.iter().map(|one| (one.id, one.attempts)).collect::<Vec<_>>(),
+        [(id, 1)],
+        "waiting is no attempt"
+    );
+    store.parsed(&lease, vec![waits(Duration::ZERO)], 1).await.unwrap();
+    assert_eq!(store.claim(&lease, 10, 5).await.unwrap().len(), 1);
+    store.parsed(&lease, vec![Parsed::of(&claimed[0])], 1).await.unwrap();
+    assert_eq!(count(&store, "SELECT count(*) FROM whatsapp.parse_queue").await, 0);
+}
+
+#[tokio::test]
+async fn an_older_directory_does_not_replace_a_newer_one_that_was_kept_just_now() {
+    let store = store().await;
+    let kept = |key: &str| vec![crate::rig::account(key, "1", "app")];
+    let current = || async { store.kept_accounts().await.unwrap().unwrap()[0].key.clone() };
+    store.keep_accounts(7, kept("seven")).await.unwrap();
+    store.keep_accounts(6, kept("six")).await.unwrap();
+    assert_eq!(current().await, "seven");
+    store.keep_accounts(8, kept("eight")).await.unwrap();
+    assert_eq!(current().await, "eight");
+    sqlx::query("UPDATE whatsapp.directory SET kept_at = now() - interval '1 hour'")
+        .execute(store.db().pool())
+        .await
+        .unwrap();
+    store.keep_accounts(3, kept("restored")).await.unwrap();
+    assert_eq!(current().await, "restored", "attention-state came from a backup");
+}
+
+#[tokio::test]
+async fn only_young_strays_of_the_named_reasons_come_back_and_each_once() {
+    let store = store().await;
+    let lease = lease(&store, "whatsapp-parse", "one").await;
+    keep(&store, 3).await;
+    let claimed = store.claim(&lease, 10, 1).await.unwrap();
+    let stray = |reason: &'static str, n: usize| {
+        let stray = hilo_whatsapp_ingest::store::StrayAt {
+            reason,
+            place: "/entry/0".into(),
+            count: 1,
+            numbers: vec!["9".into()],
+        };
+        Parsed { strays: vec![stray], ..Parsed::of(&claimed[n]) }
+    };
+    let batch = vec![stray("UNKNOWN_NUMBER", 0), stray("ITEM_UNREADABLE", 1), stray("UNKNOWN_NUMBER", 2)];
+    store.parsed(&lease, batch, 1).await.unwrap();
+    let aged = "UPDATE kit.dead_letter SET created_at = now() - interval '25 hours' WHERE detail LIKE $1";
+    sqlx::query(aged).bind(format!("%{}%", claimed[2].id)).execute(store.db().pool()).await.unwrap();
+    let found = store.strays(&["UNKNOWN_NUMBER"]).await.unwrap();
+    let [one] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!(
+        (one.webhook, &one.numbers[..], &one.signed_by[..]),
+        (claimed[0].id, &["9".to_owned()][..], &["app".to_owned()][..])
+    );
+    store.replay(one.dead_letter, one.webhook).await.unwrap();
+    assert!(store.strays(&["UNKNOWN_NUMBER"]).await.unwrap().is_empty());
+    assert_eq!(claim(&store, &lease).await.len(), 1);
+    store.parsed(&lease, vec![Parsed::of(&claimed[0])], 1).await.unwrap();
+    store.replay(one.dead_letter, one.webhook).await.unwrap();
+    assert_eq!(count(&store, "SELECT count(*) FROM whatsapp.parse_queue").await, 0, "settled already");
 }

@@ -13,12 +13,14 @@ async fn reasons(rig: &Rig) -> String {
 }
 
 #[tokio::test]
-async fn an_unknown_number_is_taken_and_replayed_once_it_is_known() {
+async fn an_unknown_number_is_taken_and_what_is_old_is_replayed_by_an_operator() {
     let mut rig = Rig::start(Setup::default()).await;
     let body = webhook("999", vec![said("wamid.1", "a"), said("wamid.2", "b")], vec![]);
     assert_eq!(rig.post(&body).await, 200);
     rig.counts("SELECT count(*) FROM kit.dead_letter", 1).await;
     assert_eq!(reasons(&rig).await, "UNKNOWN_NUMBER", "one dead letter for all of the body");
+    let aged = "UPDATE kit.dead_letter SET created_at = now() - interval '25 hours'";
+    sqlx::query(aged).execute(rig.db.pool()).await.unwrap();
     rig.set_accounts(vec![account("ventas", NUMBER, "app"), account("nueva", "999", "app")]);
     // Posted again it is handed over; what lies there is replayed by hand and finds it known.
     let known = || async {

@@ -1,0 +1,162 @@
+//! What cannot be handed over: dead letters that name a body of the ledger, and their way back.
+
+use hilo_kit::consumer::{DeadLetter, Delivery};
+use hilo_kit::error::Error;
+use hilo_kit::ids::Uuid;
+use hilo_kit::nats::StreamKind;
+use hilo_kit::outbox::HEADER_ID;
+use serde::{Deserialize, Serialize};
+
+use super::Store;
+
+/// Name under which what cannot be parsed stands among the dead letters.
+pub const PARSER: &str = "whatsapp-parser";
+/// Strays are brought back by themselves for this long; after it only by an operator.
+const REVIVED_FOR: &str = "24 hours";
+/// Strays looked at when the directory changes.
+const REVIVED_AT_ONCE: i64 = 1_000;
+
+/// Everything of one body that cannot be handed over for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StrayAt<'a> {
+    /// Stable reason.
+    pub reason: &'a str,
+    /// The first place; empty for the whole body.
+    pub place: String,
+    /// Number of places.
+    pub count: usize,
+    /// Meta's ids of the numbers it is for, the first few.
+    pub numbers: Vec<String>,
+}
+
+impl<'a> StrayAt<'a> {
+    /// The whole body.
+    pub fn whole(reason: &'a str) -> Self {
+        Self { reason, place: String::new(), count: 1, numbers: Vec::new() }
+    }
+}
+
+/// A stray that may find its account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stray {
+    /// The dead letter.
+    pub dead_letter: Uuid,
+    /// The body.
+    pub webhook: Uuid,
+    /// Names of the secrets it was signed by.
+    pub signed_by: Vec<String>,
+    /// Meta's ids of its numbers.
+    pub numbers: Vec<String>,
+}
+
+/// What a dead letter holds: the body stays in the ledger, an operator sees where.
+#[derive(Debug, Serialize, Deserialize)]
+struct Payload {
+    webhook_id: Uuid,
+    #[serde(default)]
+    place: String,
+    #[serde(default)]
+    count: usize,
+    #[serde(default)]
+    numbers: Vec<String>,
+    #[serde(default)]
+    signed_by: Vec<String>,
+}
+
+impl Store {
+    /// Puts a body into the queue again and settles its dead letter in the same transaction. What of it was handed over is
+    /// known and stays alone.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn replay(&self, dead_letter: Uuid, webhook: Uuid) -> Result<(), Error> {
+        self.db
+            .transaction(move |tx| {
+                Box::pin(async move {
+                    sqlx::query!(
+                        "WITH settled AS (
+                           UPDATE kit.dead_letter SET state = 'replayed', settled_at = now()
+                           WHERE id = $1 AND state IN ('dead', 'replaying') RETURNING id)
+                         INSERT INTO whatsapp.parse_queue (webhook_id, position)
+                         SELECT w.id, w.position FROM whatsapp.webhook w, settled WHERE w.id = $2 ON CONFLICT DO NOTHING",
+                        dead_letter,
+                        webhook,
+                    )
+                    .execute(tx)
+                    .await?;
+                    Ok(())
+                })
+            })
+            .await?;
+        self.unparsed.notify_one();
+        Ok(())
+    }
+
+    /// What became a dead letter for one of these reasons not long ago, oldest first.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn strays(&self, reasons: &[&str]) -> Result<Vec<Stray>, Error> {
+        let reasons: Vec<String> = reasons.iter().map(|reason| (*reason).to_owned()).collect();
+        let rows = self
+            .db
+            .read(move |conn| {
+                Box::pin(async move {
+                    Ok(sqlx::query!(
+                        "SELECT id, payload FROM kit.dead_letter
+                         WHERE consumer = $1 AND state = 'dead' AND reason = ANY($2)
+                           AND created_at > now() - $3::text::interval
+                         ORDER BY created_at, id LIMIT $4",
+                        PARSER,
+                        &reasons,
+                        REVIVED_FOR,
+                        REVIVED_AT_ONCE,
+                    )
+                    .fetch_all(conn)
+                    .await?)
+                })
+            })
+            .await?;
+        let read = rows.into_iter().filter_map(|row| {
+            let payload: Payload = serde_json::from_slice(&row.payload).ok()?;
+            Some(Stray {
+                dead_letter: row.id,
+                webhook: payload.webhook_id,
+                signed_by: payload.signed_by,
+                numbers: payload.numbers,
+            })
+        });
+        Ok(read.collect())
+    }
+
+    /// The dead letter of a stray; again for the same body and reason it is the same.
+    pub(super) fn letter(
+        &self,
+        webhook: Uuid,
+        attempts: i32,
+        signed_by: &[String],
+        stray: &StrayAt<'_>,
+    ) -> Result<DeadLetter, Error> {
+        let id = Uuid::new_v5(&webhook, stray.reason.as_bytes());
+        let payload = Payload {
+            webhook_id: webhook,
+            place: stray.place.clone(),
+            count: stray.count,
+            numbers: stray.numbers.clone(),
+            signed_by: signed_by.to_vec(),
+        };
+        let payload = serde_json::to_vec(&payload).map_err(|error| {
+            Error::internal("STRAY_UNWRITABLE", "a dead letter cannot be written").with_source(error)
+        })?;
+        // There may be no account; the subject only says which stream it never reached.
+        let subject = self.subjects.handover(StreamKind::Inbound, super::CHANNEL, "unknown")?;
+        Ok(DeadLetter {
+            consumer: PARSER.to_owned(),
+            stream: StreamKind::Inbound,
+            delivery: Delivery::new(subject, vec![(HEADER_ID.to_owned(), id.to_string())], payload),
+            reason: stray.reason.to_owned(),
+            detail: format!("{} of webhook {webhook}: {}", stray.count, stray.place),
+            attempts: attempts.unsigned_abs(),
+        })
+    }
+}
