@@ -7,6 +7,7 @@
 //! - [`attention`]: the life cycle; `attention::commands` is the one way to change it.
 //! - `contact`: customers. `intake`: INBOUND and DELIVERY consumers. `desk`: lists and live streams of agents.
 //! - [`directory`], [`identity`], [`assignment`]: administration, sign-in, what routing needs.
+//! - `templates`: what WhatsApp lets us write first.
 //! - `transport`: the gRPC services, thin.
 
 pub mod assignment;
@@ -20,6 +21,7 @@ pub mod identity;
 mod intake;
 mod metrics;
 mod run;
+mod templates;
 mod transport;
 
 #[cfg(test)]

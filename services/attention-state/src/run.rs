@@ -27,6 +27,7 @@ use hilo_proto::internal::v1::assignment_service_server::AssignmentServiceServer
 use hilo_proto::internal::v1::directory_feed_service_server::DirectoryFeedServiceServer;
 use hilo_proto::internal::v1::ended_thread_service_server::EndedThreadServiceServer;
 use hilo_proto::internal::v1::queue_service_server::QueueServiceServer;
+use hilo_proto::internal::v1::template_service_server::TemplateServiceServer;
 use sqlx::migrate::Migrator;
 use tokio::net::TcpListener;
 use uuid::Uuid;
@@ -54,6 +55,7 @@ use crate::transport::directory_rpc::DirectoryRpc;
 use crate::transport::ended_rpc::EndedThreadRpc;
 use crate::transport::identity_rpc::IdentityRpc;
 use crate::transport::queue_rpc::QueueRpc;
+use crate::transport::template_rpc::TemplateRpc;
 
 /// Name of the service in logs, tokens, leases and configuration.
 pub const SERVICE: &str = "attention-state";
@@ -239,6 +241,7 @@ fn routes(config: &Config, parts: &Parts, issuer: Issuer, shutdown: &Shutdown) -
     routes.add_service(IdentityServiceServer::new(IdentityRpc::new(db.clone(), identity)));
     routes.add_service(AssignmentServiceServer::new(AssignmentRpc::new(db.clone(), subjects.clone())));
     routes.add_service(QueueServiceServer::new(QueueRpc::new(db.clone())));
+    routes.add_service(TemplateServiceServer::new(TemplateRpc::new(db.clone())));
     routes.add_service(EndedThreadServiceServer::new(EndedThreadRpc::new(db.clone())));
     routes.add_service(HandoverEndpoint::new(db.clone()).into_service());
     routes.add_service(DeadLetterEndpoint::new(db.clone(), SERVICE, is_coordinator).into_service());

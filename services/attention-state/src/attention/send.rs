@@ -64,7 +64,7 @@ pub(crate) async fn send(
     let stored = work.traceparent(letter.interaction).to_owned();
     let span = telemetry::span_with_parent(Some(&stored), tracing::info_span!("attention.send"));
     let traceparent = span.in_scope(telemetry::current_traceparent).unwrap_or(stored);
-    let command = Command::SendMessage { agent: letter.agent.clone(), message };
+    let command = Command::SendMessage { agent: letter.agent.clone(), message, template: false };
     let decision = work.decide(letter.interaction, command, &Actor::User(letter.agent.clone()))?;
     let after = decision.state.ok_or_else(super::commands::not_found)?;
     let (reply, files) = written?;

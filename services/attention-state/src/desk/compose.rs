@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use super::act::{Actions, held, id_of};
 use super::once::Once;
-use crate::attention::chat::{self, Said};
+use super::said;
+use crate::attention::chat;
 use crate::attention::domain::{Channel, MessageId, Rejection, UserKey};
 use crate::attention::reply::Mode;
 use crate::attention::retry;
@@ -43,21 +44,27 @@ impl Actions {
     ) -> Result<SendMessageResponse, Error> {
         let request_id = std::mem::take(&mut request.request_id);
         let once = Once::new(&access.user_key, "SendMessage", &request_id, &request)?;
-        // What WhatsApp takes is a mail's request too, so a request that neither takes is refused before anything is locked.
-        let said = said(&access, &request);
-        let letter = letter(&access, request)?;
+        let id = id_of(&request.interaction_id)?;
+        // What no channel takes is refused before anything is locked.
+        let letter = match request.whatsapp {
+            None => Some(letter(&access, request.clone())?),
+            Some(_) => said::said(&access, &request).map(|_| None)?,
+        };
         let post = self.post();
         let answer = once
             .answered(&self.db, move |tx| {
                 let post = post.clone();
-                let (access, letter, said) = (access.clone(), letter.clone(), said.clone());
+                let (access, letter, request) = (access.clone(), letter.clone(), request.clone());
                 Box::pin(async move {
-                    let (mut work, state) = held(tx, &access, letter.interaction).await?;
-                    let id = match state.channel {
-                        Channel::Email => send::send(tx, &post, &mut work, &state, &letter).await?,
-                        Channel::Whatsapp => {
-                            let said = said.map_err(refused)?;
-                            chat::send(tx, &post, &mut work, &said).await?
+                    let (mut work, state) = held(tx, &access, id).await?;
+                    let id = match (state.channel, letter) {
+                        (Channel::Email, Some(letter)) => {
+                            send::send(tx, &post, &mut work, &state, &letter).await?
+                        }
+                        (Channel::Email, None) => return Err(said::only_of_whatsapp()),
+                        (Channel::Whatsapp, _) => {
+                            let said = said::said(&access, &request)?;
+                            chat::send(tx, &post, &mut work, &state, &said).await?
                         }
                     };
                     let answer = SendMessageResponse { message: shown(tx, id).await? };
@@ -114,49 +121,6 @@ pub(super) async fn shown(tx: &mut PgConnection, id: MessageId) -> Result<Option
         html::show(message, false);
     }
     Ok(message)
-}
-
-/// What is wrong with a request for WhatsApp, by field.
-type Wrong = Vec<(&'static str, String)>;
-
-fn refused(wrong: Wrong) -> Error {
-    let bad = Error::invalid("INVALID_REQUEST", "the message is malformed");
-    wrong.into_iter().fold(bad, |bad, (field, why)| bad.field(field, why))
-}
-
-/// The request as WhatsApp takes it: text, and what it replies to.
-fn said(access: &Access, request: &SendMessageRequest) -> Result<Said, Wrong> {
-    let mut wrong = Wrong::new();
-    let length = request.text.chars().count();
-    if length > chat::MAX_TEXT || request.text.trim().is_empty() {
-        wrong.push(("text", format!("1 to {} characters", chat::MAX_TEXT)));
-    }
-    let of_a_mail = [
-        ("html", !request.html.is_empty()),
-        ("reply_all", request.reply_all),
-        ("cc", !request.cc.is_empty()),
-        ("to", !request.to.is_empty()),
-        ("bcc", !request.bcc.is_empty()),
-        ("attachments", !request.attachments.is_empty()),
-        ("mode", request.mode() != ComposeMode::Unspecified),
-        ("subject", !request.subject.is_empty()),
-        ("quote", request.quote),
-        ("include_attachments", request.include_attachments),
-    ];
-    let given = of_a_mail.into_iter().filter(|(_, given)| *given);
-    wrong.extend(given.map(|(field, _)| (field, "not carried by WhatsApp".to_owned())));
-    let reply_to = Some(request.message_id.as_str()).filter(|id| !id.is_empty());
-    let reply_to = reply_to.map(|id| ids::parse(id, "message_id")).transpose();
-    match (id_of(&request.interaction_id), reply_to) {
-        (Ok(interaction), Ok(reply_to)) if wrong.is_empty() => Ok(Said {
-            interaction,
-            agent: UserKey::new(&access.user_key),
-            text: storable(&request.text),
-            reply_to,
-        }),
-        // Malformed ids are told by the check that both channels share.
-        (_, _) => Err(wrong),
-    }
 }
 
 fn letter(access: &Access, request: SendMessageRequest) -> Result<Letter, Error> {

@@ -19,6 +19,7 @@ mod place;
 pub(crate) mod read;
 mod reopen;
 pub(crate) mod rights;
+mod said;
 mod start;
 pub(crate) mod tags;
 mod target;

@@ -77,7 +77,7 @@ fn life() -> Vec<(Command, Option<&'static str>)> {
         (Command::Open { agent: ana() }, Some("ana")),
         (Command::Release { agent: ana() }, Some("ana")),
         (Command::Open { agent: ana() }, Some("ana")),
-        (Command::SendMessage { agent: ana(), message: message(11, queued) }, Some("ana")),
+        (Command::SendMessage { agent: ana(), message: message(11, queued), template: false }, Some("ana")),
         (
             Command::ReportDelivery {
                 message: message(11, queued),

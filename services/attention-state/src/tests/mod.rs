@@ -26,10 +26,12 @@ mod sending;
 mod service;
 mod start;
 mod tags;
+mod templates;
 mod threading;
 mod watching;
 mod whatsapp;
 mod whatsapp_changes;
+mod whatsapp_kinds;
 mod whatsapp_rig;
 mod whatsapp_service;
 

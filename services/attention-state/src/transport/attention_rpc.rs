@@ -15,13 +15,14 @@ use hilo_proto::attention::v1::{
     GetAttentionRequest, GetAttentionResponse, GetDownloadUrlRequest, GetDownloadUrlResponse,
     GetUploadRequest, GetUploadResponse, ListEventsRequest, ListEventsResponse, ListInteractionsRequest,
     ListInteractionsResponse, ListMessagesRequest, ListMessagesResponse, ListQuickRepliesRequest,
-    ListQuickRepliesResponse, OpenInteractionRequest, OpenInteractionResponse, PutChunkRequest,
-    PutChunkResponse, ReleaseInteractionRequest, ReleaseInteractionResponse, RenderQuickReplyRequest,
-    RenderQuickReplyResponse, ReopenInteractionRequest, ReopenInteractionResponse, RetryMessageRequest,
-    RetryMessageResponse, SaveDraftRequest, SaveDraftResponse, SaveFormRequest, SaveFormResponse,
-    SendMessageRequest, SendMessageResponse, StartAttentionRequest, StartAttentionResponse,
-    TagAttentionRequest, TagAttentionResponse, TransferInteractionRequest, TransferInteractionResponse,
-    UntagAttentionRequest, UntagAttentionResponse, WatchDeskRequest,
+    ListQuickRepliesResponse, ListTemplatesRequest, ListTemplatesResponse, OpenInteractionRequest,
+    OpenInteractionResponse, PutChunkRequest, PutChunkResponse, ReleaseInteractionRequest,
+    ReleaseInteractionResponse, RenderQuickReplyRequest, RenderQuickReplyResponse, ReopenInteractionRequest,
+    ReopenInteractionResponse, RetryMessageRequest, RetryMessageResponse, SaveDraftRequest,
+    SaveDraftResponse, SaveFormRequest, SaveFormResponse, SendMessageRequest, SendMessageResponse,
+    StartAttentionRequest, StartAttentionResponse, TagAttentionRequest, TagAttentionResponse,
+    TransferInteractionRequest, TransferInteractionResponse, UntagAttentionRequest, UntagAttentionResponse,
+    WatchDeskRequest,
 };
 use tonic::{Request, Response, Status};
 
@@ -32,6 +33,7 @@ use crate::desk::watch::{self, Watcher, Watching};
 use crate::desk::{self, list, read};
 use crate::directory::Access;
 use crate::identity::caller;
+use crate::templates;
 
 /// The service.
 pub(crate) struct AttentionRpc {
@@ -148,6 +150,14 @@ impl AttentionService for AttentionRpc {
     ) -> Result<Response<RenderQuickReplyResponse>, Status> {
         let access = self.caller(&request).await?;
         Ok(Response::new(quick::render(&self.watching.db, access, request.into_inner()).await?))
+    }
+
+    async fn list_templates(
+        &self,
+        request: Request<ListTemplatesRequest>,
+    ) -> Result<Response<ListTemplatesResponse>, Status> {
+        let access = self.caller(&request).await?;
+        Ok(Response::new(templates::list(&self.watching.db, access, request.into_inner()).await?))
     }
 
     async fn begin_upload(

@@ -8,3 +8,4 @@ pub(crate) mod directory_rpc;
 pub(crate) mod ended_rpc;
 pub(crate) mod identity_rpc;
 pub(crate) mod queue_rpc;
+pub(crate) mod template_rpc;

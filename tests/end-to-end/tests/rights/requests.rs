@@ -8,12 +8,13 @@ use hilo_proto::contact::v1 as contact;
 use hilo_proto::directory::v1 as directory;
 use hilo_proto::history::v1 as history;
 use hilo_proto::identity::v1 as identity;
-use hilo_proto::internal::v1 as internal;
 use hilo_proto::report::v1 as report;
 use hilo_proto::routing::v1 as routing;
 use prost::Message as _;
 
 use crate::world::{Seeds, fresh};
+
+mod internals;
 
 /// Streams that never end by themselves.
 pub const ENDLESS: [&str; 2] =
@@ -47,7 +48,7 @@ pub fn body(method: &str, of: &Seeds) -> Option<Vec<u8>> {
         "hilo.history.v1.HistoryService" => threads(name, of),
         "hilo.report.v1.ReportService" => reports(name, of),
         "hilo.routing.v1.RoutingService" => queues(name, of),
-        _ => internals(service, name, of),
+        _ => internals::body(service, name, of),
     }
 }
 
@@ -75,6 +76,10 @@ fn list(name: &str, of: &Seeds) -> Option<Vec<u8>> {
         .encode_to_vec(),
         "ListQuickReplies" => {
             attention::ListQuickRepliesRequest { campaign_key: of.key.clone() }.encode_to_vec()
+        }
+        "ListTemplates" => {
+            attention::ListTemplatesRequest { campaign_key: of.key.clone(), ..Default::default() }
+                .encode_to_vec()
         }
         "RenderQuickReply" => {
             attention::RenderQuickReplyRequest { interaction_id, quick_reply_key: of.key.clone() }
@@ -329,65 +334,6 @@ fn queues(name: &str, of: &Seeds) -> Option<Vec<u8>> {
         "ExplainInteraction" => {
             routing::ExplainInteractionRequest { interaction_id: of.queued.interaction.clone() }
                 .encode_to_vec()
-        }
-        _ => return None,
-    })
-}
-
-fn internals(service: &str, name: &str, of: &Seeds) -> Option<Vec<u8>> {
-    let interaction_id = of.ended.interaction.clone();
-    let dead_letter_id = of.dead_letter.clone();
-    Some(match (service.strip_prefix("hilo.internal.v1.")?, name) {
-        ("AssignmentService", "HoldPartitions") => {
-            internal::HoldPartitionsRequest { replica_id: "matriz".into(), release: true, term_millis: 1_000 }
-                .encode_to_vec()
-        }
-        ("AssignmentService", "GetRoutingConfig") => {
-            internal::GetRoutingConfigRequest::default().encode_to_vec()
-        }
-        ("AssignmentService", "ListLiveInteractions") => internal::ListLiveInteractionsRequest {
-            attention_ids: vec![of.open.attention.clone()],
-            ..Default::default()
-        }
-        .encode_to_vec(),
-        // Of an epoch that never was.
-        ("AssignmentService", "ApplyOffers") => internal::ApplyOffersRequest::default().encode_to_vec(),
-        ("AssignmentService", "ReportPresence") => internal::ReportPresenceRequest::default().encode_to_vec(),
-        ("AssignmentService", "SetAgentStatus") => {
-            internal::SetAgentStatusRequest { agent_key: of.agent.clone(), paused: false }.encode_to_vec()
-        }
-        ("AssignmentService", "ListDecisions") => {
-            internal::ListDecisionsRequest { interaction_id: of.open.interaction.clone() }.encode_to_vec()
-        }
-        ("HandoverService", "ListKnown") => {
-            internal::ListKnownRequest { consumer: "attention-intake".into(), ids: vec![fresh()] }
-                .encode_to_vec()
-        }
-        ("EndedThreadService", "ListEndedUnconfirmed") => {
-            internal::ListEndedUnconfirmedRequest::default().encode_to_vec()
-        }
-        ("EndedThreadService", "GetEndedThread") => {
-            internal::GetEndedThreadRequest { interaction_id, page_token: String::new() }.encode_to_vec()
-        }
-        ("EndedThreadService", "ConfirmStored") => internal::ConfirmStoredRequest::default().encode_to_vec(),
-        ("DirectoryFeedService", "GetDirectory") => internal::GetDirectoryRequest::default().encode_to_vec(),
-        ("QueueService", "ReadQueues") => {
-            internal::ReadQueuesRequest { window_seconds: 3_600 }.encode_to_vec()
-        }
-        ("StoredThreadService", "GetStoredThread") => {
-            internal::GetStoredThreadRequest { interaction_id, page_token: String::new() }.encode_to_vec()
-        }
-        ("DeadLetterService", "ListDeadLetters") => {
-            internal::ListDeadLettersRequest { include_settled: true, ..Default::default() }.encode_to_vec()
-        }
-        ("DeadLetterService", "GetDeadLetter") => {
-            internal::GetDeadLetterRequest { dead_letter_id }.encode_to_vec()
-        }
-        ("DeadLetterService", "ReplayDeadLetter") => {
-            internal::ReplayDeadLetterRequest { dead_letter_id }.encode_to_vec()
-        }
-        ("DeadLetterService", "DropDeadLetter") => {
-            internal::DropDeadLetterRequest { dead_letter_id }.encode_to_vec()
         }
         _ => return None,
     })

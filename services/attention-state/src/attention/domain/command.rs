@@ -135,6 +135,8 @@ pub enum Command {
         agent: UserKey,
         /// The message.
         message: MessageSummary,
+        /// It is an approved template of WhatsApp, which needs no window.
+        template: bool,
     },
     /// A person has a message sent again to the recipients it has not reached for certain.
     RetryMessage {

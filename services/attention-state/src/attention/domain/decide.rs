@@ -101,7 +101,9 @@ pub fn decide(
         }
         Command::AddNote { message } => begin::note(course, message),
         Command::AnswerAutomatically { message } => begin::automatic(course, message),
-        Command::SendMessage { agent, message } => chat::send(course, &agent, message, now),
+        Command::SendMessage { agent, message, template } => {
+            chat::send(course, &agent, message, template, now)
+        }
         Command::RetryMessage { agent, message, recipients } => {
             delivery::retry(course, &agent, message, recipients)
         }

@@ -5,7 +5,7 @@ use hilo_proto::history::v1::whats_app_item::Detail;
 use hilo_proto::inbound::v1::inbound_whats_app::Kind;
 use hilo_proto::inbound::v1::{
     InboundWhatsApp, MediaKind, SystemKind, WhatsAppContactCard, WhatsAppIdentity, WhatsAppLocation,
-    WhatsAppMedia, WhatsAppOrder, WhatsAppPlaceholder, WhatsAppSystem,
+    WhatsAppOrder, WhatsAppPlaceholder, WhatsAppSystem,
 };
 
 use crate::attention::store::message::StoredAttachment;
@@ -30,7 +30,7 @@ impl Shown {
 }
 
 /// What a list shows of a text of this kind.
-pub(super) fn line(text: &str, kind: &str) -> String {
+pub(crate) fn line(text: &str, kind: &str) -> String {
     let words = preview(text);
     if words.is_empty() { format!("[{kind}]") } else { words }
 }
@@ -54,7 +54,7 @@ pub(super) fn shown(from: &InboundWhatsApp) -> Shown {
         Some(Kind::Text(text)) => plain("text", text.body.clone(), None),
         Some(Kind::Media(media)) => Shown {
             files: media.attachment.clone().map(StoredAttachment::from).into_iter().collect(),
-            ..plain(media_word(media), media.caption.clone(), Some(Detail::Media(media.clone())))
+            ..plain(media_word(media.kind()), media.caption.clone(), Some(Detail::Media(media.clone())))
         },
         Some(Kind::Location(place)) => {
             plain("location", place_line(place), Some(Detail::Location(place.clone())))
@@ -103,8 +103,9 @@ fn now(before: WhatsAppIdentity, notice: &WhatsAppSystem) -> WhatsAppIdentity {
     }
 }
 
-fn media_word(media: &WhatsAppMedia) -> &'static str {
-    match media.kind() {
+/// The word of a kind of file.
+pub(crate) fn media_word(kind: MediaKind) -> &'static str {
+    match kind {
         MediaKind::Image => "image",
         MediaKind::Audio => "audio",
         MediaKind::Voice => "voice",
@@ -118,12 +119,14 @@ fn joined(parts: &[&str]) -> String {
     parts.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join(", ")
 }
 
-fn place_line(place: &WhatsAppLocation) -> String {
+/// A place in words.
+pub(crate) fn place_line(place: &WhatsAppLocation) -> String {
     let at = format!("{}, {}", place.latitude, place.longitude);
     joined(&[&place.name, &place.address, &at])
 }
 
-fn card_line(card: &WhatsAppContactCard) -> String {
+/// A contact card in words.
+pub(crate) fn card_line(card: &WhatsAppContactCard) -> String {
     let numbers: Vec<&str> = card.phones.iter().map(|one| one.phone.as_str()).collect();
     let emails: Vec<&str> = card.emails.iter().map(String::as_str).collect();
     joined(&[&card.formatted_name, &card.company, &numbers.join(", "), &emails.join(", ")])
@@ -195,7 +198,8 @@ pub(super) fn clean(item: &mut InboundWhatsApp) {
 mod tests {
     use super::*;
     use hilo_proto::inbound::v1::{
-        WhatsAppChoice, WhatsAppContactCards, WhatsAppContactPhone, WhatsAppOrderItem, WhatsAppText,
+        WhatsAppChoice, WhatsAppContactCards, WhatsAppContactPhone, WhatsAppMedia, WhatsAppOrderItem,
+        WhatsAppText,
     };
 
     #[test]

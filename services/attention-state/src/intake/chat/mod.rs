@@ -24,6 +24,7 @@ use crate::attention::domain::Altered;
 use crate::attention::store::message::Key;
 use crate::contact::whatsapp::identities;
 
+pub(crate) use content::{card_line, line, media_word, place_line};
 pub(super) use plan::take_in;
 #[cfg(test)]
 pub(crate) use sweep::all as give_up_waiting;

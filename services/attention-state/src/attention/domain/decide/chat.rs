@@ -9,18 +9,19 @@ use crate::attention::domain::keys::UserKey;
 use crate::attention::domain::rejection::Rejection;
 use crate::attention::domain::state::{Attention, Channel, MessageSummary};
 
-/// An agent's message. By WhatsApp free text goes only while the customer's last message is less than 24 hours old
+/// An agent's message. By WhatsApp what is no template goes only while the customer's last message is less than 24 hours old
 /// (<https://developers.facebook.com/documentation/business-messaging/whatsapp/messages/send-messages>).
 pub(super) fn send(
     course: Course,
     agent: &UserKey,
     message: MessageSummary,
+    template: bool,
     now: OffsetDateTime,
 ) -> Result<Decision, Rejection> {
     if opened_by(&course, agent)?.message_count >= MAX_MESSAGES {
         return Err(Rejection::TooManyMessages);
     }
-    if !may_be_written_to(existing(&course)?, now) {
+    if !template && !may_be_written_to(existing(&course)?, now) {
         return Err(Rejection::WindowClosed);
     }
     course.then(Event::MessageQueued { message }).decided()

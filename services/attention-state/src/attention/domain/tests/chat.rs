@@ -24,7 +24,11 @@ fn end(close: bool) -> Command {
 }
 
 fn sends() -> Command {
-    Command::SendMessage { agent: user("ana"), message: outbound(30, DeliveryState::Queued) }
+    Command::SendMessage { agent: user("ana"), message: outbound(30, DeliveryState::Queued), template: false }
+}
+
+fn sends_template() -> Command {
+    Command::SendMessage { agent: user("ana"), message: outbound(30, DeliveryState::Queued), template: true }
 }
 
 fn after(commands: Vec<Command>) -> Attention {
@@ -57,6 +61,8 @@ fn window_changes_and_end_as_a_table() {
         ("no window", after(vec![begun(), open()]), sends(), "WINDOW_CLOSED"),
         ("window ends now", after(vec![begun(), moved(60), open()]), sends(), "WINDOW_CLOSED"),
         ("window ends next", after(vec![begun(), moved(61), open()]), sends(), "MessageQueued"),
+        ("a template needs none", after(vec![begun(), open()]), sends_template(), "MessageQueued"),
+        ("a template, not open", with(vec![]), sends_template(), "NOT_OPEN"),
         ("not open", with(vec![]), sends(), "NOT_OPEN"),
         ("later", with(vec![]), moved(101), "WindowExpiryAnnounced"),
         ("the same", with(vec![]), moved(100), ""),

@@ -107,6 +107,7 @@ fn command(step: &Step, state: Option<&Attention>, number: u128) -> Command {
         Step::Send(who) => Command::SendMessage {
             agent: agent(*who),
             message: outbound(3_000 + number, DeliveryState::Queued),
+            template: number.is_multiple_of(2),
         },
         Step::Report(to) => Command::ReportDelivery {
             message: outbound(3_000, DeliveryState::Queued),

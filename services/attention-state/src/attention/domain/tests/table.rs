@@ -98,7 +98,11 @@ fn commands(version: i64) -> Vec<(&'static str, Command)> {
         ("release by ana", Command::Release { agent: user("ana") }),
         (
             "send by ana",
-            Command::SendMessage { agent: user("ana"), message: outbound(30, DeliveryState::Queued) },
+            Command::SendMessage {
+                agent: user("ana"),
+                message: outbound(30, DeliveryState::Queued),
+                template: false,
+            },
         ),
         (
             "report sent",
