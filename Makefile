@@ -32,7 +32,7 @@ load: ## Measure a scenario with release binaries (SCENARIO=steady, or desks)
 	@$(scripts)/phase build -- cargo build --release --locked -p hilo -p hilo-load
 	@$(target)/release/hilo-load $(SCENARIO)
 
-acceptance: ## Check every promised line with release binaries on private stacks (AREA=path or main; both without it)
+acceptance: ## Check every promised line with release binaries on private stacks (AREA=path, main or whatsapp; all without it)
 	@$(scripts)/install test
 	@$(scripts)/phase build -- cargo build --release --locked -p hilo -p hilo-acceptance
 	@$(target)/release/hilo-acceptance $(AREA)

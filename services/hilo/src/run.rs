@@ -19,7 +19,7 @@ use crate::stack::folder::DataFolder;
 use crate::stack::ports::loopback;
 use crate::stack::progress::{Progress, say};
 use crate::stack::terminal::{self, RedirectedErrors};
-use crate::stack::{Ended, Options, Stack, config as files, directory, mailbox, welcome};
+use crate::stack::{Ended, Options, Stack, config as files, directory, mailbox, meta::Meta, welcome};
 
 /// The services get this long to drain before the broker and the database are stopped under them.
 const SERVICES_STOP: Duration = Duration::from_secs(9);
@@ -111,7 +111,8 @@ async fn whole(mut stack: Stack, progress: Progress, shutdown: &Shutdown) -> Res
     let telemetry = telemetry_of(&stack)?;
     let after = Shutdown::new();
     let mut services = JoinSet::new();
-    let outcome = match start(&stack, progress, &mut services, shutdown, &after).await {
+    let mut meta = None;
+    let outcome = match start(&stack, &mut meta, progress, &mut services, shutdown, &after).await {
         Ok(true) => keep_running(&mut stack, &mut services, shutdown).await,
         Ok(false) => Ok(()),
         Err(error) => Err(error),
@@ -124,6 +125,7 @@ async fn whole(mut stack: Stack, progress: Progress, shutdown: &Shutdown) -> Res
         tracing::warn!("services were still stopping at the hard cap");
     }
     after.drain(Duration::from_secs(1)).await;
+    drop(meta);
     stack.stop().await;
     telemetry.flush().await;
     outcome
@@ -147,6 +149,7 @@ type Running = JoinSet<Ending>;
 /// Migrates, starts the services and waits until they are ready; `false` when a stop came first.
 async fn start(
     stack: &Stack,
+    meta: &mut Option<Meta>,
     mut progress: Progress,
     services: &mut Running,
     shutdown: &Shutdown,
@@ -159,6 +162,8 @@ async fn start(
     }
     progress.done("databases migrated");
 
+    let meta = meta.insert(Meta::start(folder, ports, &stack.secrets).await?);
+    progress.done(&format!("simulated WhatsApp Cloud API on port {} (no Meta here)", ports.simulator()));
     let mailbox = bind(ports.mailbox()).await?;
     after.spawn("mailbox", mailbox::serve(mailbox, folder.outbox(), after.clone()));
     for service in Service::ALL {
@@ -179,8 +184,16 @@ async fn start(
     }
     progress.done("services ready: attention-state, routing, history, email-ingest, whatsapp-ingest");
 
-    if directory::load_if_empty(folder, ports, &stack.secrets).await? {
-        progress.done("demo directory loaded: campaigns soporte and ventas");
+    let found = directory::load_if_empty(folder, ports, &stack.secrets).await?;
+    if found.loaded {
+        progress.done("demo directory loaded: campaigns soporte, ventas and mensajes");
+    }
+    match (found.has_number, found.has_number && meta.subscribe().await) {
+        (true, true) => progress.done(&format!("WhatsApp webhooks subscribed, to port {}", ports.webhook())),
+        (true, false) => progress.note("WhatsApp: the webhooks could not be subscribed; see log/hilo.log"),
+        (false, _) => {
+            progress.note("WhatsApp: the directory has no number of the simulator; its phones reach nobody")
+        }
     }
     let backends = Backends {
         attention_state: loopback(ports.attention_state()),

@@ -124,8 +124,8 @@ async fn a_newcomer_starts_signs_in_stops_and_starts_again() {
     assert!(first.said.contains("demo directory loaded"), "{}", first.said);
     let agents = folder.path().join("agents.txt");
     assert_eq!(std::fs::metadata(&agents).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(campaigns(folder.path(), "ana").await, ["Soporte técnico"]);
-    assert_eq!(campaigns(folder.path(), "coordinadora").await.len(), 2);
+    assert_eq!(campaigns(folder.path(), "ana").await, ["Mensajes de WhatsApp", "Soporte técnico"]);
+    assert_eq!(campaigns(folder.path(), "coordinadora").await.len(), 3);
     let passwords = std::fs::read_to_string(&agents).unwrap();
     for password in passwords.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)) {
         assert!(!first.said.contains(password), "a password was printed");

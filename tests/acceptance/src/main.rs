@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use report::{Measured, Report, Verdict};
-use targets::{Main, Targets};
+use targets::{Main, Targets, Whatsapp};
 
 fn main() -> ExitCode {
     hilo_kit::install_crypto();
@@ -57,12 +57,16 @@ async fn run(area: &str, targets: &Targets, only: &[String]) -> anyhow::Result<R
     match area {
         "path" => path(&mut report, targets, only).await,
         "main" => main_area(&mut report, &targets.main, only).await,
+        "whatsapp" => whatsapp(&mut report, &targets.whatsapp, only).await,
         "all" => {
             path(&mut report, targets, only).await;
             main_area(&mut report, &targets.main, only).await;
+            whatsapp(&mut report, &targets.whatsapp, only).await;
         }
         other => {
-            anyhow::bail!("unknown area {other:?}; known: path, main, all (and fresh, which records)")
+            anyhow::bail!(
+                "unknown area {other:?}; known: path, main, whatsapp, all (and fresh, which records)"
+            )
         }
     }
     report.print();
@@ -108,6 +112,22 @@ async fn main_area(report: &mut Report, targets: &Main, only: &[String]) {
         act within 900: rows::act::run(&targets.act),
         search within 3_600: rows::search::run(&targets.search),
         cases within 3_600: rows::cases::run(&targets.cases),
+    );
+}
+
+async fn whatsapp(report: &mut Report, targets: &Whatsapp, only: &[String]) {
+    rows!(
+        report,
+        targets,
+        only,
+        batch within 900: rows::chat::batch(&targets.batch),
+        cases within 2_400: rows::chat::cases(&targets.cases),
+        nats_down within 600: rows::chat::nats_down(&targets.nats_down),
+        postgres_down within 600: rows::chat::postgres_down(&targets.postgres_down),
+        load within 900: rows::chat::load(&targets.load),
+        pace within 2_400: rows::chat::pace(&targets.pace),
+        altered within 300: rows::chat::altered(&targets.altered),
+        kinds within 300: rows::chat::kinds(&targets.kinds),
     );
 }
 

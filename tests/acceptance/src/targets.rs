@@ -59,6 +59,23 @@ target!(Cases {
 });
 target!(Memory { at_most_mebibytes: u64, idle_seconds: u64 });
 
+target!(Batch { copies: usize, batches: usize, messages: usize, repeats: usize });
+target!(ChatCases {
+    copies: usize,
+    outage_customers: usize,
+    outage_messages: usize,
+    outage_seconds: u64,
+    burst_per_second: f64,
+    burst_seconds: u64,
+    burst_median_at_most_milliseconds: u64,
+    burst_p99_at_most_milliseconds: u64
+});
+target!(Down { customers: usize, messages: usize, seconds: u64 });
+target!(Load { events_per_second: f64, seconds: u64, p99_below_milliseconds: u64 });
+target!(Pace { to_one: usize, per_second: f64, to_others: usize, others: usize, settle_seconds: u64 });
+target!(Altered {});
+target!(Kinds {});
+
 /// All rows of the area "path", and the other areas.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -73,6 +90,7 @@ pub struct Targets {
     pub latency: Latency,
     pub memory: Memory,
     pub main: Main,
+    pub whatsapp: Whatsapp,
 }
 
 /// All rows of the area "main".
@@ -84,6 +102,20 @@ pub struct Main {
     pub act: Act,
     pub search: Search,
     pub cases: Cases,
+}
+
+/// All rows of the area "whatsapp".
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Whatsapp {
+    pub batch: Batch,
+    pub cases: ChatCases,
+    pub nats_down: Down,
+    pub postgres_down: Down,
+    pub load: Load,
+    pub pace: Pace,
+    pub altered: Altered,
+    pub kinds: Kinds,
 }
 
 /// Other targets than the committed ones, for a look at rows on a machine that is busy or small.

@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod binary;
 pub mod case;
+pub mod chat;
 pub mod customer;
 pub mod desk;
 pub mod directory;
@@ -20,5 +21,6 @@ pub mod sink;
 pub mod subscriber;
 
 pub use agent::Agent;
+pub use chat::{Chat, Poster};
 pub use desk::Desk;
 pub use installation::{Installation, Options, Service};

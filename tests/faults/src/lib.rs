@@ -2,6 +2,7 @@
 //! where, and the whole journey as seen by its people; and the hardening cases as scenarios with a size.
 
 pub mod cases;
+pub mod chat;
 pub mod journey;
 pub mod round;
 pub mod steps;

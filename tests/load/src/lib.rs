@@ -10,6 +10,7 @@ pub mod flaps;
 pub mod probe;
 pub mod report;
 pub mod steady;
+pub mod webhooks;
 
 pub use act::{Act, ActReport, act};
 pub use change::{Change, ChangeReport, change};
@@ -17,3 +18,4 @@ pub use desks::{Desks, DesksReport, desks};
 pub use flaps::{Flaps, FlapsReport, flaps};
 pub use report::Report;
 pub use steady::{Steady, steady};
+pub use webhooks::{Floor, Webhooks, WebhooksReport, webhooks};

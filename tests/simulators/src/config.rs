@@ -1,6 +1,7 @@
 //! What the simulator is told: apps, numbers, templates, and how it behaves. Behaviour may change while it runs.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -19,6 +20,8 @@ pub struct Config {
     pub templates: Vec<Template>,
     /// How it behaves.
     pub behaviour: Behaviour,
+    /// A file that keeps customers and chats over a restart; without it everything is forgotten.
+    pub keep: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -30,6 +33,7 @@ impl Default for Config {
             numbers: vec![Number::default()],
             templates: templates(),
             behaviour: Behaviour::default(),
+            keep: None,
         }
     }
 }

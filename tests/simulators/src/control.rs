@@ -13,7 +13,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::config::Template;
+use crate::config::{Number, Template};
 use crate::customer::Customer;
 use crate::faults::Fault;
 use crate::fixtures::{Family, kinds};
@@ -32,6 +32,7 @@ pub(crate) fn routes() -> Router<Arc<Core>> {
         .route("/behaviour", get(behaviour).patch(behave))
         .route("/subscribe", post(subscribing))
         .route("/templates", post(template))
+        .route("/numbers", post(business))
         .route("/faults", get(faults).post(fault).delete(heal))
         .route("/customers", get(customers).post(customer))
         .route("/customers/{who}/messages", get(chat).post(saying))
@@ -137,6 +138,15 @@ pub(crate) async fn subscribe(core: &Core, app: &str, callback: &str) -> Result<
 async fn template(State(core): State<Arc<Core>>, Json(template): Json<Template>) -> Json<Value> {
     put_template(&core, template);
     Json(json!({ "success": true }))
+}
+
+async fn business(State(core): State<Arc<Core>>, Json(number): Json<Number>) -> Answer {
+    let mut world = core.world.lock();
+    if world.app(&number.app).is_none() {
+        return Err(bad(format!("there is no app {}", number.app)));
+    }
+    world.put_number(number);
+    Ok(Json(json!({ "success": true })))
 }
 
 /// Adds a template or replaces the one of the same account, name and language.

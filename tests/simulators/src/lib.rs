@@ -14,6 +14,7 @@ mod errors;
 mod faults;
 pub mod fixtures;
 mod graph;
+mod keep;
 mod media;
 mod pace;
 mod phone;

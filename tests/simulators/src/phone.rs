@@ -280,6 +280,7 @@ pub(crate) fn switch(core: &Arc<Core>, customer: &str, on: bool) -> Result<(), P
         if let Some(customer) = world.customers.get_mut(&id) {
             customer.offline = !on;
         }
+        world.changes += 1;
         let order: Vec<String> = world.sent_order.iter().cloned().collect();
         let waits = |wamid: &String| {
             world.sent.get(wamid).is_some_and(|sent| sent.customer == id && sent.awaits_phone)

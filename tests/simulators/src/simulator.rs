@@ -36,14 +36,21 @@ impl Simulator {
         }
         let listener = TcpListener::bind(config.listen).await.context("binding the simulator")?;
         let base = format!("http://{}", listener.local_addr()?);
+        let keep = config.keep.clone();
+        let mut world = World::new(config);
+        if let Some(file) = &keep {
+            crate::keep::restore(&mut world, file)?;
+        }
         let core = Arc::new(Core {
-            world: Mutex::new(World::new(config)),
+            world: Mutex::new(world),
+            keep,
             outbox: Outbox::default(),
             base,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
         core.spawn(webhook::run(Arc::clone(&core)));
+        core.spawn(crate::keep::run(Arc::clone(&core)));
         core.spawn(crate::serve::serve(Arc::clone(&core), listener));
         Ok(Self { core })
     }
@@ -61,9 +68,9 @@ impl Simulator {
         crate::control::subscribe(&self.core, app, callback).await.map_err(anyhow::Error::msg)
     }
 
-    /// Adds a business number.
+    /// Adds a business number, or replaces the one with its id.
     pub fn add_number(&self, number: Number) {
-        self.core.world.lock().numbers.push(number);
+        self.core.world.lock().put_number(number);
     }
 
     /// Adds a template, or replaces the one of the same account, name and language.
@@ -173,6 +180,7 @@ impl Drop for Simulator {
     fn drop(&mut self) {
         self.core.stop.cancel();
         self.core.tasks.close();
+        crate::keep::save(&self.core);
     }
 }
 

@@ -72,6 +72,7 @@ pub(crate) fn tell(core: &Core, wamid: &str, status: &str, error: Option<&GraphE
         if !allowed(&mut world, wamid, status) {
             return false;
         }
+        world.changes += 1;
         let Some(sent) = world.sent.get_mut(wamid) else { return false };
         if !sent.statuses.iter().any(|(known, _)| known == status) {
             sent.statuses.push((status.to_owned(), now));

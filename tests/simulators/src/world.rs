@@ -1,12 +1,13 @@
 //! What is true at this Meta: numbers, customers, what was said and sent, files, faults, the clock.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,7 +24,7 @@ use crate::webhook::Outbox;
 pub(crate) const WINDOW_MS: i64 = 24 * 3_600_000;
 
 /// A message that a customer sent.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Said {
     /// Its id.
     pub wamid: String,
@@ -44,7 +45,7 @@ pub struct Said {
 }
 
 /// A message that a business sent.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Sent {
     /// Its id.
     pub wamid: String,
@@ -91,6 +92,8 @@ pub(crate) struct World {
     pub faults: Faults,
     pub record: Record,
     pub shift_ms: i64,
+    /// Counts what a restart must not forget; see `keep`.
+    pub changes: u64,
     started: Instant,
     last_id: u64,
 }
@@ -115,6 +118,7 @@ impl World {
             faults: Faults::default(),
             record: Record::default(),
             shift_ms: 0,
+            changes: 0,
             started: Instant::now(),
             last_id: 0,
         }
@@ -152,6 +156,7 @@ impl World {
     pub fn put_customer(&mut self, customer: Customer) -> String {
         let customer = customer.completed();
         let id = customer.user_id.clone();
+        self.changes += 1;
         self.by_phone.insert(customer.phone.clone(), id.clone());
         self.by_phone.insert(customer.wa_id().to_owned(), id.clone());
         self.customers.insert(id.clone(), customer);
@@ -182,6 +187,7 @@ impl World {
 
     /// Keeps a message of a customer; of more than [`KEPT`] the oldest go.
     pub fn keep_said(&mut self, said: Said) {
+        self.changes += 1;
         let wamid = said.wamid.clone();
         if self.said.insert(wamid.clone(), said).is_none() {
             self.said_order.push_back(wamid);
@@ -193,11 +199,18 @@ impl World {
 
     /// Keeps a message of a business; of more than [`KEPT`] the oldest go.
     pub fn keep_sent(&mut self, sent: Sent) {
+        self.changes += 1;
         self.sent_order.push_back(sent.wamid.clone());
         self.sent.insert(sent.wamid.clone(), sent);
         if self.sent_order.len() > KEPT {
             self.sent_order.pop_front().map(|oldest| self.sent.remove(&oldest));
         }
+    }
+
+    /// Adds a business number or replaces the one with its id.
+    pub fn put_number(&mut self, number: Number) {
+        self.numbers.retain(|known| known.phone_number_id != number.phone_number_id);
+        self.numbers.push(number);
     }
 
     pub fn number(&self, id: &str) -> Option<&Number> {
@@ -219,6 +232,8 @@ impl World {
 pub(crate) struct Core {
     pub world: Mutex<World>,
     pub outbox: Outbox,
+    /// The file that outlives a restart, if there is one.
+    pub keep: Option<PathBuf>,
     pub base: String,
     pub stop: CancellationToken,
     pub tasks: TaskTracker,

@@ -14,6 +14,8 @@ const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:8470";
 const DEFAULT_SMTP: &str = "127.0.0.1:8425";
 /// Where a local `hilo run` has its broker.
 const DEFAULT_NATS: &str = "nats://127.0.0.1:8422";
+/// Where a local `hilo run` simulates Meta's Cloud API.
+const DEFAULT_PHONE: &str = "http://127.0.0.1:8460";
 /// Larger files are not a configuration.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
@@ -123,6 +125,11 @@ impl Local {
     pub fn smtp(&self) -> String {
         let configured = || text(&self.config, &["email-ingest", "smtp", "listen"]);
         text(&self.stack, &["smtp"]).or_else(configured).unwrap_or(DEFAULT_SMTP).to_owned()
+    }
+
+    /// Address of the simulator of WhatsApp's Cloud API.
+    pub fn phone(&self) -> String {
+        text(&self.stack, &["phone"]).unwrap_or(DEFAULT_PHONE).to_owned()
     }
 
     /// URL of the broker.
@@ -252,6 +259,7 @@ mod tests {
             (local.smtp().as_str(), local.nats().as_str(), local.prefix().as_str()),
             (DEFAULT_SMTP, DEFAULT_NATS, "hilo")
         );
+        assert_eq!(local.phone(), DEFAULT_PHONE);
         assert!(local.services().is_empty());
     }
 
@@ -259,7 +267,7 @@ mod tests {
     fn the_data_folder_says_where_things_are() {
         let yaml = "nats: {url: 'nats://127.0.0.1:9422', prefix: prueba}\nauth: {service_secret: s}\n\
                     endpoints: {attention_state: 'http://127.0.0.1:9471'}\nemail-ingest: {smtp: {listen: '127.0.0.1:9425'}}\n";
-        let stack = r#"{"front": "http://127.0.0.1:9470", "smtp": "127.0.0.1:9426"}"#;
+        let stack = r#"{"front": "http://127.0.0.1:9470", "smtp": "127.0.0.1:9426", "phone": "http://127.0.0.1:9460"}"#;
         let agents = "# user password\nana  secreto-1\nluis: secreto-2  Luis Paz\n";
         let (_folder, installation) =
             installation(&[("hilo.yaml", yaml), ("stack.json", stack), ("agents.txt", agents)]);
@@ -270,7 +278,7 @@ mod tests {
             ("127.0.0.1:9426", "nats://127.0.0.1:9422")
         );
         assert_eq!(local.auth().expect("auth").service_secret.expose(), "s");
-        assert_eq!(local.prefix(), "prueba");
+        assert_eq!((local.prefix().as_str(), local.phone().as_str()), ("prueba", "http://127.0.0.1:9460"));
         assert_eq!(
             local.services(),
             vec![("attention-state".to_owned(), "http://127.0.0.1:9471".to_owned())]

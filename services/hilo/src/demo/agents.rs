@@ -51,21 +51,16 @@ impl Agent {
         let session = session.await?;
         let desk = RemoteDesk::new(session.clone());
         until(limit, "routing takes a heartbeat", || async { desk.heartbeat().await.map(Some) }).await?;
-        let list = Arc::new(Mutex::new(DeskList::default()));
-        let login = Login {
-            who: Who::Password {
-                endpoint: endpoint.to_owned(),
-                user: key.to_owned(),
-                password: password.clone(),
-            },
-            channel: "email".to_owned(),
-        };
+        let channels = [watch::EMAIL, watch::WHATSAPP];
+        let list = Arc::new(Mutex::new(DeskList::of(channels.len())));
         let (news_tx, news) = mpsc::channel(256);
-        let tasks = vec![
-            tokio::spawn(watch::follow(login, session, desk.clone(), news_tx)),
-            tokio::spawn(watch::heartbeats(desk.clone())),
-            tokio::spawn(keep(news, list.clone())),
-        ];
+        let mut tasks =
+            vec![tokio::spawn(watch::heartbeats(desk.clone())), tokio::spawn(keep(news, list.clone()))];
+        for channel in channels {
+            let (endpoint, user, password) = (endpoint.to_owned(), key.to_owned(), password.clone());
+            let login = Login { who: Who::Password { endpoint, user, password }, channel };
+            tasks.push(tokio::spawn(watch::follow(login, session.clone(), desk.clone(), news_tx.clone())));
+        }
         let agent = Self { key: key.to_owned(), desk, list, tasks };
         agent.until(limit, "WatchDesk sends a snapshot", |list| list.is_complete().then_some(())).await?;
         Ok(agent)
@@ -118,10 +113,10 @@ impl Agent {
 async fn keep(mut news: mpsc::Receiver<News>, list: Arc<Mutex<DeskList>>) {
     while let Some(item) = news.recv().await {
         match item {
-            News::Update(update) => {
-                list.lock().apply(*update);
+            News::Update(channel, update) => {
+                list.lock().apply(channel, *update);
             }
-            News::Lost(_) => {}
+            News::Lost(..) => {}
             News::Over(_) => return,
         }
     }

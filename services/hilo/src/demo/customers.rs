@@ -34,6 +34,8 @@ pub struct Customers {
     pub jorge: Customer,
     /// By SMTP, with an attachment.
     pub lucia: Customer,
+    /// By WhatsApp; her address is her number, unique to the run.
+    pub rosa: Customer,
 }
 
 impl Customers {
@@ -54,6 +56,12 @@ impl Customers {
                 "todavía no llegó el colchón",
             ),
             jorge: customer("jorge", "Jorge Ibáñez", "Devolución del señuelo", "mañana devolveré el señuelo"),
+            rosa: Customer {
+                name: "Rosa Ñahui",
+                address: format!("+519{:08}", number_of(run)),
+                subject: String::new(),
+                words: "¿ya salió mi pedido? 📦",
+            },
             lucia: customer("lucia", "Lucía Peña", "Cotización adjunta", "adjunto la cotización"),
         }
     }
@@ -114,6 +122,11 @@ impl Customers {
         let content = format!("%PDF-1.4\n% cotización {}\n%%EOF\n", self.run).into_bytes();
         File { name: "cotización.pdf".to_owned(), media_type: "application/pdf", content }
     }
+}
+
+/// Eight digits made of the run's word.
+fn number_of(run: &str) -> u32 {
+    run.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte))) % 100_000_000
 }
 
 /// A customer's answer to a mail of ours, as received.

@@ -5,13 +5,14 @@
 
 use hilo_proto::directory::v1::{
     Account, ApplyDirectoryRequest, Campaign, Directory, FormDefinition, FormField, GetDirectoryRequest,
-    ImapSettings, Role, SmtpSettings, User,
+    ImapSettings, Role, SmtpSettings, User, WhatsAppSettings,
 };
 use serde_json::{Map, Value, json};
 
 use super::catalogue;
 use crate::cli::session::Session;
 use crate::cli::{Exit, Failure};
+use crate::stack::meta;
 
 /// Every key of the demo begins with it.
 pub const MARK: &str = "demo-";
@@ -21,6 +22,14 @@ pub const CAMPAIGN: &str = "demo-atencion";
 pub const BY_IMAP: &str = "demo-imap";
 /// Account that takes mail by SMTP.
 pub const BY_SMTP: &str = "demo-smtp";
+/// Campaign of the customer of WhatsApp.
+pub const CHAT_CAMPAIGN: &str = "demo-mensajes";
+/// Account of the number that the demo adds to the simulator.
+pub const BY_WHATSAPP: &str = "demo-whatsapp";
+/// Meta's id of that number.
+pub const NUMBER: &str = "106540352242923";
+/// Its digits, as customers see it.
+pub const DISPLAY_NUMBER: &str = "15550783882";
 /// The agents, in their fixed order.
 pub const AGENTS: [&str; 2] = ["demo-ana", "demo-luis"];
 /// Name of the secret with the IMAP password.
@@ -114,21 +123,38 @@ fn accounts(servers: Servers<'_>) -> Vec<Value> {
     };
     let mut fetched = account(BY_IMAP, "Correo de prueba");
     fetched["imap"] = imap;
-    vec![fetched, account(BY_SMTP, "Tienda de prueba")]
+    vec![fetched, account(BY_SMTP, "Tienda de prueba"), chat_account()]
+}
+
+/// A number of the app that the stack's simulator and whatsapp-ingest share the secrets of.
+fn chat_account() -> Value {
+    json!({
+        "key": BY_WHATSAPP, "channel": "whatsapp",
+        "whatsapp": {
+            "phone_number_id": NUMBER, "business_account_id": meta::BUSINESS_ACCOUNT, "display_number": format!("+{DISPLAY_NUMBER}"),
+            "access_token_secret": meta::ACCESS_TOKEN, "app_secret_secret": meta::APP_SECRET,
+            "verify_token_secret": meta::VERIFY_TOKEN,
+        },
+    })
 }
 
 fn campaigns() -> Vec<Value> {
-    vec![json!({
+    let chat = json!({
+        "key": CHAT_CAMPAIGN, "name": "Mensajes de prueba", "channel": "whatsapp", "accounts": [BY_WHATSAPP], "members": AGENTS,
+        "assignment_mode": "round_robin", "accept_timeout_seconds": 40,
+    });
+    let mail = json!({
         "key": CAMPAIGN, "name": "Atención de prueba", "channel": "email", "accounts": [BY_IMAP, BY_SMTP], "members": AGENTS,
         "assignment_mode": "round_robin", "accept_timeout_seconds": 40, "overflow_seconds": 0, "overflow_mode": "none",
         "inbound_form": "demo-consulta", "signature": "Equipo de prueba\n",
-    })]
+    });
+    vec![mail, chat]
 }
 
 fn users(password: &str) -> Vec<Value> {
     let user = |key: &str, name: &str| {
         // Left over items of an interrupted demo must not fill an agent up.
-        json!({"key": key, "name": name, "roles": ["agent"], "password": password, "email_capacity": 100})
+        json!({"key": key, "name": name, "roles": ["agent"], "password": password, "email_capacity": 100, "whatsapp_capacity": 100})
     };
     let [ana, luis] = AGENTS;
     vec![user(ana, "Ana de Prueba"), user(luis, "Luis de Prueba")]
@@ -188,6 +214,16 @@ fn account(account: &Account) -> Value {
         "key": account.key, "channel": account.channel, "address": account.address, "display_name": account.display_name,
         "accept_unauthenticated_replies": account.accept_unauthenticated_replies,
         "imap": account.imap.as_ref().map(imap), "smtp": account.smtp.as_ref().map(smtp),
+        "whatsapp": account.whatsapp.as_ref().map(whatsapp),
+    }))
+}
+
+fn whatsapp(number: &WhatsAppSettings) -> Value {
+    compact(json!({
+        "phone_number_id": number.phone_number_id, "business_account_id": number.business_account_id,
+        "display_number": number.display_number, "access_token_secret": number.access_token_secret,
+        "app_secret_secret": number.app_secret_secret, "verify_token_secret": number.verify_token_secret,
+        "messages_per_second": number.messages_per_second,
     }))
 }
 
@@ -265,8 +301,17 @@ mod tests {
             active,
             ..Default::default()
         };
+        let chat = || Account {
+            channel: "whatsapp".to_owned(),
+            whatsapp: Some(WhatsAppSettings {
+                phone_number_id: "1".to_owned(),
+                messages_per_second: 80,
+                ..Default::default()
+            }),
+            ..account("mensajes", true)
+        };
         Directory {
-            accounts: vec![account("soporte", true), account("viejo", false), account(BY_SMTP, true)],
+            accounts: vec![account("soporte", true), account("viejo", false), account(BY_SMTP, true), chat()],
             campaigns: vec![Campaign {
                 key: "soporte".to_owned(),
                 account_keys: vec!["soporte".to_owned(), "viejo".to_owned()],
@@ -289,7 +334,11 @@ mod tests {
     #[test]
     fn what_is_there_stays_without_the_inactive_and_the_demos_own() {
         let document = Value::Object(document(&directory()));
-        assert_eq!(document["accounts"].as_array().map(Vec::len), Some(1));
+        assert_eq!(document["accounts"].as_array().map(Vec::len), Some(2));
+        assert_eq!(
+            document["accounts"][1]["whatsapp"],
+            json!({"phone_number_id": "1", "messages_per_second": 80})
+        );
         assert_eq!(document["campaigns"][0]["accounts"], json!(["soporte"]));
         assert_eq!(
             document["users"][0],

@@ -60,8 +60,14 @@ fn services(folder: &DataFolder, ports: &Ports, secrets: &Secrets) -> Value {
             "webhook": listen(ports.webhook()),
             // App secrets, verify tokens and access tokens that a directory names, one file each.
             "secrets": folder.mail_secrets(),
+            // The simulator in this stack. For Meta itself: HILO__WHATSAPP_INGEST__GRAPH__BASE_URL=https://graph.facebook.com
+            "graph": { "base_url": at(ports.simulator()) },
         },
     })
+}
+
+fn at(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
 }
 
 fn nats_url(ports: &Ports) -> String {
@@ -73,7 +79,6 @@ fn database_url(ports: &Ports, secrets: &Secrets, name: &str) -> String {
 }
 
 fn endpoints(ports: &Ports) -> Value {
-    let at = |port: u16| format!("http://127.0.0.1:{port}");
     json!({
         "attention_state": at(ports.attention_state()),
         "routing": at(ports.routing()),
@@ -91,7 +96,8 @@ pub fn announce(folder: &DataFolder, ports: &Ports) -> Result<(), Error> {
     let stack = json!({
         "pid": std::process::id(),
         "version": env!("CARGO_PKG_VERSION"),
-        "front": format!("http://127.0.0.1:{}", ports.front()),
+        "front": at(ports.front()),
+        "phone": at(ports.simulator()),
         "smtp": format!("127.0.0.1:{}", ports.smtp()),
         "mailbox": format!("127.0.0.1:{}", ports.mailbox()),
         "outbox": folder.outbox(),

@@ -8,12 +8,13 @@ use hilo_kit::auth::ServiceTokens;
 use hilo_kit::config::{AuthConfig, Secret};
 use hilo_kit::error::Error;
 use hilo_kit::grpc;
-use hilo_proto::directory::v1::ApplyDirectoryRequest;
 use hilo_proto::directory::v1::directory_service_client::DirectoryServiceClient;
+use hilo_proto::directory::v1::{Account, ApplyDirectoryRequest};
 use hilo_proto::internal::v1::GetDirectoryRequest;
 use hilo_proto::internal::v1::directory_feed_service_client::DirectoryFeedServiceClient;
 
 use super::folder::{self, DataFolder, unusable};
+use super::meta;
 use super::ports::Ports;
 use super::secrets::Secrets;
 
@@ -31,11 +32,20 @@ struct Login {
     password: String,
 }
 
-/// Applies the demo directory when there is none; answers whether it did.
+/// What there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The demo directory was loaded just now.
+    pub loaded: bool,
+    /// The directory has the simulator's number, active.
+    pub has_number: bool,
+}
+
+/// Applies the demo directory when there is none.
 ///
 /// # Errors
 /// What attention-state refuses.
-pub async fn load_if_empty(folder: &DataFolder, ports: &Ports, secrets: &Secrets) -> Result<bool, Error> {
+pub async fn load_if_empty(folder: &DataFolder, ports: &Ports, secrets: &Secrets) -> Result<Found, Error> {
     let auth = AuthConfig {
         issuer: "hilo".to_owned(),
         verify_key: secrets.verify_key.clone(),
@@ -46,8 +56,12 @@ pub async fn load_if_empty(folder: &DataFolder, ports: &Ports, secrets: &Secrets
     let channel = grpc::internal(&url, &ServiceTokens::new(&auth, "hilo"))?;
     let question = grpc::with_deadline(GetDirectoryRequest { known_version: 0 }, DEADLINE);
     let present = DirectoryFeedServiceClient::new(channel.clone()).get_directory(question).await?;
-    if present.into_inner().directory.is_some_and(|directory| !directory.campaigns.is_empty()) {
-        return Ok(false);
+    let present = present.into_inner().directory.unwrap_or_default();
+    if !present.campaigns.is_empty() {
+        let simulated = |account: &Account| {
+            account.active && account.whatsapp.as_ref().is_some_and(|one| one.phone_number_id == meta::NUMBER)
+        };
+        return Ok(Found { loaded: false, has_number: present.accounts.iter().any(simulated) });
     }
     let logins = logins(folder)?;
     let request =
@@ -55,7 +69,7 @@ pub async fn load_if_empty(folder: &DataFolder, ports: &Ports, secrets: &Secrets
     let mut client = DirectoryServiceClient::new(channel);
     let answer = client.apply_directory(grpc::with_deadline(request, DEADLINE)).await?.into_inner();
     if answer.errors.is_empty() {
-        return Ok(true);
+        return Ok(Found { loaded: true, has_number: true });
     }
     let errors: Vec<String> =
         answer.errors.iter().map(|error| format!("{}: {}", error.path, error.reason)).collect();
@@ -142,5 +156,10 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("port: 8426"));
+        for name in
+            [meta::NUMBER, meta::BUSINESS_ACCOUNT, meta::APP_SECRET, meta::VERIFY_TOKEN, meta::ACCESS_TOKEN]
+        {
+            assert!(text.contains(name), "{name}");
+        }
     }
 }

@@ -65,6 +65,11 @@ impl DataFolder {
         self.root.join("secrets")
     }
 
+    /// Customers and chats of the simulated phones.
+    pub fn phones(&self) -> PathBuf {
+        self.root.join("phones.json")
+    }
+
     /// Logs of this process, of PostgreSQL and of nats-server.
     pub fn logs(&self) -> PathBuf {
         self.root.join("log")

@@ -9,6 +9,7 @@ pub mod config;
 pub mod directory;
 pub mod folder;
 pub mod mailbox;
+pub mod meta;
 pub mod nats;
 pub mod ports;
 pub mod postgres;

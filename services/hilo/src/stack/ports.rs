@@ -78,6 +78,11 @@ impl Ports {
         self.base + 80
     }
 
+    /// The simulator of the Cloud API, where the phones of WhatsApp are played.
+    pub fn simulator(self) -> u16 {
+        self.base + 60
+    }
+
     /// Where customers' mail comes in.
     pub fn smtp(self) -> u16 {
         self.base + 25
@@ -104,7 +109,7 @@ impl Ports {
     }
 
     /// Every port with the name of what will listen on it.
-    pub fn all(self) -> [(u16, &'static str); 12] {
+    pub fn all(self) -> [(u16, &'static str); 13] {
         [
             (self.front(), "the public gRPC port"),
             (self.attention_state(), "attention-state"),
@@ -113,6 +118,7 @@ impl Ports {
             (self.email_ingest(), "email-ingest"),
             (self.whatsapp_ingest(), "whatsapp-ingest"),
             (self.webhook(), "incoming WhatsApp webhooks"),
+            (self.simulator(), "the simulator of WhatsApp's Cloud API"),
             (self.smtp(), "incoming mail"),
             (self.mailbox(), "the mailbox for outgoing mail"),
             (self.nats(), "nats-server"),
@@ -189,8 +195,8 @@ mod tests {
     fn the_documented_ports_are_those_of_base_8400() {
         let ports = Ports::new(8400).unwrap();
         assert_eq!(
-            [ports.front(), ports.whatsapp_ingest(), ports.smtp(), ports.mailbox()],
-            [8470, 8475, 8425, 8426]
+            [ports.front(), ports.whatsapp_ingest(), ports.smtp(), ports.mailbox(), ports.simulator()],
+            [8470, 8475, 8425, 8426, 8460]
         );
         assert_eq!([ports.nats(), ports.nats_monitor(), ports.postgres()], [8422, 8423, 8432]);
         assert_eq!(Ports::new(80).unwrap_err().reason(), "BAD_PORT_BASE");

@@ -32,10 +32,19 @@ pub fn text(
             "  events (NATS)      127.0.0.1:{}    mail out        {data}/outbox/    log  {data}/log/hilo.log",
             ports.nats()
         ),
-        format!("  passwords          {data}/agents.txt (agents ana, luis: soporte; rosa, jorge: ventas)"),
+        format!(
+            "  passwords          {data}/agents.txt (agents ana, luis: soporte, mensajes; rosa, jorge: ventas)"
+        ),
+        format!(
+            "  WhatsApp           127.0.0.1:{}    simulates Meta's Cloud API and the customers' phones",
+            ports.simulator()
+        ),
         "In another terminal:".to_owned(),
         format!(
             "  {program} mail send --from maria@cliente.example --to soporte@demo.hilo.example --subject Hola --text 'Mi pedido no llega'{option}"
+        ),
+        format!(
+            "  {program} phone send --from +51999111222 --name Rosa --text 'Hola, ¿llegó mi pedido?'{option}"
         ),
         format!("  {program} desk --as ana{option}"),
         format!("  {program} events tail{option}"),
@@ -62,7 +71,9 @@ mod tests {
         let text =
             text(&folder, &Ports::new(8400).unwrap(), "hilo", Duration::from_secs(2), Some("install 3 s"));
         assert!(text.lines().count() <= 12, "{text}");
-        for word in ["8470", "8425", "mail send", "desk --as", "events tail", "history search"] {
+        for word in
+            ["8470", "8425", "8460", "mail send", "phone send", "desk --as", "events tail", "history search"]
+        {
             assert!(text.contains(word), "{word}");
         }
     }

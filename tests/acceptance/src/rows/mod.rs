@@ -4,6 +4,7 @@ pub mod act;
 pub mod cases;
 pub mod change;
 pub mod chaos;
+pub mod chat;
 pub mod demo;
 pub mod desks;
 pub mod fresh;

@@ -39,9 +39,13 @@ impl Meta {
         format!("  webhook: {{listen: \"127.0.0.1:{port}\"}}\n{graph}")
     }
 
+    fn webhook(&self) -> String {
+        format!("http://127.0.0.1:{}/webhook", self.webhook_port)
+    }
+
     /// Sets the callback as an app's dashboard does, once the service knows the directory.
     pub(super) async fn subscribe(&self) -> Result<()> {
-        let callback = format!("http://127.0.0.1:{}/webhook", self.webhook_port);
+        let callback = self.webhook();
         let app = App::default().id;
         let known = || async { self.simulator.subscribe(&app, &callback).await.is_ok() };
         eventually("whatsapp-ingest gives the challenge back", HANDSHAKE, known).await
@@ -55,6 +59,19 @@ impl Installation {
     /// When the installation was started without WhatsApp.
     pub fn meta(&self) -> Result<&Simulator> {
         self.meta.as_ref().map(|meta| &meta.simulator).context("started without WhatsApp")
+    }
+
+    /// Where whatsapp-ingest waits for webhooks.
+    ///
+    /// # Errors
+    /// As [`Installation::meta`].
+    pub fn webhook(&self) -> Result<String> {
+        self.meta.as_ref().map(Meta::webhook).context("started without WhatsApp")
+    }
+
+    /// What webhooks are signed with.
+    pub fn app_secret(&self) -> String {
+        App::default().secret
     }
 
     /// Meta's id of the business number.

@@ -71,6 +71,7 @@ fn mark_read(world: &mut World, number: &Number, body: &Value) -> Result<Value, 
     }?;
     let wamid = check::required(body, "/message_id")?;
     let now = world.now_ms();
+    world.changes += 1;
     let said = world.said.get(wamid).filter(|said| said.number == number.phone_number_id).cloned();
     let said = said.ok_or_else(|| check::wrong("message_id", "is not a message to this number"))?;
     // Earlier messages of the same chat become read with it.

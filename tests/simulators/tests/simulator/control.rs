@@ -1,6 +1,7 @@
 //! The control API: what the handle can do, over HTTP.
 
 use axum::http::StatusCode;
+use hilo_simulators::{Config, Customer, Number, Say};
 use serde_json::json;
 
 use crate::world::{NUMBER, PHONE, World, code, wamid};
@@ -61,4 +62,51 @@ async fn behaviour_faults_clock_and_record_are_within_reach() {
     assert_eq!(world.call_as("", "POST", "/sim/notices", Some(&told)).await.0, StatusCode::OK);
     let (status, _) = world.call_as("", "POST", "/sim/customers", Some(&json!({"name": "nobody"}))).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_restart_keeps_chats_and_windows_where_a_file_is_named() {
+    let folder = tempfile::tempdir().expect("folder");
+    let file = folder.path().join("phones.json");
+    let config = || Config { keep: Some(file.clone()), ..Config::default() };
+    let world = World::with(config()).await;
+    let phone = world.simulator.customer(Customer::new(PHONE).named("Ana"));
+    phone.says(NUMBER, &Say::text("hello")).expect("said");
+    let answer = world.text(PHONE, "good morning").await;
+    world.settled().await;
+    drop(world);
+
+    let world = World::with(config()).await;
+    let chat = format!("/sim/customers/{PHONE}/messages");
+    let (_, chat) = world.call_as("", "GET", &chat, None).await;
+    assert_eq!(chat[0]["said"]["text"], "hello");
+    assert_eq!(chat[1]["received"]["wamid"], json!(wamid(&answer)));
+    assert_eq!(chat[1]["received"]["statuses"].as_array().map(Vec::len), Some(2), "{chat}");
+    assert_eq!(code(&world.text(PHONE, "still there?").await), 0, "the window is still open");
+    drop(world);
+
+    std::fs::write(&file, "not ours").expect("written");
+    let refused = hilo_simulators::Simulator::start(config()).await;
+    assert!(refused.is_err_and(|error| error.to_string().contains("damaged")));
+    assert_eq!(std::fs::read_to_string(&file).expect("file"), "not ours");
+}
+
+#[tokio::test]
+async fn a_number_can_be_added_and_replaced_while_it_runs() {
+    let world = World::start().await;
+    let number = |name: &str| Number {
+        phone_number_id: "777".to_owned(),
+        verified_name: name.to_owned(),
+        ..Number::default()
+    };
+    for name in ["one", "two"] {
+        let body = serde_json::to_value(number(name)).expect("json");
+        assert_eq!(world.call_as("", "POST", "/sim/numbers", Some(&body)).await.0, StatusCode::OK);
+    }
+    let (_, overview) = world.call_as("", "GET", "/sim", None).await;
+    let names: Vec<_> =
+        overview["numbers"].as_array().into_iter().flatten().map(|one| &one["verified_name"]).collect();
+    assert_eq!(names, ["Lucky Shrub", "two"]);
+    let foreign = json!({"phone_number_id": "778", "app": "nobody"});
+    assert_eq!(world.call_as("", "POST", "/sim/numbers", Some(&foreign)).await.0, StatusCode::BAD_REQUEST);
 }

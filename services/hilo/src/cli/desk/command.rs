@@ -37,6 +37,28 @@ pub struct First {
     pub text: String,
 }
 
+/// A template and the values of its text, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filled {
+    /// Name.
+    pub name: String,
+    /// Language and locale.
+    pub language: String,
+    /// Values of the variables of its body.
+    pub values: Vec<String>,
+}
+
+/// A template that starts an attention in WhatsApp.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstChat {
+    /// Key of the campaign.
+    pub campaign: String,
+    /// Number, with `+`.
+    pub phone: String,
+    /// What is sent.
+    pub template: Filled,
+}
+
 /// A line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeskCommand {
@@ -82,6 +104,10 @@ pub enum DeskCommand {
         /// Folder or file; empty is its own name here.
         to: String,
     },
+    /// Sends a template of WhatsApp in the current item.
+    Template(Filled),
+    /// Writes to somebody first in WhatsApp.
+    StartChat(FirstChat),
     /// Shows the form (no fields) or fills fields in.
     Form(Vec<(String, String)>),
     /// Ends the current item.
@@ -125,7 +151,8 @@ pub const HELP: &[&str] = &[
     "read                    the thread of the open item",
     "reply [--all] TEXT      answer the customer; \\n starts a new line",
     "replyall TEXT           the same to everybody",
-    "attach FILE             a file for the next mail;  cc A,B  and  bcc A,B  copy it",
+    "attach FILE             a file for the next answer;  of a mail also  cc A,B  and  bcc A,B",
+    "template NAME [--lang es] [VALUE \"TWO WORDS\"]   WhatsApp: send an approved template, also after the 24 hours",
     "forward A,B [--files] [TEXT]  send the customer's mail on, with its files",
     "download N [TO]         save file N of the thread (see read)",
     "form                    show the form;  form field=value other=\"two words\" several=one|two  fills it in",
@@ -133,7 +160,7 @@ pub const HELP: &[&str] = &[
     "release                 give the item back to the queue",
     "transfer TO [NOTE]      give the item to a campaign (soporte), or offer it to an agent (@luis)",
     "note TEXT               write an internal note; it is never sent",
-    "start CAMPAIGN ADDRESS \"SUBJECT\" TEXT   write to somebody first",
+    "start CAMPAIGN ADDRESS \"SUBJECT\" TEXT   write to somebody first;  WhatsApp: start CAMPAIGN +NUMBER TEMPLATE [VALUES]",
     "reopen ID               open an ended interaction again (its id: hilo history search)",
     "decline N               let an offer pass",
     "why [N]                 why an item was offered as it was; alone: the open item, else what rings",
@@ -146,6 +173,9 @@ pub const HELP: &[&str] = &[
 const MAX_WAIT_SECONDS: u64 = 3600;
 /// Wait without a number.
 const DEFAULT_WAIT: Duration = Duration::from_secs(30);
+
+/// Language of a template without `--lang`.
+const DEFAULT_LANGUAGE: &str = "es";
 
 /// Parses a line.
 ///
@@ -175,7 +205,8 @@ pub fn parse(line: &str) -> Result<DeskCommand, String> {
         "transfer" => transfer(rest)?,
         "note" if rest.is_empty() => return Err("note needs a text".to_owned()),
         "note" => DeskCommand::Note(rest.replace("\\n", "\n")),
-        "start" => DeskCommand::Start(start(rest)?),
+        "template" => DeskCommand::Template(filled(rest)?),
+        "start" => start(rest)?,
         "reopen" => match item(rest)? {
             ItemName::Id(id) => DeskCommand::Reopen(id),
             ItemName::Next | ItemName::Number(_) | ItemName::Attention(_) => {
@@ -204,9 +235,6 @@ pub fn parse(line: &str) -> Result<DeskCommand, String> {
 fn reply(rest: &str) -> Result<DeskCommand, String> {
     let all = rest == "--all" || rest.starts_with("--all ");
     let text = if all { rest.trim_start_matches("--all").trim() } else { rest };
-    if text.is_empty() {
-        return Err("reply needs a text, for instance: reply Buenos días, ...".to_owned());
-    }
     Ok(DeskCommand::Reply { text: text.replace("\\n", "\n"), all })
 }
 
@@ -221,7 +249,45 @@ fn transfer(rest: &str) -> Result<DeskCommand, String> {
     Ok(DeskCommand::Transfer { to, note: note.trim().replace("\\n", "\n") })
 }
 
-fn start(rest: &str) -> Result<First, String> {
+/// A name, then `--lang CODE` and values anywhere; a value in double quotes may hold spaces.
+fn filled(rest: &str) -> Result<Filled, String> {
+    let mut words = Vec::new();
+    let mut rest = rest.trim();
+    while !rest.is_empty() {
+        let (word, after) = match rest.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"').ok_or("a value has no closing quote")?,
+            None => rest.split_once(char::is_whitespace).unwrap_or((rest, "")),
+        };
+        words.push(word.to_owned());
+        rest = after.trim_start();
+    }
+    let mut filled = Filled { language: DEFAULT_LANGUAGE.to_owned(), ..Filled::default() };
+    let mut words = words.into_iter();
+    filled.name = words.next().ok_or("template needs a name, for instance: template seguimos_en_contacto")?;
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--lang" => {
+                filled.language = words.next().ok_or("--lang needs a language, for instance es_PE")?
+            }
+            _ => filled.values.push(word),
+        }
+    }
+    Ok(filled)
+}
+
+fn start(rest: &str) -> Result<DeskCommand, String> {
+    let mut parts = rest.splitn(3, char::is_whitespace);
+    if let (Some(campaign), Some(phone), template) = (parts.next(), parts.next(), parts.next())
+        && phone.starts_with('+')
+    {
+        let template = filled(template.unwrap_or_default())?;
+        let (campaign, phone) = (campaign.to_owned(), phone.to_owned());
+        return Ok(DeskCommand::StartChat(FirstChat { campaign, phone, template }));
+    }
+    start_mail(rest).map(DeskCommand::Start)
+}
+
+fn start_mail(rest: &str) -> Result<First, String> {
     let wrong = || "for instance: start ventas eva@example.org \"Su pedido\" Buenos días".to_owned();
     let (campaign, rest) = rest.split_once(char::is_whitespace).ok_or_else(wrong)?;
     let (to, rest) = rest.trim_start().split_once(char::is_whitespace).ok_or_else(wrong)?;

@@ -1,10 +1,11 @@
 //! Turns lines and news into calls and output. Knows no terminal and no network: its tests are transcripts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use hilo_proto::attention::v1::OpenInteractionResponse;
 use hilo_proto::event::v1::AttentionState;
+use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::command::{DeskCommand, HELP, ItemName, parse};
@@ -15,10 +16,14 @@ use super::watch::News;
 use crate::cli::terminal::{Output, clean};
 use crate::cli::{Exit, Failure};
 
+#[path = "driver_chat.rs"]
+mod chat;
 #[path = "driver_mail.rs"]
 mod mail;
 #[path = "moving.rs"]
 mod moving;
+
+pub use chat::send_template;
 
 /// What happens after a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +51,7 @@ pub struct Driver<C> {
     interactive: bool,
     wait_until: Option<Instant>,
     ending: Option<bool>,
-    lost: bool,
+    lost: BTreeSet<&'static str>,
     failed: usize,
     pending: mail::Pending,
 }
@@ -63,10 +68,17 @@ impl<C: DeskCalls> Driver<C> {
             interactive,
             wait_until: None,
             ending: None,
-            lost: false,
+            lost: BTreeSet::new(),
             failed: 0,
             pending: mail::Pending::default(),
         }
+    }
+
+    /// The same desk over so many channels.
+    #[must_use]
+    pub fn over(mut self, channels: usize) -> Self {
+        self.list = DeskList::of(channels);
+        self
     }
 
     /// Commands that failed so far.
@@ -102,13 +114,15 @@ impl<C: DeskCalls> Driver<C> {
     /// When the output cannot be written, or the agent may not go on.
     pub fn news(&mut self, news: News) -> Result<(), Failure> {
         match news {
-            News::Update(update) => {
+            News::Update(channel, update) => {
                 let first = !self.list.is_complete();
-                let notices = self.list.apply(*update);
-                if first && self.list.is_complete() {
-                    self.show_list()?;
+                let notices = self.list.apply(channel, *update);
+                if first {
+                    if self.list.is_complete() {
+                        self.show_list()?;
+                    }
                 } else {
-                    if std::mem::take(&mut self.lost) {
+                    if self.lost.remove(channel) && self.lost.is_empty() {
                         self.output
                             .line(format!("connected again. {}", render::counters(self.list.counters())))?;
                     }
@@ -121,8 +135,9 @@ impl<C: DeskCalls> Driver<C> {
                 }
                 Ok(())
             }
-            News::Lost(failure) => {
-                if !std::mem::replace(&mut self.lost, true) {
+            News::Lost(channel, failure) => {
+                let first = self.lost.is_empty();
+                if self.lost.insert(channel) && first {
                     self.output.line(format!("connection lost ({}), trying again ...", failure.reason))?;
                 }
                 Ok(())
@@ -146,7 +161,10 @@ impl<C: DeskCalls> Driver<C> {
         }
         let item = self.list.find(&ItemName::Number(number)).and_then(|id| self.list.get(&id).cloned());
         match item {
-            Some(item) => self.output.line(format!("* {what}: {}", render::item(number, &item).trim_start())),
+            Some(item) => self.output.line(format!(
+                "* {what}: {}",
+                render::item(number, &item, OffsetDateTime::now_utc()).trim_start()
+            )),
             None => self.output.line(format!("* {what}: {number}")),
         }?;
         self.prompt()
@@ -220,6 +238,8 @@ impl<C: DeskCalls> Driver<C> {
             DeskCommand::Attach(path) => self.attach(&path).await,
             DeskCommand::Copy { to, hidden } => self.copy(to, hidden),
             DeskCommand::Download { number, to } => self.download(number, &to).await,
+            DeskCommand::Template(sent) => self.template(sent).await,
+            DeskCommand::StartChat(first) => self.start_chat(&first).await,
             DeskCommand::Form(fields) => self.form(fields).await,
             DeskCommand::End { close } if self.interactive => {
                 self.current_id()?;
@@ -243,7 +263,7 @@ impl<C: DeskCalls> Driver<C> {
     fn show_list(&mut self) -> Result<(), Failure> {
         self.output.line(render::counters(self.list.counters()))?;
         for (number, item) in self.list.in_order() {
-            self.output.line(render::item(number, &item))?;
+            self.output.line(render::item(number, &item, OffsetDateTime::now_utc()))?;
         }
         Ok(())
     }

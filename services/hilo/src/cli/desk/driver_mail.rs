@@ -6,7 +6,7 @@ use hilo_proto::attention::v1::attachment_ref::Source;
 use hilo_proto::attention::v1::{AttachmentRef, ComposeMode, SendMessageRequest};
 use hilo_proto::inbound::v1::EmailAddress;
 
-use super::{DeskCalls, Driver, Failure};
+use super::{DeskCalls, Driver, Failure, render};
 use crate::cli::Exit;
 use crate::cli::terminal::{clean, counted};
 
@@ -16,15 +16,30 @@ pub(super) struct Pending {
     cc: Vec<String>,
     bcc: Vec<String>,
     files: Vec<AttachmentRef>,
+    /// Types of the files, in the same order.
+    types: Vec<String>,
 }
 
 /// Largest file, as the service has it.
 const MAX_FILE: u64 = 25 * 1024 * 1024;
 
+impl Pending {
+    /// Types of the files that go with the next answer.
+    pub(super) fn types(&self) -> &[String] {
+        &self.types
+    }
+}
+
 impl<C: DeskCalls> Driver<C> {
     pub(super) async fn reply(&mut self, text: &str, all: bool) -> Result<(), Failure> {
-        let letter = SendMessageRequest { text: text.to_owned(), reply_all: all, ..Default::default() };
         let interaction_id = self.current_id()?;
+        let whatsapp = self.content_of_files()?;
+        if text.is_empty() && whatsapp.is_none() {
+            let example = "reply needs a text, for instance: reply Buenos días, ...";
+            return Err(Failure::invalid("TEXT_MISSING", example));
+        }
+        let letter =
+            SendMessageRequest { text: text.to_owned(), reply_all: all, whatsapp, ..Default::default() };
         self.send(letter, "replied").await?;
         self.list.replied(&interaction_id);
         Ok(())
@@ -41,7 +56,7 @@ impl<C: DeskCalls> Driver<C> {
         self.send(letter, "forwarded").await
     }
 
-    async fn send(&mut self, letter: SendMessageRequest, what: &str) -> Result<(), Failure> {
+    pub(super) async fn send(&mut self, letter: SendMessageRequest, what: &str) -> Result<(), Failure> {
         let letter = SendMessageRequest {
             interaction_id: self.current_id()?,
             cc: addresses(&self.pending.cc),
@@ -51,6 +66,10 @@ impl<C: DeskCalls> Driver<C> {
         };
         let message = self.calls.send(letter).await?;
         self.pending = Pending::default();
+        if message.whatsapp.is_some() {
+            let lines = render::message(&message);
+            return lines.iter().try_for_each(|line| self.output.line(line));
+        }
         let mut line = format!("{what} to {}", shown(&message.to));
         for (name, list) in [("cc", &message.cc), ("bcc", &message.bcc)] {
             if !list.is_empty() {
@@ -84,9 +103,10 @@ impl<C: DeskCalls> Driver<C> {
         let name = Path::new(path).file_name().map(|name| name.to_string_lossy().into_owned());
         let upload = self.calls.upload(&name.unwrap_or_default(), content).await?;
         let source = Some(Source::UploadId(upload.upload_id));
+        self.pending.types.push(upload.media_type.clone());
         self.pending.files.push(AttachmentRef { source, content_id: String::new() });
         let name = clean(&upload.file_name);
-        self.output.line(format!("{name} goes with the next mail, {} bytes", upload.size_bytes))
+        self.output.line(format!("{name} goes with the next answer, {} bytes", upload.size_bytes))
     }
 
     /// Saves a file of the thread, numbered as `read` shows it; never over another one.

@@ -13,7 +13,7 @@ use hilo_proto::internal::v1::StoredDecision;
 use parking_lot::Mutex;
 
 use super::*;
-use crate::cli::desk::command::{First, To};
+use crate::cli::desk::command::{First, FirstChat, To};
 
 /// Notes the calls and answers as one interaction of Rosa's would.
 #[derive(Default)]
@@ -137,6 +137,13 @@ impl DeskCalls for &Calls {
         Ok(StartAttentionResponse { attention_number: 8, interaction, ..Default::default() })
     }
 
+    async fn start_chat(&self, first: &FirstChat) -> Result<StartAttentionResponse, Failure> {
+        self.made(format!("start {} {} {:?}", first.campaign, first.phone, first.template));
+        let interaction_id = "new".to_owned();
+        let interaction = Some(InteractionSnapshot { interaction_id, ..Default::default() });
+        Ok(StartAttentionResponse { attention_number: 8, interaction, ..Default::default() })
+    }
+
     async fn reopen(&self, interaction_id: &str) -> Result<(), Failure> {
         self.made(format!("reopen {interaction_id}"));
         Ok(())
@@ -171,10 +178,13 @@ fn snapshot() -> News {
         message_count: 1,
         ..DeskItem::default()
     };
-    News::Update(Box::new(Update::Snapshot(DeskSnapshot {
-        items: vec![item],
-        counters: Some(DeskCounters { open: 0, queued: 1 }),
-    })))
+    News::Update(
+        "",
+        Box::new(Update::Snapshot(DeskSnapshot {
+            items: vec![item],
+            counters: Some(DeskCounters { open: 0, queued: 1 }),
+        })),
+    )
 }
 
 /// Plays lines; answers `(output, calls)`.
@@ -276,7 +286,7 @@ async fn a_transfer_that_nobody_took_is_told() {
         state: InteractionState::Open as i32,
         ..DeskItem::default()
     };
-    driver.news(News::Update(Box::new(Update::Item(back)))).expect("news");
+    driver.news(News::Update("", Box::new(Update::Item(back)))).expect("news");
     let output = driver.output.take();
     assert!(output.len() == 1 && output[0].starts_with("* came back: 1  open"), "{output:?}");
 }
@@ -349,7 +359,7 @@ async fn a_lost_connection_is_said_once_and_so_is_its_return() {
     let mut driver = Driver::new(&calls, Output::kept(), false);
     driver.news(snapshot()).expect("news");
     driver.output.take();
-    let lost = || News::Lost(Failure::unavailable("STREAM_ENDED", "ended"));
+    let lost = || News::Lost("", Failure::unavailable("STREAM_ENDED", "ended"));
     driver.news(lost()).expect("news");
     driver.news(lost()).expect("news");
     driver.news(snapshot()).expect("news");
@@ -363,7 +373,7 @@ async fn a_lost_connection_is_said_once_and_so_is_its_return() {
 async fn waiting_ends_with_the_first_queued_item() {
     let calls = Calls::default();
     let mut driver = Driver::new(&calls, Output::kept(), false);
-    driver.news(News::Update(Box::new(Update::Snapshot(DeskSnapshot::default())))).expect("news");
+    driver.news(News::Update("", Box::new(Update::Snapshot(DeskSnapshot::default())))).expect("news");
     driver.line("wait 5").await.expect("a line");
     assert!(driver.waits_until().is_some());
     driver.news(snapshot()).expect("news");

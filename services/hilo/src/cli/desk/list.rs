@@ -1,4 +1,4 @@
-//! The agent's list, kept from a snapshot and the changes after it: newer versions win, whatever order they come in.
+//! The agent's list, kept from a snapshot per channel and the changes after it: newer versions win, whatever order they come in.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,25 +36,35 @@ pub struct DeskList {
     own_replies: BTreeMap<String, i32>,
     /// Items the agent offered to another.
     offered_on: BTreeSet<String>,
-    counters: DeskCounters,
-    complete: bool,
+    /// By channel, from its first snapshot on.
+    counters: BTreeMap<String, DeskCounters>,
+    /// How many channels are followed; 0 is one.
+    channels: usize,
 }
 
 impl DeskList {
-    /// True once a snapshot has come.
+    /// A list of so many channels.
+    pub fn of(channels: usize) -> Self {
+        Self { channels, ..Self::default() }
+    }
+
+    /// True once the snapshot of each channel has come.
     pub fn is_complete(&self) -> bool {
-        self.complete
+        self.counters.len() >= self.channels.max(1)
     }
 
-    /// Abiertas and En cola.
+    /// Abiertas and En cola, of all channels.
     pub fn counters(&self) -> DeskCounters {
-        self.counters
+        self.counters.values().fold(DeskCounters::default(), |sum, one| DeskCounters {
+            open: sum.open.saturating_add(one.open),
+            queued: sum.queued.saturating_add(one.queued),
+        })
     }
 
-    /// Takes a change; answers what a person wants to hear of.
-    pub fn apply(&mut self, update: Update) -> Vec<Notice> {
+    /// Takes a change of a channel; answers what a person wants to hear of.
+    pub fn apply(&mut self, channel: &str, update: Update) -> Vec<Notice> {
         match update {
-            Update::Snapshot(snapshot) => self.replace(snapshot),
+            Update::Snapshot(snapshot) => self.replace(channel, snapshot),
             Update::Item(item) => self.put(item).into_iter().collect(),
             Update::Removal(removal) => {
                 let known = self.items.get(&removal.interaction_id).map(|item| item.version);
@@ -70,7 +80,10 @@ impl DeskList {
                     .collect()
             }
             Update::Counters(counters) => {
-                self.counters = counters;
+                // Before the snapshot they say nothing yet.
+                if let Some(known) = self.counters.get_mut(channel) {
+                    *known = counters;
+                }
                 Vec::new()
             }
             Update::Alive(_) => Vec::new(),
@@ -84,11 +97,16 @@ impl DeskList {
         }
     }
 
-    fn replace(&mut self, snapshot: DeskSnapshot) -> Vec<Notice> {
-        let before = std::mem::take(&mut self.items);
-        self.removed.clear();
-        self.counters = snapshot.counters.unwrap_or_default();
-        self.complete = true;
+    fn replace(&mut self, channel: &str, snapshot: DeskSnapshot) -> Vec<Notice> {
+        let (before, others) = std::mem::take(&mut self.items)
+            .into_iter()
+            .partition::<BTreeMap<_, _>, _>(|(_, item)| item.channel == channel);
+        self.items = others;
+        // What the snapshot holds is there, whatever was removed earlier.
+        for item in &snapshot.items {
+            self.removed.remove(&item.interaction_id);
+        }
+        self.counters.insert(channel.to_owned(), snapshot.counters.unwrap_or_default());
         let mut notices = Vec::new();
         for item in snapshot.items {
             let notice = self.notice(before.get(&item.interaction_id), &item);
@@ -240,62 +258,65 @@ mod tests {
     #[test]
     fn newer_wins_in_any_order() {
         let mut list = DeskList::default();
-        list.apply(Update::Item(item("a", 3, Open, false)));
-        assert_eq!(list.apply(Update::Item(item("a", 2, Queued, true))), vec![]);
+        list.apply("", Update::Item(item("a", 3, Open, false)));
+        assert_eq!(list.apply("", Update::Item(item("a", 2, Queued, true))), vec![]);
         assert_eq!(list.get("a").map(|item| item.version), Some(3));
-        list.apply(removal("a", 2));
+        list.apply("", removal("a", 2));
         assert!(list.get("a").is_some());
-        list.apply(removal("a", 4));
-        list.apply(Update::Item(item("a", 4, Open, false)));
+        list.apply("", removal("a", 4));
+        list.apply("", Update::Item(item("a", 4, Open, false)));
         assert!(list.get("a").is_none());
-        list.apply(Update::Item(item("a", 5, Queued, false)));
+        list.apply("", Update::Item(item("a", 5, Queued, false)));
         assert!(list.get("a").is_some());
     }
 
     #[test]
     fn a_person_hears_once_of_a_ring_and_of_each_message() {
         let mut list = DeskList::default();
-        assert_eq!(list.apply(Update::Item(item("a", 1, Queued, false))), vec![Notice::Queued(1)]);
-        assert_eq!(list.apply(Update::Item(item("a", 2, Queued, true))), vec![Notice::Ringing(1)]);
-        assert_eq!(list.apply(Update::Item(item("a", 3, Queued, true))), vec![]);
-        assert_eq!(list.apply(Update::Item(item("a", 4, Open, false))), vec![]);
+        assert_eq!(list.apply("", Update::Item(item("a", 1, Queued, false))), vec![Notice::Queued(1)]);
+        assert_eq!(list.apply("", Update::Item(item("a", 2, Queued, true))), vec![Notice::Ringing(1)]);
+        assert_eq!(list.apply("", Update::Item(item("a", 3, Queued, true))), vec![]);
+        assert_eq!(list.apply("", Update::Item(item("a", 4, Open, false))), vec![]);
         let wrote = DeskItem { message_count: 2, ..item("a", 5, Open, false) };
-        assert_eq!(list.apply(Update::Item(wrote)), vec![Notice::Message(1)]);
+        assert_eq!(list.apply("", Update::Item(wrote)), vec![Notice::Message(1)]);
         list.replied("a");
         let status_only = DeskItem { message_count: 2, ..item("a", 6, Open, false) };
-        assert_eq!(list.apply(Update::Item(status_only)), vec![]);
+        assert_eq!(list.apply("", Update::Item(status_only)), vec![]);
         let own = DeskItem { message_count: 3, ..item("a", 7, Open, false) };
-        assert_eq!(list.apply(Update::Item(own)), vec![]);
+        assert_eq!(list.apply("", Update::Item(own)), vec![]);
         let hers = DeskItem { message_count: 4, ..item("a", 8, Open, false) };
-        assert_eq!(list.apply(Update::Item(hers)), vec![Notice::Message(1)]);
-        assert_eq!(list.apply(Update::Item(item("b", 1, Queued, true))), vec![Notice::Ringing(2)]);
-        assert_eq!(list.apply(removal("b", 2)), vec![Notice::Left(2)]);
+        assert_eq!(list.apply("", Update::Item(hers)), vec![Notice::Message(1)]);
+        assert_eq!(list.apply("", Update::Item(item("b", 1, Queued, true))), vec![Notice::Ringing(2)]);
+        assert_eq!(list.apply("", removal("b", 2)), vec![Notice::Left(2)]);
     }
 
     #[test]
     fn what_nobody_took_comes_back_with_a_word() {
         let mut list = DeskList::default();
-        list.apply(Update::Item(item("a", 1, Open, false)));
+        list.apply("", Update::Item(item("a", 1, Open, false)));
         list.offered_on("a");
-        assert_eq!(list.apply(Update::Item(item("a", 2, Open, false))), vec![], "it has not left yet");
-        list.apply(removal("a", 3));
-        assert_eq!(list.apply(Update::Item(item("a", 4, Open, false))), vec![Notice::CameBack(1)]);
-        assert_eq!(list.apply(Update::Item(item("a", 5, Open, false))), vec![], "said once");
+        assert_eq!(list.apply("", Update::Item(item("a", 2, Open, false))), vec![], "it has not left yet");
+        list.apply("", removal("a", 3));
+        assert_eq!(list.apply("", Update::Item(item("a", 4, Open, false))), vec![Notice::CameBack(1)]);
+        assert_eq!(list.apply("", Update::Item(item("a", 5, Open, false))), vec![], "said once");
         // Offered on again and taken by the agent himself out of the queue: he knows.
         list.offered_on("a");
-        list.apply(Update::Item(item("a", 6, Queued, true)));
+        list.apply("", Update::Item(item("a", 6, Queued, true)));
         list.opened("a");
-        assert_eq!(list.apply(Update::Item(item("a", 7, Open, false))), vec![]);
+        assert_eq!(list.apply("", Update::Item(item("a", 7, Open, false))), vec![]);
     }
 
     #[test]
     fn a_new_snapshot_drops_what_was_and_keeps_the_numbers() {
         let mut list = DeskList::default();
-        list.apply(Update::Item(item("a", 1, Queued, false)));
-        list.apply(Update::Item(item("b", 9, Open, false)));
+        list.apply("", Update::Item(item("a", 1, Queued, false)));
+        list.apply("", Update::Item(item("b", 9, Open, false)));
         let items = vec![item("c", 2, Queued, true), item("b", 9, Open, false)];
         let counters = Some(DeskCounters { open: 1, queued: 1 });
-        assert_eq!(list.apply(Update::Snapshot(DeskSnapshot { items, counters })), vec![Notice::Ringing(3)]);
+        assert_eq!(
+            list.apply("", Update::Snapshot(DeskSnapshot { items, counters })),
+            vec![Notice::Ringing(3)]
+        );
         let order: Vec<u32> = list.in_order().into_iter().map(|(number, _)| number).collect();
         assert_eq!(order, vec![3, 2]);
         assert_eq!((list.counters().open, list.is_complete()), (1, true));
@@ -307,12 +328,30 @@ mod tests {
     fn queued_come_first_newest_first() {
         let mut list = DeskList::default();
         for (id, version, state) in [("a", 1, Open), ("b", 2, Queued), ("c", 3, Open), ("d", 4, Queued)] {
-            list.apply(Update::Item(item(id, version, state, false)));
+            list.apply("", Update::Item(item(id, version, state, false)));
         }
         let order: Vec<String> = list.in_order().into_iter().map(|(_, item)| item.interaction_id).collect();
         assert_eq!(order, vec!["d", "b", "c", "a"]);
         assert_eq!(list.find(&ItemName::Next).as_deref(), Some("b"));
-        list.apply(Update::Item(item("d", 5, Queued, true)));
+        list.apply("", Update::Item(item("d", 5, Queued, true)));
         assert_eq!(list.find(&ItemName::Next).as_deref(), Some("d"));
+    }
+
+    #[test]
+    fn two_channels_are_one_list_and_a_snapshot_replaces_its_own() {
+        let of = |channel: &str, items: Vec<DeskItem>| {
+            let items =
+                items.into_iter().map(|item| DeskItem { channel: channel.to_owned(), ..item }).collect();
+            Update::Snapshot(DeskSnapshot { items, counters: Some(DeskCounters { open: 1, queued: 2 }) })
+        };
+        let mut list = DeskList::of(2);
+        list.apply("email", of("email", vec![item("a", 1, Open, false)]));
+        assert!(!list.is_complete());
+        list.apply("whatsapp", Update::Counters(DeskCounters { open: 9, queued: 9 }));
+        assert!(!list.is_complete(), "counters are no list");
+        list.apply("whatsapp", of("whatsapp", vec![item("b", 2, Queued, true)]));
+        assert_eq!((list.is_complete(), list.counters().open, list.counters().queued), (true, 2, 4));
+        list.apply("whatsapp", of("whatsapp", Vec::new()));
+        assert!(list.get("a").is_some() && list.get("b").is_none());
     }
 }

@@ -9,6 +9,7 @@ mod file;
 pub mod list;
 pub mod remote;
 pub mod render;
+mod render_chat;
 pub mod watch;
 
 use std::io::{BufRead as _, IsTerminal as _, Read as _};
@@ -37,9 +38,28 @@ pub struct DeskArgs {
     installation: Installation,
     #[command(flatten)]
     sign_in: SignIn,
-    /// Channel: email (or whatsapp, which is empty for now)
-    #[arg(long, default_value = "email")]
-    channel: String,
+    /// Only this channel [default: both in one list]
+    #[arg(long, value_enum)]
+    channel: Option<Channel>,
+}
+
+/// What a desk shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Channel {
+    /// Mails.
+    Email,
+    /// WhatsApp.
+    Whatsapp,
+}
+
+impl Channel {
+    /// As the contract names it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Email => watch::EMAIL,
+            Self::Whatsapp => watch::WHATSAPP,
+        }
+    }
 }
 
 /// Runs `hilo desk` until `quit` or the end of its input; reading from a pipe, until a command fails.
@@ -49,13 +69,18 @@ pub struct DeskArgs {
 pub async fn execute(args: DeskArgs) -> Result<(), Failure> {
     let session = Session::open(&args.installation, &args.sign_in).await?;
     let who = watch::Who::Arguments(args.installation, args.sign_in);
-    let login = watch::Login { who, channel: args.channel };
+    let channels = args.channel.map_or_else(|| vec![watch::EMAIL, watch::WHATSAPP], |one| vec![one.word()]);
     let interactive = std::io::stdin().is_terminal();
     let remote = RemoteDesk::new(session.clone());
-    let mut driver = Driver::new(remote.clone(), Output::stdout(), interactive);
+    let mut driver = Driver::new(remote.clone(), Output::stdout(), interactive).over(channels.len());
     let (news_tx, news) = mpsc::channel(256);
     let (lines_tx, lines) = mpsc::channel(16);
-    let watching = tokio::spawn(watch::follow(login, session, remote.clone(), news_tx));
+    let mut watching = tokio::task::JoinSet::new();
+    for channel in channels {
+        let login = watch::Login { who: who.clone(), channel };
+        watching.spawn(watch::follow(login, session.clone(), remote.clone(), news_tx.clone()));
+    }
+    drop(news_tx);
     let heart = tokio::spawn(watch::heartbeats(remote.clone()));
     // A thread of its own: a runtime would wait at its end for the line that nobody types any more.
     std::thread::spawn(move || read_lines(&lines_tx));
@@ -64,7 +89,7 @@ pub async fn execute(args: DeskArgs) -> Result<(), Failure> {
         // Leaving says so to routing; otherwise offers would go on ringing here for a minute.
         _ = tokio::signal::ctrl_c() => Ok(()),
     };
-    watching.abort();
+    watching.abort_all();
     heart.abort();
     remote.leave().await;
     outcome?;

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use hilo_kit::objects::Digest256;
 use hilo_proto::attention::v1::attachment_ref::Source;
 use hilo_proto::attention::v1::{
-    AddNoteRequest, AttachmentRef, BeginUploadRequest, FinishUploadRequest, GetDownloadUrlRequest,
+    AddNoteRequest, AttachmentRef, BeginUploadRequest, ChatStart, FinishUploadRequest, GetDownloadUrlRequest,
     MessageAttachmentRef, PutChunkRequest, ReopenInteractionRequest, StartAttentionRequest,
     StartAttentionResponse, TransferInteractionRequest, Upload,
 };
@@ -28,7 +28,8 @@ use hilo_proto::routing::v1::{
 use parking_lot::RwLock;
 use uuid::Uuid;
 
-use super::command::{First, To};
+use super::command::{First, FirstChat, To};
+use super::driver::send_template;
 use super::file;
 use crate::cli::Failure;
 use crate::cli::mail::compose::media_type;
@@ -79,6 +80,8 @@ pub trait DeskCalls: Send + Sync {
     async fn note(&self, interaction_id: &str, text: &str) -> Result<(), Failure>;
     /// Writes to somebody first.
     async fn start(&self, first: &First) -> Result<StartAttentionResponse, Failure>;
+    /// Writes to somebody first in WhatsApp.
+    async fn start_chat(&self, first: &FirstChat) -> Result<StartAttentionResponse, Failure>;
     /// Opens an ended interaction again.
     async fn reopen(&self, interaction_id: &str) -> Result<(), Failure>;
     /// Lets an offer pass.
@@ -278,6 +281,18 @@ impl DeskCalls for RemoteDesk {
             to: vec![EmailAddress { address: first.to.clone(), name: String::new() }],
             subject: first.subject.clone(),
             text: first.text.clone(),
+            ..Default::default()
+        };
+        call!(self, attention.start_attention, request)
+    }
+
+    async fn start_chat(&self, first: &FirstChat) -> Result<StartAttentionResponse, Failure> {
+        let template = Some(send_template(&first.template));
+        let start = ChatStart { phone: first.phone.clone(), template, ..Default::default() };
+        let request = StartAttentionRequest {
+            campaign_key: first.campaign.clone(),
+            request_id: request_id(),
+            whatsapp: Some(start),
             ..Default::default()
         };
         call!(self, attention.start_attention, request)

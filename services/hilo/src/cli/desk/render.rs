@@ -8,8 +8,10 @@ use hilo_proto::event::v1::Direction;
 use hilo_proto::history::v1::ThreadMessage;
 use hilo_proto::inbound::v1::{Attachment, EmailAddress};
 use hilo_proto::internal::v1::{AssignmentMode, StoredDecision};
+use time::OffsetDateTime;
 
 use super::list::is_queued;
+use super::render_chat as chat;
 use crate::cli::terminal::{clean, clean_lines, counted, instant, shorten, time_of_day};
 
 /// `Abiertas 1 · En cola 2`, as in the agent's desktop.
@@ -17,31 +19,33 @@ pub fn counters(counters: DeskCounters) -> String {
     format!("Abiertas {} · En cola {}", counters.open, counters.queued)
 }
 
-/// One line of the list.
-pub fn item(number: u32, item: &DeskItem) -> String {
+/// One line of the list; `now` is for what is left of the 24 hours.
+pub fn item(number: u32, item: &DeskItem, now: OffsetDateTime) -> String {
     let state = match (is_queued(item), item.ringing) {
         (true, true) => "rings ",
         (true, false) => "queued",
         (false, _) => "open  ",
     };
     let star = if item.vip { " ★" } else { "" };
-    let unverified = if item.sender_verified { "" } else { " (sender not verified)" };
+    let unverified = if item.sender_verified || chat::is_chat(item) { "" } else { " (sender not verified)" };
+    let about = if item.subject.is_empty() { &item.preview } else { &item.subject };
     let who = if item.customer_name.is_empty() { &item.customer_address } else { &item.customer_name };
     format!(
         "{number:>3}  {state}  #{}  {}  {}{star}{unverified}  {}  {}",
         item.attention_number,
         time_of_day(item.last_message_at.as_ref()),
         shorten(who, 28),
-        shorten(&item.subject, 48),
-        tail(item),
+        shorten(about, 48),
+        tail(item, now),
     )
 }
 
-fn tail(item: &DeskItem) -> String {
+fn tail(item: &DeskItem, now: OffsetDateTime) -> String {
     let deadline = item.offer_deadline_at.as_ref().filter(|_| item.ringing);
     let until = deadline.map(|at| format!(", until {}", time_of_day(Some(at)))).unwrap_or_default();
     let messages = counted(usize::try_from(item.message_count).unwrap_or_default(), "message");
-    format!("[{}, {messages}{until}]", item.campaign_key)
+    let window = chat::window_in_list(item, now).map(|left| format!(", {left}")).unwrap_or_default();
+    format!("[{}{window}, {messages}{until}]", item.campaign_key)
 }
 
 /// Name and address.
@@ -61,7 +65,9 @@ pub fn opened(answer: &OpenInteractionResponse) -> Vec<String> {
     if let Some(attention) = &answer.attention {
         let linked =
             if attention.linked_attention_id.is_empty() { "" } else { ", follows an earlier attention" };
-        lines.push(format!("attention #{}{linked}: {}", attention.number, clean(&attention.subject)));
+        let subject = clean(&attention.subject);
+        let subject = if subject.is_empty() { subject } else { format!(": {subject}") };
+        lines.push(format!("attention #{}{linked}{subject}", attention.number));
         if let Some(contact) = &attention.contact {
             let ways: Vec<&str> = contact.identities.iter().map(|identity| identity.value.as_str()).collect();
             let star = if contact.vip { " ★" } else { "" };
@@ -82,6 +88,7 @@ pub fn opened(answer: &OpenInteractionResponse) -> Vec<String> {
             lines.push(format!("interaction {ordinal} of {}", attention.interactions.len()));
         }
     }
+    lines.extend(answer.item.as_ref().and_then(|item| chat::window_of_item(item, OffsetDateTime::now_utc())));
     lines.extend(thread(&answer.messages));
     lines.extend(form(answer.form.as_ref(), &values(answer)));
     if let Some(draft) = answer.draft.as_ref().filter(|draft| !draft.text.is_empty()) {
@@ -120,20 +127,25 @@ pub fn message(message: &ThreadMessage) -> Vec<String> {
     }
     let arrow = if message.direction == Direction::Outbound as i32 { "→" } else { "←" };
     let to: Vec<String> = message.to.iter().map(|to| person(Some(to))).collect();
-    let mut head = format!(
-        "{arrow} {}  {} to {}",
-        instant(message.occurred_at.as_ref()),
-        person(message.from.as_ref()),
-        to.join(", ")
-    );
+    let to = if to.is_empty() && message.whatsapp.is_some() {
+        String::new()
+    } else {
+        format!(" to {}", to.join(", "))
+    };
+    let mut head =
+        format!("{arrow} {}  {}{to}", instant(message.occurred_at.as_ref()), person(message.from.as_ref()));
     if !message.delivery_state.is_empty() {
-        head.push_str(&format!("  [{}]", clean(&message.delivery_state)));
+        head.push_str(&format!("  [{}]", chat::state(message)));
     }
-    if message.direction == Direction::Inbound as i32 && !message.sender_verified {
+    let mail = message.whatsapp.is_none();
+    if mail && message.direction == Direction::Inbound as i32 && !message.sender_verified {
         head.push_str("  [sender not verified]");
     }
     if !matches!(message.mail_class.as_str(), "" | "human") {
         head.push_str(&format!("  [{}]", clean(&message.mail_class)));
+    }
+    if let Some(item) = &message.whatsapp {
+        head.push_str(&chat::marks(item));
     }
     let mut lines = vec![head];
     lines.extend(message.attachments.iter().map(|file| format!("    {}", attachment(file))));
@@ -224,7 +236,7 @@ mod tests {
             offer_deadline_at: Some(Timestamp { seconds: 90, nanos: 0 }),
             ..DeskItem::default()
         };
-        let line = super::item(7, &item);
+        let line = super::item(7, &item, OffsetDateTime::UNIX_EPOCH);
         assert_eq!(
             line,
             "  7  rings   #5804  00:01:00  Rosa [31m ★ (sender not verified)  uno dos  [soporte, 1 message, until 00:01:30]"

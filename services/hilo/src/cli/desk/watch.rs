@@ -20,6 +20,11 @@ const SILENCE: Duration = Duration::from_secs(45);
 /// First and longest pause between two tries to come back.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
+/// The channel of mails, as the contract names it.
+pub const EMAIL: &str = "email";
+/// The channel of WhatsApp, as the contract names it.
+pub const WHATSAPP: &str = "whatsapp";
+
 /// Who signs in.
 #[derive(Clone, Debug)]
 pub enum Who {
@@ -51,16 +56,16 @@ pub struct Login {
     /// Who, and where.
     pub who: Who,
     /// Channel watched.
-    pub channel: String,
+    pub channel: &'static str,
 }
 
 /// What reaches the desk.
 #[derive(Clone, Debug)]
 pub enum News {
-    /// A change of the list; the first after every (re)connection is a snapshot.
-    Update(Box<Update>),
-    /// The connection is lost; it is being tried again.
-    Lost(Failure),
+    /// A change of a channel's list; the first after every (re)connection is a snapshot.
+    Update(&'static str, Box<Update>),
+    /// The connection of a channel is lost; it is being tried again.
+    Lost(&'static str, Failure),
     /// It cannot come back: signed out, or not allowed.
     Over(Failure),
 }
@@ -70,7 +75,7 @@ pub async fn follow(login: Login, session: Session, remote: RemoteDesk, news: mp
     let mut session = session;
     let mut pause = PAUSES.0;
     loop {
-        let failure = match stream(&session, &login.channel, &news, &mut pause).await {
+        let failure = match stream(&session, login.channel, &news, &mut pause).await {
             Ok(()) => return,
             Err(failure) => failure,
         };
@@ -78,7 +83,7 @@ pub async fn follow(login: Login, session: Session, remote: RemoteDesk, news: mp
             let _ = news.send(News::Over(failure)).await;
             return;
         }
-        if news.send(News::Lost(failure)).await.is_err() {
+        if news.send(News::Lost(login.channel, failure)).await.is_err() {
             return;
         }
         loop {
@@ -103,7 +108,7 @@ pub async fn follow(login: Login, session: Session, remote: RemoteDesk, news: mp
 /// One WatchDesk stream; `Ok` when nobody listens any more.
 async fn stream(
     session: &Session,
-    channel: &str,
+    channel: &'static str,
     news: &mpsc::Sender<News>,
     pause: &mut Duration,
 ) -> Result<(), Failure> {
@@ -119,7 +124,7 @@ async fn stream(
         };
         *pause = PAUSES.0;
         if let Some(update) = next.update
-            && news.send(News::Update(Box::new(update))).await.is_err()
+            && news.send(News::Update(channel, Box::new(update))).await.is_err()
         {
             return Ok(());
         }

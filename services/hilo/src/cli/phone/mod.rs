@@ -4,7 +4,7 @@
 //! Only the simulator's HTTP is spoken here, never Meta's: nothing this command does can reach a real customer.
 
 mod chat;
-mod remote;
+pub(crate) mod remote;
 #[cfg(test)]
 mod tests;
 
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::mail::compose::media_type;
 use super::terminal::{Output, clean, counted};
-use super::{Exit, Failure};
+use super::{Exit, Failure, Installation};
 use remote::Simulator;
 
 /// Largest file attached; what a document may have is more than a person at a terminal needs.
@@ -24,15 +24,11 @@ const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// Arguments of `hilo phone`.
 #[derive(Debug, clap::Args)]
 pub struct PhoneArgs {
-    /// Where the simulator is: the address that `hilo-graph-simulator` prints
-    #[arg(
-        long,
-        env = "HILO_PHONE",
-        default_value = "http://127.0.0.1:8460",
-        value_name = "URL",
-        global = true
-    )]
-    simulator: String,
+    #[command(flatten)]
+    installation: Installation,
+    /// Where the simulator is [default: from the data folder, else http://127.0.0.1:8460]
+    #[arg(long, env = "HILO_PHONE", value_name = "URL", global = true)]
+    simulator: Option<String>,
     #[command(subcommand)]
     command: PhoneCommand,
 }
@@ -124,7 +120,8 @@ pub async fn execute(args: PhoneArgs) -> Result<(), Failure> {
 }
 
 async fn run(args: PhoneArgs, output: &mut Output) -> Result<(), Failure> {
-    let simulator = Simulator::at(&args.simulator);
+    let address = args.simulator.map_or_else(|| Ok(args.installation.local()?.phone()), Ok::<_, Failure>)?;
+    let simulator = Simulator::at(&address);
     match args.command {
         PhoneCommand::Send(args) => send(&simulator, args, output).await,
         PhoneCommand::Read(args) => read(&simulator, &args, output).await,

@@ -19,7 +19,8 @@ const MAX_ANSWER: usize = 8 * 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A simulator that is running somewhere on this machine.
-pub(super) struct Simulator {
+#[derive(Debug)]
+pub(crate) struct Simulator {
     base: String,
     http: Client<HttpConnector, Full<Bytes>>,
 }
@@ -75,8 +76,7 @@ impl Simulator {
             Some((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
         };
         tokio::time::timeout(PATIENCE, asking).await.ok().flatten().ok_or_else(|| {
-            let whom =
-                format!("no simulator answers at {}; `hilo-graph-simulator` starts one", clean(&self.base));
+            let whom = format!("no simulator answers at {}; `hilo run` starts one", clean(&self.base));
             Failure::unavailable("NOBODY_ANSWERS", whom)
         })
     }

@@ -98,7 +98,10 @@ async fn by_date(searcher: &Agent, play: &Play<'_>, all: &BTreeSet<String>) -> R
     Ok(((), format!("all {} threads between {} and {}, none in the week before", all.len(), day(-1), day(1))))
 }
 
-async fn search(searcher: &Agent, criteria: &SearchThreadsRequest) -> Result<Vec<ThreadSummary>, Failure> {
+pub(super) async fn search(
+    searcher: &Agent,
+    criteria: &SearchThreadsRequest,
+) -> Result<Vec<ThreadSummary>, Failure> {
     let session = searcher.desk.session();
     Ok(session.history().search_threads(session.request(criteria.clone())).await?.into_inner().threads)
 }
@@ -118,7 +121,7 @@ async fn found(
 }
 
 /// As [`found`], and nothing else is found.
-async fn found_exactly(
+pub(super) async fn found_exactly(
     searcher: &Agent,
     criteria: &SearchThreadsRequest,
     wanted: &BTreeSet<String>,
@@ -133,12 +136,12 @@ pub async fn subscriber_saw_all(
     clock: &mut Clock,
     play: &Play<'_>,
     cases: &Cases<'_>,
-    linked: &Case<'_>,
+    others: &[Case<'_>],
 ) -> Result<(), Failure> {
     let events = clock
         .step("the subscriber saw every event", async {
             let mut last = BTreeMap::new();
-            for case in [&cases.maria, &cases.jorge, &cases.lucia, linked] {
+            for case in [&cases.maria, &cases.jorge, &cases.lucia].into_iter().chain(others) {
                 let attention = case.agent.attention(&case.item.attention_id).await?;
                 last.insert(attention.attention_id, u64::try_from(attention.sequence).unwrap_or_default());
             }
@@ -157,6 +160,7 @@ pub async fn subscriber_saw_all(
                 "form_saved",
                 "interaction_ended",
                 "attention_closed",
+                "window_expiry_announced",
             ];
             for kind in needed.iter().chain(&more) {
                 demand(kinds.contains(kind), format!("no event {kind} came"))?;

@@ -1,6 +1,7 @@
 //! What happens in the demo, in order. Each part returns what the next one stands on.
 
 mod arrival;
+mod chat;
 mod conversation;
 mod ending;
 mod evidence;
@@ -28,10 +29,12 @@ pub async fn tell(
     let play = stage.play()?;
     let mut cases = arrival::mails_arrive(clock, &play).await?;
     arrival::agents_open(clock, &play, &mut cases).await?;
+    let rosa = chat::answered(clock, &play).await?;
     let replied = conversation::reply_and_answer(clock, &play, &cases.maria).await?;
     let again = ending::end_and_come_back(clock, &play, &cases.maria, &replied).await?;
     let linked = ending::close_and_come_back(clock, &play, &cases.maria, &again, &replied).await?;
     ending::serve_the_others(clock, &play, &cases, &linked).await?;
     history::finds_all(clock, &play, &cases, &again, &linked).await?;
-    history::subscriber_saw_all(clock, &play, &cases, &linked).await
+    let next = chat::window_lost_and_ended(clock, &play, &rosa).await?;
+    history::subscriber_saw_all(clock, &play, &cases, &[linked, rosa.case, next]).await
 }

@@ -16,6 +16,8 @@ use super::super::scratch::Scratch;
 use super::super::sink::Sink;
 use super::super::subscriber::Subscriber;
 use crate::cli::Failure;
+use crate::cli::phone::remote::Simulator;
+use crate::stack::meta;
 
 /// A change of the directory takes effect within a second; a loaded machine gets more.
 const READY: Duration = Duration::from_secs(15);
@@ -47,6 +49,8 @@ pub struct Play<'a> {
     pub agents: [&'a Agent; 2],
     /// The customers.
     pub customers: &'a Customers,
+    /// Where the phones of WhatsApp are played.
+    pub(crate) phones: Simulator,
 }
 
 fn random_password() -> SecretString {
@@ -125,6 +129,7 @@ impl Stage {
             return Err(wrong("the stage is not set"));
         };
         self.overlaid = true;
+        number_at_the_simulator(house).await?;
         clock
             .step("directory", async {
                 let servers = Servers { imap: dovecot.port, imap_user: dovecot.user(), smtp: sink.port };
@@ -188,7 +193,8 @@ impl Stage {
         else {
             return Err(wrong("the stage is not set"));
         };
-        Ok(Play { house, dovecot, sink, subscriber, agents: [first, second], customers })
+        let phones = Simulator::at(&house.local.phone());
+        Ok(Play { house, dovecot, sink, subscriber, agents: [first, second], customers, phones })
     }
 
     /// Stops what was started; in a stack that was found running, the demo's campaign, accounts and agents become inactive.
@@ -237,4 +243,13 @@ fn place_secret(house: &House, password: &SecretString) -> Result<PathBuf, Failu
     let file = folder.join(overlay::IMAP_SECRET);
     crate::stack::folder::write_private(&file, password.expose_secret())?;
     Ok(file)
+}
+
+/// Gives the demo a business number of its own at the simulator of the Cloud API, under the app whose secrets the stack knows.
+async fn number_at_the_simulator(house: &House) -> Result<(), Failure> {
+    let number = serde_json::json!({
+        "phone_number_id": overlay::NUMBER, "business_account_id": meta::BUSINESS_ACCOUNT,
+        "display_phone_number": overlay::DISPLAY_NUMBER, "verified_name": "Mensajes de prueba", "app": meta::APP,
+    });
+    Simulator::at(&house.local.phone()).post("/numbers", &number).await.map(drop)
 }
