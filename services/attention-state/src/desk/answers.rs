@@ -18,9 +18,12 @@ use tonic::Status;
 
 use super::watch::{Watcher, rights};
 
+/// An answer on its way. Boxed: a channel keeps room for 32 of them per desk, also while nothing waits.
+pub(super) type Waiting = Result<Box<WatchDeskResponse>, Status>;
+
 /// The stream of `WatchDesk`.
 pub(crate) struct Answers {
-    waiting: mpsc::Receiver<Result<WatchDeskResponse, Status>>,
+    waiting: mpsc::Receiver<Waiting>,
     directory: DirectoryCache,
     watcher: Watcher,
     /// What the directory last looked at says, so that looking at every answer costs a comparison.
@@ -30,7 +33,7 @@ pub(crate) struct Answers {
 
 impl Answers {
     pub(super) fn new(
-        waiting: mpsc::Receiver<Result<WatchDeskResponse, Status>>,
+        waiting: mpsc::Receiver<Waiting>,
         directory: DirectoryCache,
         watcher: Watcher,
     ) -> Self {
@@ -81,7 +84,7 @@ impl Stream for Answers {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(None) => break,
                 Poll::Ready(Some(Err(status))) => Err(status),
-                Poll::Ready(Some(Ok(answer))) => match self.allowed(answer) {
+                Poll::Ready(Some(Ok(answer))) => match self.allowed(*answer) {
                     Ok(Some(answer)) => return Poll::Ready(Some(Ok(answer))),
                     Ok(None) => continue,
                     Err(error) => Err(error.into()),
@@ -126,13 +129,13 @@ mod tests {
         DeskItem { campaign_key: campaign.into(), state: state.into(), ..DeskItem::default() }
     }
 
-    fn answer(update: Update) -> Result<WatchDeskResponse, Status> {
-        Ok(WatchDeskResponse { update: Some(update), traceparent: String::new() })
+    fn answer(update: Update) -> Waiting {
+        Ok(Box::new(WatchDeskResponse { update: Some(update), traceparent: String::new() }))
     }
 
     struct Rig {
         token: Uuid,
-        sender: mpsc::Sender<Result<WatchDeskResponse, Status>>,
+        sender: mpsc::Sender<Waiting>,
         feed: watch::Sender<Arc<Directory>>,
         answers: Answers,
     }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use hilo_kit::db::Db;
 use hilo_kit::directory::{Directory, DirectoryCache, Role};
 use hilo_kit::error::Error;
@@ -17,7 +18,7 @@ use tokio::time::Instant;
 use tonic::Status;
 use uuid::Uuid;
 
-use super::answers::Answers;
+use super::answers::{Answers, Waiting};
 use super::hub::{Hub, QueueLengths, Subscription, Update};
 use super::items::{After, Item, Place};
 use super::list;
@@ -109,7 +110,7 @@ struct Session {
     campaigns: HashSet<String>,
     subscription: Subscription,
     lengths: watch::Receiver<Arc<QueueLengths>>,
-    answers: mpsc::Sender<Result<WatchDeskResponse, Status>>,
+    answers: mpsc::Sender<Waiting>,
     shown: HashMap<Uuid, Shown>,
     /// Older queued items are shown only while they ring at the user.
     floor: Option<After>,
@@ -174,14 +175,23 @@ impl Session {
 
     async fn send(&self, update: ProtoUpdate, traceparent: &str) -> Result<(), Ended> {
         let answer = WatchDeskResponse { update: Some(update), traceparent: traceparent.to_owned() };
-        self.answers.send(Ok(answer)).await.map_err(|_| Ended)
+        self.answers.send(Ok(Box::new(answer))).await.map_err(|_| Ended)
     }
 
-    /// Sends the whole list. What changes while it is read waits in the subscription and wins by its version.
-    async fn snapshot(&mut self) -> Result<(), Option<Status>> {
+    /// Sends the whole list. What changes while it is read waits in the subscription and wins by its version. A future of its own
+    /// on the heap: what reading a list needs is not kept by a desk that waits for changes.
+    fn snapshot(&mut self) -> BoxFuture<'_, Result<(), Option<Status>>> {
+        Box::pin(self.begin_anew())
+    }
+
+    async fn begin_anew(&mut self) -> Result<(), Option<Status>> {
         let user = self.watcher.user.clone();
         let campaigns = self.campaigns.iter().cloned().collect();
-        let turn = self.watching.hub.snapshot_turn().await;
+        let turn = tokio::select! {
+            turn = self.watching.hub.snapshot_turn() => turn,
+            // Nobody reads a list for a client that went away while he waited for it.
+            () = self.answers.closed() => return Err(None),
+        };
         let list = list::snapshot(&self.watching.db, user, campaigns, self.watcher.channel.clone())
             .await
             .map_err(|error| Some(error.into()))?;
