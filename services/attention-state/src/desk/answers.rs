@@ -32,11 +32,7 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    pub(super) fn new(
-        waiting: mpsc::Receiver<Waiting>,
-        directory: DirectoryCache,
-        watcher: Watcher,
-    ) -> Self {
+    pub(super) fn new(waiting: mpsc::Receiver<Waiting>, directory: DirectoryCache, watcher: Watcher) -> Self {
         Self { waiting, directory, watcher, known: None, ended: false }
     }
 
