@@ -137,6 +137,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
     crate::assignment::release::spawn(&parts.db, parts.nats.subjects().clone(), &parts.announcer, &shutdown);
     conversation::sweep::spawn(&parts.db, &shutdown);
     crate::intake::spawn_sweep(&parts.db, &shutdown);
+    crate::intake::spawn_late(&parts.db, &parts.archive, parts.nats.subjects(), &shutdown);
     let downloads = Downloads::new(parts.objects.clone(), parts.links.clone());
     crate::assignment::orphans::spawn(&parts.db, parts.nats.subjects().clone(), &shutdown);
     let server = grpc::Server::new(listeners.grpc, parts.readiness.clone())

@@ -10,6 +10,7 @@ use hilo_kit::{fault, ids};
 use hilo_proto::history::v1::{FilledForm, ThreadMessage, ThreadNote};
 use hilo_proto::internal::v1::stored_thread_service_client::StoredThreadServiceClient;
 use hilo_proto::internal::v1::{GetStoredThreadRequest, GetStoredThreadResponse};
+use prost::Message as _;
 use serde::Serialize;
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -158,6 +159,8 @@ struct Body {
     text_body: String,
     html_body: String,
     attachments: Vec<StoredAttachment>,
+    /// What a WhatsApp item is beyond its text, as PostgreSQL reads bytes in text.
+    whatsapp: Option<String>,
 }
 
 impl Body {
@@ -167,6 +170,7 @@ impl Body {
             text_body: message.text,
             html_body: message.html,
             attachments: message.attachments.into_iter().map(StoredAttachment::from).collect(),
+            whatsapp: message.whatsapp.map(|item| format!("\\x{}", hex::encode(item.encode_to_vec()))),
         })
     }
 
@@ -176,6 +180,7 @@ impl Body {
             text_body: note.text,
             html_body: String::new(),
             attachments: Vec::new(),
+            whatsapp: None,
         })
     }
 }
@@ -183,8 +188,9 @@ impl Body {
 async fn restore(tx: &mut PgConnection, interaction: Uuid, bodies: &[Body]) -> Result<(), Error> {
     sqlx::query!(
         "UPDATE attention.message AS m SET purged = false, text_body = v.text_body, html_body = v.html_body,
-           attachments = v.attachments
-         FROM json_to_recordset($2::json) AS v(message_id uuid, text_body text, html_body text, attachments jsonb)
+           attachments = v.attachments, whatsapp = v.whatsapp
+         FROM json_to_recordset($2::json)
+           AS v(message_id uuid, text_body text, html_body text, attachments jsonb, whatsapp bytea)
          WHERE m.message_id = v.message_id AND m.interaction_id = $1 AND m.purged",
         interaction,
         Json(bodies) as _

@@ -296,7 +296,9 @@ async fn named(
         return Ok(());
     }
     send.wamid.clone_from(&report.wamid);
-    if let Some(changed) = alter::came(tx, work, attention.id, &key, send.message).await? {
+    if let Some(changed) =
+        alter::came(tx, work, attention.id, &key.bytes(), send.message, Some(send.state)).await?
+    {
         outcomes.items.push(changed);
     }
     Ok(())

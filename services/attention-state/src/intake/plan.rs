@@ -87,12 +87,19 @@ pub(super) async fn take_in(
     lookup::reports(tx, &mut known, &work, mails).await?;
     closed::read(tx, &mut known, &work).await?;
     let taken_before: HashSet<Uuid> = lookup::taken_before(tx, mails).await?;
-    let free: Vec<Uuid> = mails
+    // Decided before anything of the batch changes what is known: what is busy stays so, whatever the others do.
+    let again = |mail: &Mail| taken_before.contains(&mail.ledger);
+    let busy: HashSet<Uuid> = mails
         .iter()
-        .filter(|mail| !taken_before.contains(&mail.ledger) && !is_busy(mail, &known, &work))
+        .filter(|mail| !again(mail) && is_busy(mail, &known, &work))
         .map(|mail| mail.delivery)
         .collect();
-    let mut fresh: HashSet<Uuid> = inbox::take(tx, INBOUND_CONSUMER, &free).await?.into_iter().collect();
+    // What was taken under another delivery is in the inbox from now on, or its row would be handed over for ever.
+    let here: Vec<Uuid> = mails.iter().map(|mail| mail.delivery).filter(|id| !busy.contains(id)).collect();
+    let mut fresh: HashSet<Uuid> = inbox::take(tx, INBOUND_CONSUMER, &here).await?.into_iter().collect();
+    for mail in mails.iter().filter(|mail| again(mail)) {
+        fresh.remove(&mail.delivery);
+    }
     known.contacts = lookup::contacts(tx, mails, &fresh).await?;
     let new: Vec<&Mail> = mails.iter().filter(|mail| fresh.contains(&mail.delivery)).collect();
     let numbers = beginnings(&work, &known, &new);
@@ -107,10 +114,10 @@ pub(super) async fn take_in(
                     Taken::Refused(error)
                 }
             }
-        } else if taken_before.contains(&mail.ledger) || !is_busy(mail, &known, &work) {
-            Taken::Known
-        } else {
+        } else if busy.contains(&mail.delivery) {
             Taken::Busy
+        } else {
+            Taken::Known
         });
     }
     written.write(tx, subjects, &work).await?;

@@ -31,7 +31,9 @@ mod threading;
 mod watching;
 mod whatsapp;
 mod whatsapp_changes;
+mod whatsapp_files;
 mod whatsapp_kinds;
+mod whatsapp_order;
 mod whatsapp_rig;
 mod whatsapp_service;
 

@@ -1,7 +1,7 @@
 //! The purge and what must still work after it: late statuses, answers, desks, reopening. Also the pages in which ended
 //! threads travel.
 
-mod archive;
+pub(super) mod archive;
 mod rounds;
 
 use std::time::Duration;

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::whatsapp_rig::{Chat, EVA, house, identities, messages, offer, only, outbound, send, take};
 use super::{House, fresh};
 
-fn report(send: &str, state: SendState, change: impl FnOnce(&mut DeliveryEnvelope)) -> Delivery {
+pub(super) fn report(send: &str, state: SendState, change: impl FnOnce(&mut DeliveryEnvelope)) -> Delivery {
     let mut envelope = DeliveryEnvelope {
         report_id: fresh(),
         send_id: send.into(),
@@ -35,7 +35,7 @@ async fn reported(house: &House, send: &str, states: &[SendState]) {
 }
 
 /// Eva wrote, ana answered; the attention and the id of the answer.
-async fn answered(house: &House) -> (Uuid, String) {
+pub(super) async fn answered(house: &House) -> (Uuid, String) {
     take(house, &[Chat::from(EVA)]).await;
     let seen = only(house).await;
     house.open_item("ana", seen.last_interaction).await;
@@ -104,7 +104,7 @@ async fn a_retry_of_a_whatsapp_message_is_refused() {
     assert_eq!(outbound(&house).await.len(), 1);
 }
 
-fn reacts(target: &str, emoji: &str) -> Chat {
+pub(super) fn reacts(target: &str, emoji: &str) -> Chat {
     let reaction = WhatsAppReaction { target_wamid: target.into(), emoji: emoji.into() };
     Chat::from(EVA).kind(Kind::Reaction(reaction))
 }
@@ -113,12 +113,12 @@ fn edits(target: &str, text: &str) -> Chat {
     Chat::from(EVA).kind(Kind::Edit(WhatsAppEdit { target_wamid: target.into(), text: text.into() }))
 }
 
-fn revokes(target: &str) -> Chat {
+pub(super) fn revokes(target: &str) -> Chat {
     Chat::from(EVA).kind(Kind::Revoke(WhatsAppRevoke { target_wamid: target.into() }))
 }
 
 /// What waits for its target, and what never found it or could not be taken by it.
-async fn fates(house: &House) -> Vec<String> {
+pub(super) async fn fates(house: &House) -> Vec<String> {
     sqlx::query_scalar("SELECT state FROM attention.alteration ORDER BY came_at, ledger_id")
         .fetch_all(house.db.pool())
         .await

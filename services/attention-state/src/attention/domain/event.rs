@@ -204,6 +204,8 @@ pub enum Altered {
     Edited,
     /// He took it back.
     Revoked,
+    /// The content of its file came, or will not come.
+    Content,
 }
 
 /// Who wanted an offer.
@@ -246,6 +248,7 @@ impl Altered {
             Altered::Reacted => "reacted",
             Altered::Edited => "edited",
             Altered::Revoked => "revoked",
+            Altered::Content => "content",
         }
     }
 }

@@ -12,7 +12,9 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::message::{Key, StoredAttachment};
-use crate::attention::domain::{AttentionId, DeliveryState, MessageId, MessageKind, MessageSummary};
+use crate::attention::domain::{
+    AttentionId, DeliveryState, InteractionId, MessageId, MessageKind, MessageSummary,
+};
 
 /// Where an item is that others name by its wamid.
 #[derive(Clone, Copy, Debug)]
@@ -118,10 +120,12 @@ pub(crate) async fn write_items(tx: &mut PgConnection, changed: &[StoredItem]) -
     Ok(())
 }
 
-/// A reaction, edit or revoke that waits for its target.
+/// A reaction, edit, revoke or content of a file that waits for its target.
 #[derive(Clone, Debug)]
 pub(crate) struct Waiting {
     pub ledger: Uuid,
+    /// Place in the channel's order of its conversation.
+    pub number: i64,
     pub item: InboundWhatsApp,
 }
 
@@ -134,7 +138,7 @@ pub(crate) async fn waiting(
     targets: &[Vec<u8>],
 ) -> Result<HashMap<Vec<u8>, Vec<Waiting>>, Error> {
     let rows = sqlx::query!(
-        "SELECT ledger_id, target, item FROM attention.alteration WHERE state = 'waiting' AND target = ANY($1)
+        "SELECT ledger_id, target, number, item FROM attention.alteration WHERE state = 'waiting' AND target = ANY($1)
          ORDER BY came_at, ledger_id FOR UPDATE",
         targets
     )
@@ -144,7 +148,11 @@ pub(crate) async fn waiting(
     let mut found: HashMap<Vec<u8>, Vec<Waiting>> = HashMap::new();
     for row in rows {
         let item = InboundWhatsApp::decode(row.item.as_slice()).map_err(|_| unreadable())?;
-        found.entry(row.target).or_default().push(Waiting { ledger: row.ledger_id, item });
+        found.entry(row.target).or_default().push(Waiting {
+            ledger: row.ledger_id,
+            number: row.number,
+            item,
+        });
     }
     Ok(found)
 }
@@ -170,24 +178,30 @@ impl Fate {
     }
 }
 
+/// One that came, and what became of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Alteration {
+    pub ledger: Uuid,
+    /// Place in the channel's order of its conversation.
+    pub number: i64,
+    pub target: Key,
+    pub item: InboundWhatsApp,
+    pub fate: Fate,
+}
+
 /// Notes what became of one that came.
-pub(crate) async fn note_alteration(
-    tx: &mut PgConnection,
-    ledger: Uuid,
-    target: &Key,
-    item: &InboundWhatsApp,
-    fate: Fate,
-) -> Result<(), Error> {
-    let item = match fate {
-        Fate::Waits => item.encode_to_vec(),
+pub(crate) async fn note_alteration(tx: &mut PgConnection, came: &Alteration) -> Result<(), Error> {
+    let item = match came.fate {
+        Fate::Waits => came.item.encode_to_vec(),
         Fate::Applied | Fate::Gone => Vec::new(),
     };
     sqlx::query!(
-        "INSERT INTO attention.alteration (ledger_id, target, item, state) VALUES ($1, $2, $3, $4)",
-        ledger,
-        target.bytes(),
+        "INSERT INTO attention.alteration (ledger_id, target, number, item, state) VALUES ($1, $2, $3, $4, $5)",
+        came.ledger,
+        came.target.bytes(),
+        came.number,
         item,
-        fate.word()
+        came.fate.word()
     )
     .execute(tx)
     .await?;
@@ -215,6 +229,38 @@ pub(crate) async fn give_up_waiting(tx: &mut PgConnection) -> Result<u64, Error>
     .execute(tx)
     .await?;
     Ok(gone.rows_affected())
+}
+
+/// A message that is here, or in the history, and for which an alteration waits.
+#[derive(Clone, Debug)]
+pub(crate) struct Late {
+    pub message: Uuid,
+    pub interaction: InteractionId,
+    /// Key of its wamid, as stored.
+    pub target: Vec<u8>,
+    /// Its contents are in the history only.
+    pub purged: bool,
+}
+
+/// Messages for which alterations wait although they are known, the longest waiting first.
+pub(crate) async fn late(conn: &mut PgConnection, limit: i64) -> Result<Vec<Late>, Error> {
+    let rows = sqlx::query!(
+        "SELECT m.message_id, m.interaction_id, a.target, m.purged FROM
+           (SELECT target, min(came_at) AS since FROM attention.alteration WHERE state = 'waiting' GROUP BY target) AS a
+         JOIN attention.message_key AS k ON k.kind = 'wamid' AND k.key = a.target
+         JOIN attention.message AS m USING (message_id)
+         ORDER BY a.since LIMIT $1",
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    let late = |message, interaction, target, purged| Late {
+        message,
+        interaction: InteractionId(interaction),
+        target,
+        purged,
+    };
+    Ok(rows.into_iter().map(|row| late(row.message_id, row.interaction_id, row.target, row.purged)).collect())
 }
 
 /// Ledger ids of reactions, edits and revokes that came before.

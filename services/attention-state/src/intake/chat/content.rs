@@ -3,6 +3,7 @@
 use hilo_proto::history::v1::WhatsAppItem;
 use hilo_proto::history::v1::whats_app_item::Detail;
 use hilo_proto::inbound::v1::inbound_whats_app::Kind;
+use hilo_proto::inbound::v1::whats_app_content::Result as Outcome;
 use hilo_proto::inbound::v1::{
     InboundWhatsApp, MediaKind, SystemKind, WhatsAppContactCard, WhatsAppIdentity, WhatsAppLocation,
     WhatsAppOrder, WhatsAppPlaceholder, WhatsAppSystem,
@@ -190,7 +191,14 @@ pub(super) fn clean(item: &mut InboundWhatsApp) {
         Some(Kind::System(system)) => strip(&mut system.text),
         Some(Kind::Edit(edit)) => strip(&mut edit.text),
         Some(Kind::Placeholder(one)) => [&mut one.r#type, &mut one.error_text].into_iter().for_each(strip),
-        Some(Kind::Reaction(_) | Kind::Revoke(_) | Kind::Content(_)) | None => {}
+        Some(Kind::Content(content)) => match &mut content.result {
+            Some(Outcome::Attachment(file)) => {
+                [&mut file.file_name, &mut file.media_type, &mut file.content_id].into_iter().for_each(strip);
+            }
+            Some(Outcome::Failure(why)) => strip(why),
+            None => {}
+        },
+        Some(Kind::Reaction(_) | Kind::Revoke(_)) | None => {}
     }
 }
 

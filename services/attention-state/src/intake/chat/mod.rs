@@ -1,11 +1,12 @@
 //! WhatsApp items: what the envelope says, checked and cleaned before anything is looked up.
 //!
-//! `content` makes of a kind what a conversation shows; `plan` takes a batch in; `alter` applies reactions, edits and revokes to the
-//! messages they are about, whichever comes first.
+//! `content` makes of a kind what a conversation shows; `plan` takes a batch in; `alter` applies reactions, edits, revokes and contents of
+//! files to the messages they are about, whichever comes first, `late` also to those that are in the history only.
 
 pub(super) mod alter;
 mod content;
 mod known;
+mod late;
 mod plan;
 mod sweep;
 mod written;
@@ -21,10 +22,14 @@ use uuid::Uuid;
 
 use super::mail::trace;
 use crate::attention::domain::Altered;
+use crate::attention::store::chat::{Alteration, Fate};
 use crate::attention::store::message::Key;
 use crate::contact::whatsapp::identities;
 
 pub(crate) use content::{card_line, line, media_word, place_line};
+#[cfg(test)]
+pub(crate) use late::all as apply_late;
+pub(crate) use late::spawn as spawn_late;
 pub(super) use plan::take_in;
 #[cfg(test)]
 pub(crate) use sweep::all as give_up_waiting;
@@ -119,9 +124,12 @@ fn sort(account: &str, whatsapp: &InboundWhatsApp) -> Result<Sort, Error> {
         Ok(Sort::Alters { target, how })
     };
     match &whatsapp.kind {
-        None | Some(kind::Kind::Content(_)) => {
-            Err(Error::invalid("UNKNOWN_KIND", "the item has no kind that this release knows"))
+        None => Err(Error::invalid("UNKNOWN_KIND", "the item has no kind that this release knows")),
+        Some(kind::Kind::Content(content)) if content.result.is_none() => {
+            Err(Error::invalid("UNKNOWN_KIND", "it does not say what became of the file"))
         }
+        Some(kind::Kind::Content(content)) => alters(&content.target_wamid, Altered::Content),
+        Some(kind::Kind::Placeholder(placeholder)) if tells(&placeholder.r#type) => Ok(Sort::Notice),
         Some(
             kind::Kind::Text(_)
             | kind::Kind::Media(_)
@@ -138,7 +146,24 @@ fn sort(account: &str, whatsapp: &InboundWhatsApp) -> Result<Sort, Error> {
     }
 }
 
+/// Types of placeholders that are no message of the customer to us: what cannot be read of a notice or of a change of another item,
+/// and what was said in a group. They open no window and begin no attention.
+const TELLING: [&str; 5] = ["system", "edit", "revoke", "reaction", "group"];
+
+fn tells(named: &str) -> bool {
+    TELLING.iter().any(|one| {
+        let rest = named.strip_prefix(one);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '_']))
+    })
+}
+
 impl Item {
+    /// It as an alteration of its target.
+    pub(super) fn alteration(&self, target: &Key, fate: Fate) -> Alteration {
+        let (ledger, number) = (self.ledger, self.number);
+        Alteration { ledger, number, target: target.clone(), item: self.whatsapp.clone(), fate }
+    }
+
     /// Until when free text may be sent after it. An instant of the future opens nothing: nobody can have written then.
     pub(super) fn window_ends_at(&self) -> OffsetDateTime {
         self.sent_at.min(self.received_at) + WINDOW

@@ -36,12 +36,19 @@ pub(in crate::intake) async fn take_in(
     let mut known = known::read(tx, items).await?;
     let mut work = Work::lock_current(tx, &known.attentions(items), Wait::Skip).await?;
     known.read_locked(tx, &work, items).await?;
-    let is_free = |item: &&Item| !known.taken_before(item) && !known.is_busy(&work, item);
-    let free: Vec<Uuid> = items.iter().filter(is_free).map(|item| item.delivery).collect();
-    let mut fresh: HashSet<Uuid> = inbox::take(tx, INBOUND_CONSUMER, &free).await?.into_iter().collect();
+    // Decided before anything of the batch changes what is known: what is busy stays so, whatever the others do.
+    let taken: HashSet<Uuid> =
+        items.iter().filter(|item| known.taken_before(item)).map(|item| item.delivery).collect();
+    let is_busy = |item: &&Item| !taken.contains(&item.delivery) && known.is_busy(&work, item);
+    let busy: HashSet<Uuid> = items.iter().filter(is_busy).map(|item| item.delivery).collect();
+    // What was taken under another delivery is in the inbox from now on, or its row would be handed over for ever.
+    let here: Vec<Uuid> = items.iter().map(|item| item.delivery).filter(|id| !busy.contains(id)).collect();
+    let mut fresh: HashSet<Uuid> = inbox::take(tx, INBOUND_CONSUMER, &here).await?.into_iter().collect();
+    fresh.retain(|id| !taken.contains(id));
     let contacts = settle(tx, &mut known, items, &fresh).await?;
     let begins = |item: &&Item| fresh.contains(&item.delivery) && item.sort == Sort::Said;
-    let said = items.iter().filter(begins).filter(|item| may_begin(&work, &known, item, items.len())).count();
+    let may = |item: &&Item| may_begin(&work, &known, item, contacts.get(&item.ledger).copied(), items.len());
+    let said = items.iter().filter(begins).filter(may).count();
     let mut written = Written::new(store::draw_numbers(tx, said).await?);
     let mut answers = Vec::with_capacity(items.len());
     for item in items {
@@ -53,10 +60,10 @@ pub(in crate::intake) async fn take_in(
                     Taken::Refused(error)
                 }
             }
-        } else if known.taken_before(item) || !known.is_busy(&work, item) {
-            Taken::Known
-        } else {
+        } else if busy.contains(&item.delivery) {
             Taken::Busy
+        } else {
+            Taken::Known
         });
     }
     written.write(tx, subjects, &work).await?;
@@ -91,13 +98,11 @@ async fn settle(
     Ok(contacts)
 }
 
-/// Whether an attention may have to begin: a gap in the human numbers is harmless, a lacking one is not.
-fn may_begin(work: &Work, known: &Known, item: &Item, batch: usize) -> bool {
-    let lineages = known::lineages_of(item, &known.contacts);
-    let taking = lineages.iter().filter_map(|id| open_in(work, known, *id)).any(|id| work.room(id) >= batch);
-    let contact = known.contacts.find(&item.customer);
-    let his = |id: AttentionId| work.state(id, None).map(|state| state.contact) == contact;
-    !taking || !lineages.iter().filter_map(|id| open_in(work, known, *id)).any(his)
+/// Whether an attention may have to begin: a gap in the human numbers is harmless, a lacking one is not. None has to where one that is
+/// his has room for the whole batch.
+fn may_begin(work: &Work, known: &Known, item: &Item, contact: Option<ContactId>, batch: usize) -> bool {
+    let Some(contact) = contact else { return true };
+    place(work, known, item, contact).0.is_none_or(|open| work.room(open) < batch)
 }
 
 /// The attention of a conversation that takes messages now: it may have ended since it was looked up.
@@ -134,7 +139,7 @@ fn decide(
                 None => chat::Fate::Waits,
                 Some(at) => match known.stored.get_mut(&at.message) {
                     Some(stored) => {
-                        let fate = alter::stored(work, at.attention, stored, &item.whatsapp)?;
+                        let fate = alter::stored(work, at.attention, stored, &item.whatsapp, item.number)?;
                         written.changed(stored.clone());
                         fate
                     }
@@ -146,7 +151,7 @@ fn decide(
                 chat::Fate::Applied => "applied",
                 chat::Fate::Gone => "gone",
             });
-            written.alterations.push((item.ledger, target.clone(), item.whatsapp.clone(), fate));
+            written.alterations.push(item.alteration(target, fate));
             Ok(())
         }
     }

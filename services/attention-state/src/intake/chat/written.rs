@@ -2,7 +2,6 @@
 
 use hilo_kit::error::Error;
 use hilo_kit::nats::Subjects;
-use hilo_proto::inbound::v1::InboundWhatsApp;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -14,7 +13,7 @@ use crate::attention::domain::{
     AccountKey, AttentionId, CampaignKey, Channel, Command, ContactId, InteractionId, MessageId, MessageKind,
     MessageSummary, Opening,
 };
-use crate::attention::store::chat::{self, Fate, StoredItem};
+use crate::attention::store::chat::{self, Alteration, Fate, StoredItem};
 use crate::attention::store::message::{Key, KeyRow, NewMessage};
 use crate::attention::store::{self, Head, LastMessage};
 use crate::attention::threads::Lineage;
@@ -38,8 +37,8 @@ pub(super) struct Written {
     messages: Vec<(Key, NewMessage)>,
     keys: Vec<KeyRow>,
     changed: Vec<StoredItem>,
-    /// Reactions, edits and revokes that came.
-    pub(super) alterations: Vec<(Uuid, Key, InboundWhatsApp, Fate)>,
+    /// Reactions, edits, revokes and contents of files that came.
+    pub(super) alterations: Vec<Alteration>,
     /// Those that had waited for a message of the batch.
     settled: Vec<Uuid>,
     out_of_hours: Vec<Uuid>,
@@ -124,14 +123,14 @@ impl Written {
         let state = work.state(attention, None).ok_or_else(not_held)?;
         let interaction = state.interaction.as_ref().map(|one| one.id).ok_or_else(not_held)?;
         for waiting in known.waiting.get(&item.own.bytes()).into_iter().flatten() {
-            alter::alter(&mut shown, true, &waiting.item);
+            alter::alter(&mut shown, true, &waiting.item, waiting.number);
             self.settled.push(waiting.ledger);
         }
         // Those that came earlier in the same batch wait as well.
-        for (_, target, altering, fate) in &mut self.alterations {
-            if *target == item.own && *fate == Fate::Waits {
-                alter::alter(&mut shown, true, altering);
-                *fate = Fate::Applied;
+        for one in &mut self.alterations {
+            if one.target == item.own && one.fate == Fate::Waits {
+                alter::alter(&mut shown, true, &one.item, one.number);
+                one.fate = Fate::Applied;
             }
         }
         shown.item.reply_to_message_id = self.replied_to(known, item);
@@ -166,7 +165,7 @@ impl Written {
             files: std::mem::take(&mut message.attachments),
             item: message.whatsapp.take().unwrap_or_default(),
         };
-        let fate = match alter::alter(&mut shown, true, &item.whatsapp) {
+        let fate = match alter::alter(&mut shown, true, &item.whatsapp, item.number) {
             alter::Effect::Changed(_) | alter::Effect::Older => Fate::Applied,
             alter::Effect::Refused => Fate::Gone,
         };
@@ -180,7 +179,7 @@ impl Written {
         }
         (message.text_body, message.attachments) = (shown.text, shown.files);
         message.whatsapp = Some(shown.item);
-        self.alterations.push((item.ledger, target.clone(), item.whatsapp.clone(), fate));
+        self.alterations.push(item.alteration(target, fate));
         true
     }
 
@@ -221,8 +220,8 @@ impl Written {
         store::message::insert_messages(tx, &messages).await?;
         store::message::insert_keys(tx, &self.keys).await?;
         chat::write_items(tx, &self.changed).await?;
-        for (ledger, target, item, fate) in &self.alterations {
-            chat::note_alteration(tx, *ledger, target, item, *fate).await?;
+        for one in &self.alterations {
+            chat::note_alteration(tx, one).await?;
         }
         if !self.settled.is_empty() {
             chat::settle_waiting(tx, &self.settled, Fate::Applied).await?;

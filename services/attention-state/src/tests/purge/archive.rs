@@ -20,8 +20,8 @@ use crate::attention::reload::{Archive, load_bodies_from_history};
 
 /// Answers the thread, one message per page.
 #[derive(Clone, Default)]
-struct History {
-    thread: Arc<Mutex<Option<Thread>>>,
+pub(in crate::tests) struct History {
+    pub(in crate::tests) thread: Arc<Mutex<Option<Thread>>>,
     /// Pages answered before it fails.
     fails_after: Arc<Mutex<Option<usize>>>,
 }
@@ -47,7 +47,7 @@ impl StoredThreadService for History {
     }
 }
 
-async fn archive(history: &History) -> (Archive, Shutdown) {
+pub(in crate::tests) async fn archive(history: &History) -> (Archive, Shutdown) {
     hilo_kit::install_crypto();
     let keys = generate_keys().unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
