@@ -57,7 +57,9 @@ pub(crate) async fn retry(
         attachments: known.attachments,
         kind: MessageKind::Outbound { delivery: known.state },
     };
-    let command = Command::RetryMessage { agent: agent.clone(), message: summary, recipients: again.len() };
+    let recipients = again.len();
+    let command =
+        Command::RetryMessage { agent: agent.clone(), message: summary, recipients, template: false };
     let decision = work.decide(known.interaction, command, &Actor::User(agent.clone()))?;
     let after = decision.state.ok_or_else(super::commands::not_found)?;
     let traceparent = work.traceparent(known.interaction).to_owned();
@@ -85,7 +87,13 @@ fn unreached(known: &KnownSend, mail: &Stored) -> Vec<String> {
     known.recipients.iter().filter(|one| doubtful(&one.state)).map(|one| one.address.clone()).collect()
 }
 
-async fn note(tx: &mut PgConnection, known: &KnownSend, again: &[String], send: Uuid) -> Result<(), Error> {
+/// The message is queued again, under a new send.
+pub(super) async fn note(
+    tx: &mut PgConnection,
+    known: &KnownSend,
+    again: &[String],
+    send: Uuid,
+) -> Result<(), Error> {
     let queued = |address: &String| StoredRecipient {
         address: address.clone(),
         state: DeliveryState::Queued.word().to_owned(),

@@ -6,7 +6,7 @@ use hilo_kit::error::Error;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::domain::AttentionId;
+use super::domain::{AttentionId, ContactId};
 
 /// An attention that a mail may claim.
 #[derive(Clone, Debug)]
@@ -58,6 +58,42 @@ pub(crate) async fn lineages(tx: &mut PgConnection, ids: &[Uuid]) -> Result<BTre
         .map(|row| {
             let newest = AttentionId(row.attention_id);
             (row.lineage_id, Lineage { open: row.takes.then_some(newest), newest })
+        })
+        .collect())
+}
+
+/// A live conversation by WhatsApp, waiting or open.
+#[derive(Clone, Debug)]
+pub(crate) struct LiveChat {
+    pub account: String,
+    pub contact: ContactId,
+    pub lineage: Uuid,
+    pub attention: AttentionId,
+}
+
+/// Live conversations of these customers on these accounts, the newest first; one that is full stands aside and is left out. Two
+/// contacts that became one may have two, until one ends.
+pub(crate) async fn live_chats(
+    tx: &mut PgConnection,
+    accounts: &[String],
+    contacts: &[Uuid],
+) -> Result<Vec<LiveChat>, Error> {
+    let rows = sqlx::query!(
+        "SELECT account_key, contact_id, lineage_id, attention_id FROM attention.attention
+         WHERE contact_id = ANY($2) AND account_key = ANY($1) AND channel = 'whatsapp' AND state <> 'closed' AND NOT flooded
+         ORDER BY created_at DESC, attention_id DESC",
+        accounts,
+        contacts
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| LiveChat {
+            account: row.account_key,
+            contact: ContactId(row.contact_id),
+            lineage: row.lineage_id,
+            attention: AttentionId(row.attention_id),
         })
         .collect())
 }

@@ -38,7 +38,7 @@ pub(super) fn campaigns(access: &Access) -> Vec<String> {
 ///
 /// # Errors
 /// `CONTACT_NOT_FOUND`; database errors.
-pub(super) async fn visible(tx: &mut PgConnection, access: &Access, id: Uuid) -> Result<Contact, Error> {
+pub(crate) async fn visible(tx: &mut PgConnection, access: &Access, id: Uuid) -> Result<Contact, Error> {
     let id = store::current(tx, id).await?.ok_or_else(not_found)?;
     let sees = sees_all(access) || is_known_to(tx, id, access).await?;
     let found = if sees { store::contact(tx, id).await? } else { None };

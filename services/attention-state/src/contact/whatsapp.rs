@@ -12,6 +12,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::domain::{Identity, Kind, MAX_TEXT};
+use super::keys;
 use crate::attention::domain::ContactId;
 
 /// Longest id of Meta's: country, dot, at most 128 characters, with room.
@@ -35,6 +36,23 @@ pub(crate) fn identities(of: &WhatsAppIdentity) -> Vec<Identity> {
         phone.and_then(|_| id(Kind::Phone, &of.phone)),
     ];
     ids.into_iter().flatten().collect()
+}
+
+/// Locks a customer by these identities and by everything else he is known by, until the transaction ends, and reads whose they are:
+/// whoever writes as him, or to him first, waits. For who is written to by a person or a dialer.
+///
+/// # Errors
+/// `LOCK_TIMEOUT`; database errors.
+pub(crate) async fn locked(tx: &mut PgConnection, who: &WhatsAppIdentity) -> Result<Known, Error> {
+    let named = identities(who);
+    let before = known(tx, &named).await?;
+    let of_chats = before.owners.keys().filter(|one| match one.kind {
+        Kind::Phone | Kind::Whatsapp | Kind::Bsuid => true,
+        Kind::Email => false,
+    });
+    let all: BTreeSet<Identity> = named.iter().chain(of_chats).cloned().collect();
+    keys::lock(tx, &all).await?;
+    known(tx, &named).await
 }
 
 /// What is known of the identities of a batch; grows as customers are settled.
@@ -77,6 +95,12 @@ impl Known {
             self.user_ids.entry(contact).or_default().insert(identity.value.clone());
         }
         self.owners.insert(identity, contact);
+    }
+
+    /// Every contact that one of the identities leads to.
+    pub(crate) fn all(&self) -> Vec<Uuid> {
+        let all: BTreeSet<ContactId> = self.owners.values().copied().collect();
+        all.into_iter().map(|one| one.uuid()).collect()
     }
 
     /// The contact of a customer, when there is one.
@@ -158,6 +182,35 @@ impl Known {
         }
         Ok(())
     }
+}
+
+/// How a contact is reached by WhatsApp: his WhatsApp id, else his number, and his user id; `None` when he has none of them. Of several
+/// the one he got last.
+///
+/// # Errors
+/// Database errors.
+pub(crate) async fn reached_by(
+    tx: &mut PgConnection,
+    contact: ContactId,
+) -> Result<Option<WhatsAppIdentity>, Error> {
+    let rows = sqlx::query!(
+        "SELECT kind, value FROM contact.identity WHERE contact_id = $1 AND kind IN ('whatsapp', 'phone', 'bsuid')
+         ORDER BY created_at, value",
+        contact.uuid()
+    )
+    .fetch_all(tx)
+    .await?;
+    let mut who = WhatsAppIdentity::default();
+    for row in rows {
+        match Kind::of(&row.kind) {
+            Some(Kind::Whatsapp) => who.wa_id = row.value,
+            Some(Kind::Phone) => who.phone = row.value,
+            Some(Kind::Bsuid) if !row.value.contains(PARENT) => who.user_id = row.value,
+            Some(Kind::Bsuid | Kind::Email) | None => {}
+        }
+    }
+    let unknown = who.wa_id.is_empty() && who.phone.is_empty() && who.user_id.is_empty();
+    Ok((!unknown).then_some(who))
 }
 
 /// Whether a WhatsApp id is the contact's at present.

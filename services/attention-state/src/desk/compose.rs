@@ -13,7 +13,7 @@ use super::act::{Actions, held, id_of};
 use super::once::Once;
 use super::said;
 use crate::attention::chat;
-use crate::attention::domain::{Channel, MessageId, Rejection, UserKey};
+use crate::attention::domain::{Channel, MessageId, UserKey};
 use crate::attention::reply::Mode;
 use crate::attention::retry;
 use crate::attention::send::{self, Letter};
@@ -77,7 +77,7 @@ impl Actions {
         Ok(answer)
     }
 
-    /// Has a mail sent again to those it has not reached for certain.
+    /// Has a mail sent again to those it has not reached for certain, a WhatsApp message once more.
     ///
     /// # Errors
     /// `MESSAGE_NOT_FOUND` also for what the caller may not see, `NOTHING_TO_RETRY`, `NOT_YOURS`, `AGENT_REQUIRED`, ...
@@ -100,13 +100,13 @@ impl Actions {
                     Class::Missing => missing(),
                     _ => error,
                 })?;
-                match state.channel {
-                    Channel::Email => {}
-                    // Written again by the agent instead, while the window is open.
-                    Channel::Whatsapp => return Err(Rejection::OnlyEmail.into()),
-                }
                 let agent = UserKey::new(&access.user_key);
-                retry::retry(tx, &post, &mut work, &agent, message).await?;
+                match state.channel {
+                    Channel::Email => retry::retry(tx, &post, &mut work, &agent, message).await?,
+                    Channel::Whatsapp => {
+                        chat::again(tx, &post, &mut work, &state, &agent, message).await?;
+                    }
+                }
                 Ok(RetryMessageResponse { message: shown(tx, MessageId(message)).await? })
             })
         })

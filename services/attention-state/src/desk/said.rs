@@ -3,16 +3,23 @@
 use hilo_kit::error::Error;
 use hilo_kit::ids;
 use hilo_proto::attention::v1::chat_content::Kind;
-use hilo_proto::attention::v1::{ChatContent, ComposeMode, SendMessageRequest};
+use hilo_proto::attention::v1::{
+    ChatContent, ChatStart, ComposeMode, SendMessageRequest, StartAttentionRequest,
+};
 use hilo_proto::inbound::v1::{MediaKind, WhatsAppContactCard, WhatsAppContactCards, WhatsAppLocation};
 use hilo_proto::outbound::v1::SendTemplate;
 use hilo_proto::outbound::v1::template_parameter::Value;
 
+use sqlx::PgConnection;
+use uuid::Uuid;
+
 use super::act::id_of;
 use super::compose::storable;
+use crate::attention::chat::start::Whom;
 use crate::attention::chat::{self, Said, Written, media};
-use crate::attention::domain::UserKey;
-use crate::conversation::attach;
+use crate::attention::domain::{ContactId, UserKey};
+use crate::contact;
+use crate::conversation::attach::{self, Wanted};
 use crate::directory::Access;
 
 /// Most contact cards of one message; more cannot be looked through on a telephone.
@@ -72,6 +79,75 @@ pub(super) fn said(access: &Access, request: &SendMessageRequest) -> Result<Said
         return Err(refused(wrong));
     }
     Ok(Said { interaction, agent: UserKey::new(&access.user_key), written, files, reply_to })
+}
+
+/// What an agent begins a conversation with.
+pub(super) struct First {
+    phone: String,
+    contact: Option<Uuid>,
+    pub(super) written: Written,
+    pub(super) files: Vec<Wanted>,
+}
+
+impl First {
+    /// Whom he writes to.
+    ///
+    /// # Errors
+    /// `CONTACT_NOT_FOUND` also for one he may not see; database errors.
+    pub(super) async fn whom(&self, tx: &mut PgConnection, access: &Access) -> Result<Whom, Error> {
+        let Some(id) = self.contact else { return Ok(Whom::Phone(self.phone.clone())) };
+        let contact = contact::rights::visible(tx, access, id).await?;
+        Ok(Whom::Contact(ContactId(ids::parse(&contact.contact_id, "contact_id")?)))
+    }
+}
+
+/// A request to begin, as WhatsApp takes it.
+///
+/// # Errors
+/// `INVALID_REQUEST` with a violation per field.
+pub(super) fn first(request: &StartAttentionRequest, whatsapp: &ChatStart) -> Result<First, Error> {
+    let mut wrong = Wrong::new();
+    let given = [
+        ("to", !request.to.is_empty()),
+        ("cc", !request.cc.is_empty()),
+        ("bcc", !request.bcc.is_empty()),
+        ("subject", !request.subject.is_empty()),
+        ("text", !request.text.is_empty()),
+        ("html", !request.html.is_empty()),
+    ];
+    let given = given.into_iter().filter(|(_, given)| *given);
+    wrong.extend(given.map(|(field, _)| (field.to_owned(), "not carried by WhatsApp".to_owned())));
+    if request.campaign_key.is_empty() {
+        wrong.push(("campaign_key".to_owned(), "required".to_owned()));
+    }
+    if request.attachments.len() > 1 {
+        wrong.push(("attachments".to_owned(), "at most the file of the template's header".to_owned()));
+    }
+    let contact = Some(whatsapp.contact_id.as_str()).filter(|id| !id.is_empty());
+    let contact = contact.map(|id| ids::parse(id, "whatsapp.contact_id")).transpose()?;
+    if contact.is_some() != whatsapp.phone.is_empty() {
+        wrong.push(("whatsapp.phone".to_owned(), "exactly one of phone and contact_id".to_owned()));
+    } else if contact.is_none() && !is_phone(&whatsapp.phone) {
+        wrong.push(("whatsapp.phone".to_owned(), "`+` and 8 to 15 digits".to_owned()));
+    }
+    let template = whatsapp.template.clone().unwrap_or_default();
+    if template.name.is_empty() || template.language.is_empty() {
+        wrong.push(("whatsapp.template".to_owned(), "name and language are required".to_owned()));
+    }
+    wrong.extend(names_files(&template, "whatsapp.template"));
+    let files = attach::wanted(&request.attachments, "attachments")?;
+    if !wrong.is_empty() {
+        return Err(refused(wrong));
+    }
+    Ok(First { phone: whatsapp.phone.clone(), contact, written: Written::Template(template), files })
+}
+
+/// `+` and 8 to 15 digits, the first no zero (ITU-T E.164).
+fn is_phone(text: &str) -> bool {
+    let digits = text.strip_prefix('+').unwrap_or_default();
+    (8..=15).contains(&digits.len())
+        && digits.bytes().all(|one| one.is_ascii_digit())
+        && !digits.starts_with('0')
 }
 
 /// Fields that only a mail has.
@@ -139,7 +215,7 @@ fn file(kind: i32, caption: &str, wrong: &mut Wrong) -> Written {
 }
 
 /// A file is named by `attachments`, where rights are checked, never by its content's name.
-pub(super) fn names_files(template: &SendTemplate, field: &str) -> Wrong {
+fn names_files(template: &SendTemplate, field: &str) -> Wrong {
     let mut wrong = Wrong::new();
     for (at, component) in template.components.iter().enumerate() {
         for (place, parameter) in component.parameters.iter().enumerate() {

@@ -9,12 +9,14 @@ use sqlx::PgConnection;
 use super::act::{Actions, snapshot};
 use super::compose::{MAX_SUBJECT, MAX_TEXT, is_address, shown, storable, written_html};
 use super::once::Once;
-use crate::attention::domain::{AccountKey, Channel, UserKey};
+use super::said;
+use crate::attention::chat::start as chat;
+use crate::attention::domain::{AccountKey, Attention, CampaignKey, MessageId, UserKey};
 use crate::attention::envelope::Post;
 use crate::attention::start::{self, First};
 use crate::attention::store::message::StoredAddress;
 use crate::conversation::attach::{self, Wanted};
-use crate::directory::domain::model::Campaign;
+use crate::directory::domain::model::{Campaign, Channel};
 use crate::directory::{self, Access};
 
 /// Most recipients of one mail.
@@ -26,8 +28,8 @@ impl Actions {
     /// Begins an outbound attention of the caller by a message.
     ///
     /// # Errors
-    /// `INVALID_REQUEST` with violations, `CAMPAIGN_NOT_FOUND`, `AGENT_REQUIRED`, `CAMPAIGN_INACTIVE`, `OTHER_CHANNEL`,
-    /// `NO_ACCOUNT`, `NO_RECIPIENT`, `ATTACHMENT_NOT_FOUND`, `UPLOAD_INCOMPLETE`, `MESSAGE_TOO_LARGE`; database errors.
+    /// `INVALID_REQUEST` with violations, `CAMPAIGN_NOT_FOUND`, `AGENT_REQUIRED`, `CAMPAIGN_INACTIVE`, `NO_ACCOUNT`,
+    /// those of [`start::start`] and [`chat::start`]; database errors.
     pub(crate) async fn start(
         &self,
         access: Access,
@@ -35,7 +37,11 @@ impl Actions {
     ) -> Result<StartAttentionResponse, Error> {
         let request_id = std::mem::take(&mut request.request_id);
         let once = Once::new(&access.user_key, "StartAttention", &request_id, &request)?;
-        let written = check(&request)?;
+        // What no channel takes is refused before anything is looked up.
+        let written = match &request.whatsapp {
+            None => Some(check(&request)?),
+            Some(whatsapp) => said::first(&request, whatsapp).map(|_| None)?,
+        };
         let post = self.post();
         let answer = once
             .answered(&self.db, move |tx| {
@@ -58,10 +64,45 @@ async fn started(
     post: &Post,
     access: &Access,
     request: StartAttentionRequest,
-    written: Written,
+    written: Option<Written>,
 ) -> Result<StartAttentionResponse, Error> {
     let campaign = campaign(tx, access, &request.campaign_key).await?;
+    match (campaign.channel, &request.whatsapp) {
+        (Channel::Email, Some(_)) => return Err(said::only_of_whatsapp()),
+        (Channel::Whatsapp, None) => {
+            return Err(invalid("whatsapp", "required: the campaign serves WhatsApp"));
+        }
+        (Channel::Email, None) | (Channel::Whatsapp, Some(_)) => {}
+    }
     let (account, from) = account(tx, &campaign, &request.account_key).await?;
+    let (after, message) = match (written, &request.whatsapp) {
+        (Some(written), _) => by_mail(tx, post, access, &campaign, (account, from), request, written).await?,
+        (None, whatsapp) => {
+            let first = said::first(&request, &whatsapp.clone().unwrap_or_default())?;
+            let agent = UserKey::new(&access.user_key);
+            let whom = first.whom(tx, access).await?;
+            let campaign = CampaignKey::new(campaign.key.as_str());
+            let (written, files) = (first.written, first.files);
+            chat::start(tx, post, &chat::First { agent, campaign, account, whom, written, files }).await?
+        }
+    };
+    Ok(StartAttentionResponse {
+        attention_id: after.id.to_string(),
+        attention_number: after.number,
+        interaction: snapshot(&after),
+        message: shown(tx, message).await?,
+    })
+}
+
+async fn by_mail(
+    tx: &mut PgConnection,
+    post: &Post,
+    access: &Access,
+    campaign: &Campaign,
+    (account, from): (AccountKey, StoredAddress),
+    request: StartAttentionRequest,
+    written: Written,
+) -> Result<(Attention, MessageId), Error> {
     let addresses = |list: Vec<EmailAddress>| list.into_iter().map(StoredAddress::from).collect();
     let first = First {
         agent: UserKey::new(&access.user_key),
@@ -75,16 +116,10 @@ async fn started(
         html: written.html,
         files: written.files,
     };
-    let (after, message) = start::start(tx, post, &campaign, &first).await?;
-    Ok(StartAttentionResponse {
-        attention_id: after.id.to_string(),
-        attention_number: after.number,
-        interaction: snapshot(&after),
-        message: shown(tx, message).await?,
-    })
+    start::start(tx, post, campaign, &first).await
 }
 
-/// An active email campaign that the caller serves.
+/// An active campaign that the caller serves.
 async fn campaign(tx: &mut PgConnection, access: &Access, key: &str) -> Result<Campaign, Error> {
     let missing = || Error::missing("CAMPAIGN_NOT_FOUND", "there is no such campaign");
     if !access.may_see(key) {
@@ -93,9 +128,6 @@ async fn campaign(tx: &mut PgConnection, access: &Access, key: &str) -> Result<C
     let campaign = directory::campaign(tx, key).await?.ok_or_else(missing)?;
     if !access.may_serve(key) {
         return Err(Error::denied("AGENT_REQUIRED", "only an agent of the campaign may do this"));
-    }
-    if campaign.channel.as_str() != Channel::Email.word() {
-        return Err(Error::rejected("OTHER_CHANNEL", "the campaign serves another channel"));
     }
     if !campaign.active {
         return Err(Error::rejected("CAMPAIGN_INACTIVE", "the campaign is switched off"));
@@ -110,11 +142,12 @@ async fn account(
     wanted: &str,
 ) -> Result<(AccountKey, StoredAddress), Error> {
     let rows = sqlx::query!(
-        r#"SELECT account_key, address AS "address!", display_name FROM directory.account
-           WHERE campaign_key = $1 AND channel = 'email' AND active AND ($2 = '' OR account_key = $2)
+        r#"SELECT account_key, coalesce(address, '') AS "address!", display_name FROM directory.account
+           WHERE campaign_key = $1 AND channel = $3 AND active AND ($2 = '' OR account_key = $2)
            ORDER BY account_key LIMIT 2"#,
         campaign.key.as_str(),
-        wanted
+        wanted,
+        campaign.channel.as_str()
     )
     .fetch_all(tx)
     .await?;

@@ -30,12 +30,14 @@ mod templates;
 mod threading;
 mod watching;
 mod whatsapp;
+mod whatsapp_again;
 mod whatsapp_changes;
 mod whatsapp_files;
 mod whatsapp_kinds;
 mod whatsapp_order;
 mod whatsapp_rig;
 mod whatsapp_service;
+mod whatsapp_start;
 
 use hilo_kit::consumer::{BatchHandler, Delivery, Outcome};
 use hilo_kit::db::Db;

@@ -255,7 +255,12 @@ async fn bad_requests_and_strangers_are_refused_and_nothing_begins() {
         ("ana", StartAttentionRequest { campaign_key: "ventas".into(), ..good() }, "CAMPAIGN_NOT_FOUND", ""),
         ("ana", StartAttentionRequest { campaign_key: "nada".into(), ..good() }, "CAMPAIGN_NOT_FOUND", ""),
         ("ana", StartAttentionRequest { campaign_key: "vieja".into(), ..good() }, "CAMPAIGN_INACTIVE", ""),
-        ("ana", StartAttentionRequest { campaign_key: "chat".into(), ..good() }, "OTHER_CHANNEL", ""),
+        (
+            "ana",
+            StartAttentionRequest { campaign_key: "chat".into(), ..good() },
+            "INVALID_REQUEST",
+            "whatsapp",
+        ),
         (
             "rosa",
             StartAttentionRequest { campaign_key: "ventas".into(), account_key: String::new(), ..good() },

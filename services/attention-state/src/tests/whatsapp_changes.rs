@@ -93,17 +93,6 @@ async fn a_failure_says_why_and_an_arrival_takes_it_back() {
     assert_eq!(told, ("delivered", "", ""));
 }
 
-#[tokio::test]
-async fn a_retry_of_a_whatsapp_message_is_refused() {
-    let house = house().await;
-    let (_, answer) = answered(&house).await;
-    reported(&house, &answer, &[SendState::Failed]).await;
-    let request = hilo_proto::attention::v1::RetryMessageRequest { message_id: answer, request_id: fresh() };
-    let refused = house.actions.retry(house.access("ana").await, request).await.unwrap_err();
-    assert_eq!(refused.reason(), "ONLY_EMAIL");
-    assert_eq!(outbound(&house).await.len(), 1);
-}
-
 pub(super) fn reacts(target: &str, emoji: &str) -> Chat {
     let reaction = WhatsAppReaction { target_wamid: target.into(), emoji: emoji.into() };
     Chat::from(EVA).kind(Kind::Reaction(reaction))

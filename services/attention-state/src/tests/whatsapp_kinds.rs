@@ -23,9 +23,9 @@ use super::templates::{report, reported};
 use super::whatsapp_rig::{Chat, EVA, house, messages, only, outbound, send, take};
 
 /// What a request asks for instead.
-type Change = Box<dyn FnOnce(&mut SendMessageRequest)>;
+pub(super) type Change = Box<dyn FnOnce(&mut SendMessageRequest)>;
 
-fn content(kind: Kind) -> Change {
+pub(super) fn content(kind: Kind) -> Change {
     Box::new(move |request| {
         request.text.clear();
         request.whatsapp = Some(ChatContent { kind: Some(kind), preview_url: false });

@@ -58,11 +58,14 @@ pub(crate) fn template(template: &Template, sent: &SendTemplate, file: Option<St
             media.attachment = file.clone().map(Attachment::from);
         }
     }
+    let text = templates::rendered(template, &sent);
+    sent_template(text, sent, file.into_iter().collect())
+}
+
+/// A template with what the customer reads of it, as it was composed before.
+pub(super) fn sent_template(text: String, sent: SendTemplate, files: Vec<StoredAttachment>) -> Composed {
     let detail = Some(Detail::Template(sent.clone()));
-    let mut composed =
-        Composed::of("template", templates::rendered(template, &sent), detail, Kind::Template(sent));
-    composed.files = file.into_iter().collect();
-    composed
+    Composed { files, ..Composed::of("template", text, detail, Kind::Template(sent)) }
 }
 
 /// A file with the words below it.

@@ -1,11 +1,14 @@
 //! `SendMessage` by WhatsApp: what an agent wrote becomes a message, a row of OUTBOUND and an event, in one transaction; what is no
 //! template only while the 24-hour window is open.
 //!
-//! [`compose`] makes items of what was written, [`media`] knows what files Meta takes, [`outgoing`] commits one.
+//! [`compose`] makes items of what was written, [`media`] knows what files Meta takes, [`outgoing`] commits one, [`again`]
+//! sends one a second time, [`start`] begins with one.
 
+mod again;
 pub(crate) mod compose;
 pub(crate) mod media;
 pub(crate) mod outgoing;
+pub(crate) mod start;
 
 use hilo_kit::error::Error;
 use hilo_kit::telemetry;
@@ -14,6 +17,7 @@ use hilo_proto::outbound::v1::SendTemplate;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+pub(crate) use self::again::again;
 use self::compose::Composed;
 use self::outgoing::Outgoing;
 use super::domain::{Attention, AttentionId, Command, InteractionId, MessageId, Rejection, UserKey};
@@ -159,11 +163,13 @@ pub(crate) async fn composed(
     }
 }
 
-/// Whom to, by the newest that came from him; names are not needed for sending. A number that has passed to somebody else since
-/// is not his any more: then only his user id is.
+/// Whom to, by the newest that came from him, or while he has not written by what his contact has; names are not needed for sending. A
+/// number that has passed to somebody else since is not his any more: then only his user id is.
 async fn recipient(tx: &mut PgConnection, attention: &Attention) -> Result<WhatsAppIdentity, Error> {
     let unknown = || Error::rejected("NO_RECIPIENT", "the customer of this attention is not known");
-    let mut customer = chat::customer(tx, attention.id).await?.ok_or_else(unknown)?;
+    let Some(mut customer) = chat::customer(tx, attention.id).await? else {
+        return whatsapp::reached_by(tx, attention.contact).await?.ok_or_else(unknown);
+    };
     if !whatsapp::is_of(tx, attention.contact, &customer.wa_id).await? {
         customer.wa_id.clear();
         customer.phone.clear();

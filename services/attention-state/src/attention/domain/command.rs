@@ -146,6 +146,8 @@ pub enum Command {
         message: MessageSummary,
         /// How many recipients those are.
         recipients: usize,
+        /// It is an approved template of WhatsApp, which needs no window.
+        template: bool,
     },
     /// What became of a send.
     ReportDelivery {

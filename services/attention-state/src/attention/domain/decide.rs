@@ -104,8 +104,8 @@ pub fn decide(
         Command::SendMessage { agent, message, template } => {
             chat::send(course, &agent, message, template, now)
         }
-        Command::RetryMessage { agent, message, recipients } => {
-            delivery::retry(course, &agent, message, recipients)
+        Command::RetryMessage { agent, message, recipients, template } => {
+            delivery::retry(course, &agent, message, recipients, (template, now))
         }
         Command::ReportDelivery { message, reported, returned, recipient } => {
             delivery::report(course, message, reported, returned, recipient)

@@ -12,7 +12,7 @@ use crate::attention::domain::{AttentionId, CampaignKey, ContactId};
 use crate::attention::store;
 use crate::attention::store::chat::{self, StoredItem, Target, Waiting};
 use crate::attention::store::message::Key;
-use crate::attention::threads::{self, Lineage};
+use crate::attention::threads::{self, Lineage, LiveChat};
 use crate::attention::work::Work;
 use crate::contact::lock_number;
 use crate::contact::whatsapp::{self as customers, identities};
@@ -35,6 +35,8 @@ pub(super) struct Known {
     pub contacts: customers::Known,
     pub campaigns: HashMap<String, Feeds>,
     pub lineages: BTreeMap<Uuid, Lineage>,
+    /// Live conversations of the customers, also those that we began.
+    pub live: Vec<LiveChat>,
     pub targets: HashMap<Vec<u8>, Target>,
     pub waiting: HashMap<Vec<u8>, Vec<Waiting>>,
     /// Items that are altered, by message.
@@ -55,7 +57,11 @@ pub(super) async fn read(tx: &mut PgConnection, items: &[Item]) -> Result<Known,
     let replacing = items.iter().filter_map(Item::new_identity).flat_map(|one| identities(&one));
     let named: Vec<_> = named.into_iter().chain(replacing).collect();
     let contacts = customers::known(tx, &named).await?;
-    let lineages: BTreeSet<Uuid> = items.iter().flat_map(|item| lineages_of(item, &contacts)).collect();
+    let who = contacts.all();
+    let accounts: BTreeSet<String> = items.iter().map(|item| item.account.clone()).collect();
+    let live = threads::live_chats(tx, &accounts.into_iter().collect::<Vec<_>>(), &who).await?;
+    let lineages: BTreeSet<Uuid> =
+        items.iter().flat_map(|item| lineages_of(item, &contacts, &live)).collect();
     let lineages: Vec<Uuid> = lineages.into_iter().collect();
     let keys: BTreeSet<Vec<u8>> = items.iter().flat_map(Item::keys).map(|key| key.bytes()).collect();
     let own: Vec<Vec<u8>> = items.iter().map(|item| item.own.bytes()).collect();
@@ -64,6 +70,7 @@ pub(super) async fn read(tx: &mut PgConnection, items: &[Item]) -> Result<Known,
     taken.extend(store::message::known_externals(tx, &ledgers).await?);
     Ok(Known {
         contacts,
+        live,
         campaigns: campaigns(tx, items).await?,
         lineages: threads::lineages(tx, &lineages).await?,
         targets: chat::targets(tx, &keys.into_iter().collect::<Vec<_>>()).await?,
@@ -74,10 +81,14 @@ pub(super) async fn read(tx: &mut PgConnection, items: &[Item]) -> Result<Known,
 }
 
 /// The conversations an item may go on with. A number that passed to another person has the same conversation in the channel's
-/// ledger at first, so a second one is named after the contact.
-pub(super) fn lineages_of(item: &Item, contacts: &customers::Known) -> Vec<Uuid> {
+/// ledger at first, so a second one is named after the contact. What we began ourselves is found by the contact alone.
+fn lineages_of(item: &Item, contacts: &customers::Known, live: &[LiveChat]) -> Vec<Uuid> {
     let contact = contacts.find(&item.customer);
-    std::iter::once(item.conversation).chain(contact.map(|one| derived(item.conversation, one))).collect()
+    let his = live.iter().filter(|one| Some(one.contact) == contact && one.account == item.account);
+    std::iter::once(item.conversation)
+        .chain(contact.map(|one| derived(item.conversation, one)))
+        .chain(his.map(|one| one.lineage))
+        .collect()
 }
 
 /// The conversation of another contact under the same key.
@@ -165,6 +176,11 @@ impl Known {
         Ok(())
     }
 
+    /// Conversations that an item may go on with.
+    fn lineages_of(&self, item: &Item) -> Vec<Uuid> {
+        lineages_of(item, &self.contacts, &self.live)
+    }
+
     /// True when it was taken in before: by its ledger id, or as a message with the same wamid.
     pub(super) fn taken_before(&self, item: &Item) -> bool {
         let again = match item.sort {
@@ -178,7 +194,7 @@ impl Known {
     pub(super) fn is_busy(&self, work: &Work, item: &Item) -> bool {
         let wanted: Vec<AttentionId> = match &item.sort {
             Sort::Said | Sort::Notice => {
-                let lineages = lineages_of(item, &self.contacts);
+                let lineages = self.lineages_of(item);
                 lineages.iter().filter_map(|id| self.lineages.get(id)?.open).collect()
             }
             Sort::Alters { target, .. } => {

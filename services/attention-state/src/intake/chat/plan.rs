@@ -161,7 +161,9 @@ fn decide(
 fn place(work: &Work, known: &Known, item: &Item, contact: ContactId) -> (Option<AttentionId>, Uuid) {
     let lineages = [item.conversation, known::derived(item.conversation, contact)];
     let his = |id: &AttentionId| work.state(*id, None).is_some_and(|state| state.contact == contact);
-    let open = lineages.iter().filter_map(|id| open_in(work, known, *id)).find(his);
+    let began = known.live.iter().filter(|one| one.contact == contact && one.account == item.account);
+    let all = lineages.into_iter().chain(began.map(|one| one.lineage));
+    let open = all.filter_map(|id| open_in(work, known, id)).find(his);
     let free = lineages.into_iter().find(|id| open_in(work, known, *id).is_none());
     let taken = |open: AttentionId| work.head(open).map(|head| head.lineage);
     (open, open.and_then(taken).or(free).unwrap_or(item.conversation))

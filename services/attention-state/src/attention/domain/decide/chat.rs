@@ -27,7 +27,8 @@ pub(super) fn send(
     course.then(Event::MessageQueued { message }).decided()
 }
 
-fn may_be_written_to(attention: &Attention, now: OffsetDateTime) -> bool {
+/// Whether what is no template may be sent now.
+pub(super) fn may_be_written_to(attention: &Attention, now: OffsetDateTime) -> bool {
     match attention.channel {
         Channel::Email => true,
         Channel::Whatsapp => attention.window_ends_at.is_some_and(|end| now < end),

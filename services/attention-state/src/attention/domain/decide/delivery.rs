@@ -1,19 +1,31 @@
 //! What becomes of a message after it was sent: reports of the channel, and a person who has it sent again.
 
-use super::{Course, Decision, addressed};
+use time::OffsetDateTime;
+
+use super::{Course, Decision, addressed, chat, existing};
 use crate::attention::domain::delivery::DeliveryState;
 use crate::attention::domain::event::Event;
 use crate::attention::domain::keys::UserKey;
 use crate::attention::domain::rejection::Rejection;
-use crate::attention::domain::state::{MessageKind, MessageSummary, Stage};
+use crate::attention::domain::state::{Channel, MessageKind, MessageSummary, Stage};
 
-/// Whoever has it open, and while nobody has, any agent who may serve it: a mail may fail long after the end.
+/// Whoever has it open, and while nobody has, any agent who may serve it: a mail may fail long after the end. By WhatsApp the window
+/// counts again, and after the end the next contact is another attention.
 pub(super) fn retry(
     course: Course,
     agent: &UserKey,
     message: MessageSummary,
     recipients: usize,
+    (template, now): (bool, OffsetDateTime),
 ) -> Result<Decision, Rejection> {
+    if existing(&course)?.channel == Channel::Whatsapp {
+        if !addressed(&course)?.is_live() {
+            return Err(Rejection::AlreadyEnded);
+        }
+        if !template && !chat::may_be_written_to(existing(&course)?, now) {
+            return Err(Rejection::WindowClosed);
+        }
+    }
     match &addressed(&course)?.stage {
         Stage::Open { agent: holder, .. } if holder != agent => return Err(Rejection::NotYours),
         Stage::Open { .. } | Stage::Queued { .. } | Stage::Ended { .. } => {}

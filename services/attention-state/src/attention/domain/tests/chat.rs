@@ -27,6 +27,11 @@ fn sends() -> Command {
     Command::SendMessage { agent: user("ana"), message: outbound(30, DeliveryState::Queued), template: false }
 }
 
+fn retries(template: bool) -> Command {
+    let message = outbound(30, DeliveryState::Failed);
+    Command::RetryMessage { agent: user("ana"), message, recipients: 1, template }
+}
+
 fn sends_template() -> Command {
     Command::SendMessage { agent: user("ana"), message: outbound(30, DeliveryState::Queued), template: true }
 }
@@ -63,6 +68,10 @@ fn window_changes_and_end_as_a_table() {
         ("window ends next", after(vec![begun(), moved(61), open()]), sends(), "MessageQueued"),
         ("a template needs none", after(vec![begun(), open()]), sends_template(), "MessageQueued"),
         ("a template, not open", with(vec![]), sends_template(), "NOT_OPEN"),
+        ("again, window ends now", after(vec![begun(), moved(60), open()]), retries(false), "WINDOW_CLOSED"),
+        ("again, within it", after(vec![begun(), moved(61), open()]), retries(false), "MessageStatusChanged"),
+        ("again, a template", after(vec![begun(), moved(60), open()]), retries(true), "MessageStatusChanged"),
+        ("again, after the end", with(vec![open(), end(false)]), retries(true), "ALREADY_ENDED"),
         ("not open", with(vec![]), sends(), "NOT_OPEN"),
         ("later", with(vec![]), moved(101), "WindowExpiryAnnounced"),
         ("the same", with(vec![]), moved(100), ""),

@@ -121,6 +121,7 @@ fn command(step: &Step, state: Option<&Attention>, number: u128) -> Command {
                 3_000,
                 *DeliveryState::ALL.get(usize::from(*from)).unwrap_or(&DeliveryState::Failed),
             ),
+            template: false,
             recipients: usize::from(*from),
         },
         Step::SaveForm(who) => Command::SaveForm { agent: agent(*who) },

@@ -118,6 +118,7 @@ fn commands(version: i64) -> Vec<(&'static str, Command)> {
             Command::RetryMessage {
                 agent: user("ana"),
                 message: outbound(30, DeliveryState::Unknown),
+                template: false,
                 recipients: 1,
             },
         ),
@@ -126,6 +127,7 @@ fn commands(version: i64) -> Vec<(&'static str, Command)> {
             Command::RetryMessage {
                 agent: user("ana"),
                 message: outbound(30, DeliveryState::Sent),
+                template: false,
                 recipients: 0,
             },
         ),
