@@ -122,6 +122,7 @@ async fn a_newcomer_starts_signs_in_stops_and_starts_again() {
     let lines = first.said.lines().skip_while(|line| !line.starts_with("Hilo is running")).count();
     assert!(lines > 0 && lines <= 12, "{}", first.said);
     assert!(first.said.contains("demo directory loaded"), "{}", first.said);
+    assert!(first.said.contains("WhatsApp webhooks subscribed"), "{}", first.said);
     let agents = folder.path().join("agents.txt");
     assert_eq!(std::fs::metadata(&agents).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(campaigns(folder.path(), "ana").await, ["Mensajes de WhatsApp", "Soporte técnico"]);
@@ -136,6 +137,7 @@ async fn a_newcomer_starts_signs_in_stops_and_starts_again() {
 
     let second = Running::start(folder.path());
     assert!(!second.said.contains("demo directory"), "{}", second.said);
+    assert!(second.said.contains("WhatsApp webhooks subscribed"), "{}", second.said);
     assert_eq!(std::fs::read_to_string(&agents).unwrap(), passwords);
     assert_eq!(campaigns(folder.path(), "rosa").await, ["Ventas"]);
 

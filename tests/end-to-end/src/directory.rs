@@ -89,8 +89,8 @@ pub fn yaml(options: &Options, smtp_port: u16, imap_port: Option<u16>) -> String
     for (index, key) in (0..options.agents).map(|index| (index, agent_key(index))) {
         let _ = write!(
             text,
-            "  - key: {key}\n    name: {key}\n    roles: [agent]\n    email_capacity: {}\n",
-            options.capacity
+            "  - key: {key}\n    name: {key}\n    roles: [agent]\n    email_capacity: {capacity}\n    whatsapp_capacity: {capacity}\n",
+            capacity = options.capacity
         );
         if index < WITH_PASSWORD {
             let _ = writeln!(text, "    password: {}", password(&key));

@@ -72,7 +72,7 @@ pub enum Part {
 pub struct Options {
     /// Number of agents, members of every campaign.
     pub agents: usize,
-    /// Capacity of each in email.
+    /// Capacity of each, per channel.
     pub capacity: u32,
     /// Assignment mode of the campaigns.
     pub mode: &'static str,

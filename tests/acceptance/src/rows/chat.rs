@@ -64,7 +64,7 @@ async fn case_of(case: u32, target: &ChatCases) -> Result<String> {
         28 => scenarios::graph(&house).await?,
         29 => "the row pace".to_owned(),
         30 => scenarios::window(&house).await?,
-        31 => anyhow::bail!("files are not fetched yet"),
+        31 => scenarios::media(&house, true).await?,
         _ => scenarios::people(&house).await?,
     })
 }

@@ -42,9 +42,9 @@ pub struct First {
 pub struct Filled {
     /// Name.
     pub name: String,
-    /// Language and locale.
+    /// Language and locale; empty where there is only one.
     pub language: String,
-    /// Values of the variables of its body.
+    /// Values of its variables, in order or as `name=value`.
     pub values: Vec<String>,
 }
 
@@ -104,6 +104,8 @@ pub enum DeskCommand {
         /// Folder or file; empty is its own name here.
         to: String,
     },
+    /// The templates that may be sent in the current item.
+    Templates,
     /// Sends a template of WhatsApp in the current item.
     Template(Filled),
     /// Writes to somebody first in WhatsApp.
@@ -152,7 +154,8 @@ pub const HELP: &[&str] = &[
     "reply [--all] TEXT      answer the customer; \\n starts a new line",
     "replyall TEXT           the same to everybody",
     "attach FILE             a file for the next answer;  of a mail also  cc A,B  and  bcc A,B",
-    "template NAME [--lang es] [VALUE \"TWO WORDS\"]   WhatsApp: send an approved template, also after the 24 hours",
+    "templates               WhatsApp: what may be sent also after the 24 hours",
+    "template NAME [--lang es] [VALUE \"TWO WORDS\"]   send one of them",
     "forward A,B [--files] [TEXT]  send the customer's mail on, with its files",
     "download N [TO]         save file N of the thread (see read)",
     "form                    show the form;  form field=value other=\"two words\" several=one|two  fills it in",
@@ -173,9 +176,6 @@ pub const HELP: &[&str] = &[
 const MAX_WAIT_SECONDS: u64 = 3600;
 /// Wait without a number.
 const DEFAULT_WAIT: Duration = Duration::from_secs(30);
-
-/// Language of a template without `--lang`.
-const DEFAULT_LANGUAGE: &str = "es";
 
 /// Parses a line.
 ///
@@ -205,6 +205,7 @@ pub fn parse(line: &str) -> Result<DeskCommand, String> {
         "transfer" => transfer(rest)?,
         "note" if rest.is_empty() => return Err("note needs a text".to_owned()),
         "note" => DeskCommand::Note(rest.replace("\\n", "\n")),
+        "templates" => DeskCommand::Templates,
         "template" => DeskCommand::Template(filled(rest)?),
         "start" => start(rest)?,
         "reopen" => match item(rest)? {
@@ -224,7 +225,17 @@ pub fn parse(line: &str) -> Result<DeskCommand, String> {
     };
     let takes_nothing = matches!(
         word,
-        "help" | "?" | "list" | "ls" | "read" | "release" | "pause" | "resume" | "quit" | "exit"
+        "help"
+            | "?"
+            | "list"
+            | "ls"
+            | "read"
+            | "templates"
+            | "release"
+            | "pause"
+            | "resume"
+            | "quit"
+            | "exit"
     );
     if takes_nothing && !rest.is_empty() {
         return Err(format!("{word} takes nothing after it"));
@@ -261,7 +272,7 @@ fn filled(rest: &str) -> Result<Filled, String> {
         words.push(word.to_owned());
         rest = after.trim_start();
     }
-    let mut filled = Filled { language: DEFAULT_LANGUAGE.to_owned(), ..Filled::default() };
+    let mut filled = Filled::default();
     let mut words = words.into_iter();
     filled.name = words.next().ok_or("template needs a name, for instance: template seguimos_en_contacto")?;
     while let Some(word) = words.next() {

@@ -68,10 +68,11 @@ fn lines_become_commands() {
             DeskCommand::StartChat(FirstChat {
                 campaign: "mensajes".to_owned(),
                 phone: "+51999111222".to_owned(),
-                template: Filled { name: "aviso".to_owned(), language: "es".to_owned(), values: Vec::new() },
+                template: Filled { name: "aviso".to_owned(), language: String::new(), values: Vec::new() },
             }),
         ),
         ("reply", DeskCommand::Reply { text: String::new(), all: false }),
+        ("templates", DeskCommand::Templates),
         ("why", DeskCommand::Why(ItemName::Next)),
         ("why 2", DeskCommand::Why(ItemName::Number(2))),
         ("quit", DeskCommand::Quit),

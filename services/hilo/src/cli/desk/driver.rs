@@ -23,8 +23,6 @@ mod mail;
 #[path = "moving.rs"]
 mod moving;
 
-pub use chat::send_template;
-
 /// What happens after a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -238,6 +236,7 @@ impl<C: DeskCalls> Driver<C> {
             DeskCommand::Attach(path) => self.attach(&path).await,
             DeskCommand::Copy { to, hidden } => self.copy(to, hidden),
             DeskCommand::Download { number, to } => self.download(number, &to).await,
+            DeskCommand::Templates => self.templates().await,
             DeskCommand::Template(sent) => self.template(sent).await,
             DeskCommand::StartChat(first) => self.start_chat(&first).await,
             DeskCommand::Form(fields) => self.form(fields).await,

@@ -3,13 +3,14 @@
 use hilo_proto::attention::v1::watch_desk_response::Update;
 use hilo_proto::attention::v1::{
     Attention, DeskCounters, DeskItem, DeskSnapshot, EndInteractionResponse, FormState, SendMessageRequest,
-    StartAttentionResponse, Upload,
+    StartAttentionResponse, Template, Upload,
 };
 use hilo_proto::directory::v1::{FormDefinition, FormField};
 use hilo_proto::event::v1::{InteractionSnapshot, InteractionState};
 use hilo_proto::history::v1::ThreadMessage;
 use hilo_proto::inbound::v1::{Attachment, EmailAddress};
 use hilo_proto::internal::v1::StoredDecision;
+use hilo_proto::outbound::v1::SendTemplate;
 use parking_lot::Mutex;
 
 use super::*;
@@ -137,11 +138,20 @@ impl DeskCalls for &Calls {
         Ok(StartAttentionResponse { attention_number: 8, interaction, ..Default::default() })
     }
 
-    async fn start_chat(&self, first: &FirstChat) -> Result<StartAttentionResponse, Failure> {
-        self.made(format!("start {} {} {:?}", first.campaign, first.phone, first.template));
+    async fn start_chat(
+        &self,
+        first: &FirstChat,
+        template: SendTemplate,
+    ) -> Result<StartAttentionResponse, Failure> {
+        self.made(format!("start {} {} {}", first.campaign, first.phone, template.name));
         let interaction_id = "new".to_owned();
         let interaction = Some(InteractionSnapshot { interaction_id, ..Default::default() });
         Ok(StartAttentionResponse { attention_number: 8, interaction, ..Default::default() })
+    }
+
+    async fn templates(&self, campaign: &str) -> Result<Vec<Template>, Failure> {
+        self.made(format!("templates {campaign}"));
+        Ok(vec![Template { name: "aviso".to_owned(), language: "es".to_owned(), ..Default::default() }])
     }
 
     async fn reopen(&self, interaction_id: &str) -> Result<(), Failure> {
@@ -379,4 +389,12 @@ async fn waiting_ends_with_the_first_queued_item() {
     driver.news(snapshot()).expect("news");
     assert!(driver.waits_until().is_none());
     assert_eq!(driver.failed(), 0);
+}
+
+#[tokio::test]
+async fn whom_an_agent_writes_to_first_in_whatsapp_gets_a_template_of_the_campaign() {
+    let calls = Calls::default();
+    let (output, made) = play(&calls, false, &["start mensajes +51999111222 aviso"]).await;
+    assert_eq!(made, ["templates mensajes", "start mensajes +51999111222 aviso", "open new"]);
+    assert_eq!(output.first().map(String::as_str), Some("attention #8 started"));
 }

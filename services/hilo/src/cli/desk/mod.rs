@@ -10,6 +10,7 @@ pub mod list;
 pub mod remote;
 pub mod render;
 mod render_chat;
+mod template;
 pub mod watch;
 
 use std::io::{BufRead as _, IsTerminal as _, Read as _};

@@ -11,8 +11,8 @@ use hilo_kit::objects::Digest256;
 use hilo_proto::attention::v1::attachment_ref::Source;
 use hilo_proto::attention::v1::{
     AddNoteRequest, AttachmentRef, BeginUploadRequest, ChatStart, FinishUploadRequest, GetDownloadUrlRequest,
-    MessageAttachmentRef, PutChunkRequest, ReopenInteractionRequest, StartAttentionRequest,
-    StartAttentionResponse, TransferInteractionRequest, Upload,
+    ListTemplatesRequest, MessageAttachmentRef, PutChunkRequest, ReopenInteractionRequest,
+    StartAttentionRequest, StartAttentionResponse, Template, TransferInteractionRequest, Upload,
 };
 use hilo_proto::attention::v1::{
     DeclineOfferRequest, EndInteractionRequest, EndInteractionResponse, FormState, ListMessagesRequest,
@@ -22,6 +22,7 @@ use hilo_proto::attention::v1::{
 use hilo_proto::history::v1::ThreadMessage;
 use hilo_proto::inbound::v1::EmailAddress;
 use hilo_proto::internal::v1::StoredDecision;
+use hilo_proto::outbound::v1::SendTemplate;
 use hilo_proto::routing::v1::{
     ExplainInteractionRequest, HeartbeatRequest, HeartbeatResponse, SetStatusRequest,
 };
@@ -29,7 +30,6 @@ use parking_lot::RwLock;
 use uuid::Uuid;
 
 use super::command::{First, FirstChat, To};
-use super::driver::send_template;
 use super::file;
 use crate::cli::Failure;
 use crate::cli::mail::compose::media_type;
@@ -81,7 +81,13 @@ pub trait DeskCalls: Send + Sync {
     /// Writes to somebody first.
     async fn start(&self, first: &First) -> Result<StartAttentionResponse, Failure>;
     /// Writes to somebody first in WhatsApp.
-    async fn start_chat(&self, first: &FirstChat) -> Result<StartAttentionResponse, Failure>;
+    async fn start_chat(
+        &self,
+        first: &FirstChat,
+        template: SendTemplate,
+    ) -> Result<StartAttentionResponse, Failure>;
+    /// The templates that may be sent in a campaign.
+    async fn templates(&self, campaign: &str) -> Result<Vec<Template>, Failure>;
     /// Opens an ended interaction again.
     async fn reopen(&self, interaction_id: &str) -> Result<(), Failure>;
     /// Lets an offer pass.
@@ -286,9 +292,12 @@ impl DeskCalls for RemoteDesk {
         call!(self, attention.start_attention, request)
     }
 
-    async fn start_chat(&self, first: &FirstChat) -> Result<StartAttentionResponse, Failure> {
-        let template = Some(send_template(&first.template));
-        let start = ChatStart { phone: first.phone.clone(), template, ..Default::default() };
+    async fn start_chat(
+        &self,
+        first: &FirstChat,
+        template: SendTemplate,
+    ) -> Result<StartAttentionResponse, Failure> {
+        let start = ChatStart { phone: first.phone.clone(), template: Some(template), ..Default::default() };
         let request = StartAttentionRequest {
             campaign_key: first.campaign.clone(),
             request_id: request_id(),
@@ -296,6 +305,12 @@ impl DeskCalls for RemoteDesk {
             ..Default::default()
         };
         call!(self, attention.start_attention, request)
+    }
+
+    async fn templates(&self, campaign: &str) -> Result<Vec<Template>, Failure> {
+        let campaign_key = campaign.to_owned();
+        let request = ListTemplatesRequest { campaign_key, page_size: 200, ..Default::default() };
+        Ok(call!(self, attention.list_templates, request)?.templates)
     }
 
     async fn reopen(&self, interaction_id: &str) -> Result<(), Failure> {
