@@ -3,7 +3,8 @@
 use hilo_kit::error::{Class, Error};
 use hilo_kit::{fault, ids};
 use hilo_proto::attention::v1::{
-    ComposeMode, RetryMessageRequest, RetryMessageResponse, SendMessageRequest, SendMessageResponse,
+    ComposeMode, MarkReadRequest, MarkReadResponse, RetryMessageRequest, RetryMessageResponse,
+    SendMessageRequest, SendMessageResponse,
 };
 use hilo_proto::inbound::v1::EmailAddress;
 use sqlx::PgConnection;
@@ -11,7 +12,7 @@ use uuid::Uuid;
 
 use super::act::{Actions, held, id_of};
 use super::once::Once;
-use super::said;
+use super::said::{self, Asked};
 use crate::attention::chat;
 use crate::attention::domain::{Channel, MessageId, UserKey};
 use crate::attention::reply::Mode;
@@ -62,10 +63,12 @@ impl Actions {
                             send::send(tx, &post, &mut work, &state, &letter).await?
                         }
                         (Channel::Email, None) => return Err(said::only_of_whatsapp()),
-                        (Channel::Whatsapp, _) => {
-                            let said = said::said(&access, &request)?;
-                            chat::send(tx, &post, &mut work, &state, &said).await?
-                        }
+                        (Channel::Whatsapp, _) => match said::said(&access, &request)? {
+                            Asked::Message(said) => chat::send(tx, &post, &mut work, &state, &said).await?,
+                            Asked::Reaction(reaction) => {
+                                chat::react(tx, &post, &mut work, &state, &reaction).await?
+                            }
+                        },
                     };
                     let answer = SendMessageResponse { message: shown(tx, id).await? };
                     fault::point("attention.send.before_commit").await;
@@ -75,6 +78,30 @@ impl Actions {
             .await?;
         fault::point("attention.send.after_commit").await;
         Ok(answer)
+    }
+
+    /// Tells the customer that he was read.
+    ///
+    /// # Errors
+    /// `INTERACTION_NOT_FOUND`, `AGENT_REQUIRED`, those of [`chat::mark_read`].
+    pub(crate) async fn mark_read(
+        &self,
+        access: Access,
+        request: MarkReadRequest,
+    ) -> Result<MarkReadResponse, Error> {
+        let id = id_of(&request.interaction_id)?;
+        let post = self.post();
+        self.db
+            .transaction(move |tx| {
+                let (post, access) = (post.clone(), access.clone());
+                Box::pin(async move {
+                    let (work, state) = held(tx, &access, id).await?;
+                    let agent = UserKey::new(&access.user_key);
+                    chat::mark_read(tx, &post, &work, &state, &agent, request.typing).await?;
+                    Ok(MarkReadResponse {})
+                })
+            })
+            .await
     }
 
     /// Has a mail sent again to those it has not reached for certain, a WhatsApp message once more.

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::act::id_of;
 use super::compose::storable;
 use crate::attention::chat::start::Whom;
-use crate::attention::chat::{self, Said, Written, media};
+use crate::attention::chat::{self, Reaction, Said, Written, media};
 use crate::attention::domain::{ContactId, UserKey};
 use crate::contact;
 use crate::conversation::attach::{self, Wanted};
@@ -28,6 +28,9 @@ const MAX_CARDS: usize = 50;
 const MAX_ENTRIES: usize = 20;
 /// Longest line of a place or card, in characters.
 const MAX_LINE: usize = 1_000;
+
+/// Longest emoji, in bytes: families and flags are joined of many.
+const MAX_EMOJI: usize = 60;
 
 /// What is wrong with a request, by field.
 type Wrong = Vec<(String, String)>;
@@ -43,11 +46,19 @@ pub(super) fn only_of_whatsapp() -> Error {
     refused(vec![("whatsapp".to_owned(), "only of WhatsApp".to_owned())])
 }
 
+/// What a request asks for.
+pub(super) enum Asked {
+    /// A message.
+    Message(Box<Said>),
+    /// A reaction, which is none.
+    Reaction(Reaction),
+}
+
 /// The request as WhatsApp takes it.
 ///
 /// # Errors
 /// `INVALID_REQUEST` with a violation per field.
-pub(super) fn said(access: &Access, request: &SendMessageRequest) -> Result<Said, Error> {
+pub(super) fn said(access: &Access, request: &SendMessageRequest) -> Result<Asked, Error> {
     let mut wrong = of_a_mail(request);
     let content = request.whatsapp.clone().unwrap_or_default();
     let reply_to = Some(request.message_id.as_str()).filter(|id| !id.is_empty());
@@ -68,9 +79,21 @@ pub(super) fn said(access: &Access, request: &SendMessageRequest) -> Result<Said
             wrong.extend(cards_wrong(&cards));
             Written::ContactCards(cards)
         }
-        Some(Kind::Reaction(_)) => {
-            wrong.push(("whatsapp.reaction".to_owned(), "reactions of ours are not carried yet".to_owned()));
-            Written::Text { body: String::new(), preview_url: false }
+        Some(Kind::Reaction(reaction)) => {
+            wrong.extend(emoji_wrong(&reaction.emoji));
+            let interaction = id_of(&request.interaction_id)?;
+            let agent = UserKey::new(&access.user_key);
+            let emoji = reaction.emoji;
+            return match reply_to {
+                Some(target) if wrong.is_empty() => {
+                    Ok(Asked::Reaction(Reaction { interaction, agent, target, emoji }))
+                }
+                Some(_) => Err(refused(wrong)),
+                None => {
+                    wrong.push(("message_id".to_owned(), "required: what is reacted to".to_owned()));
+                    Err(refused(wrong))
+                }
+            };
         }
     };
     let interaction = id_of(&request.interaction_id)?;
@@ -78,7 +101,8 @@ pub(super) fn said(access: &Access, request: &SendMessageRequest) -> Result<Said
     if !wrong.is_empty() {
         return Err(refused(wrong));
     }
-    Ok(Said { interaction, agent: UserKey::new(&access.user_key), written, files, reply_to })
+    let agent = UserKey::new(&access.user_key);
+    Ok(Asked::Message(Box::new(Said { interaction, agent, written, files, reply_to })))
 }
 
 /// What an agent begins a conversation with.
@@ -228,6 +252,13 @@ fn names_files(template: &SendTemplate, field: &str) -> Wrong {
         }
     }
     wrong
+}
+
+/// At most as long as any emoji is, and no words.
+fn emoji_wrong(emoji: &str) -> Wrong {
+    let odd = |one: char| one.is_alphabetic() || one.is_whitespace() || one.is_control();
+    let fits = emoji.len() <= MAX_EMOJI && !emoji.contains(odd);
+    if fits { Wrong::new() } else { vec![("whatsapp.reaction.emoji".to_owned(), "one emoji".to_owned())] }
 }
 
 fn line(text: &str) -> bool {

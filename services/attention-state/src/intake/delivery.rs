@@ -15,13 +15,14 @@ use sqlx::PgConnection;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::chat::alter;
+use super::chat::{alter, beside};
 use super::plan::lock_numbers;
 use super::{DELIVERY_CONSUMER, failed};
 use crate::attention::domain::{
     Attention, Channel, Command, DeliveryState, MessageId, MessageKind, MessageSummary, Rejection,
 };
 use crate::attention::store::Wait;
+use crate::attention::store::aside;
 use crate::attention::store::chat::{self, StoredItem};
 use crate::attention::store::delivery::{self, Anomaly, Change, KnownSend, Place, StoredRecipient};
 use crate::attention::store::message::Key;
@@ -238,8 +239,15 @@ async fn apply(
     let keys = reports.iter().filter_map(Report::key).map(|key| lock_number(b"wamid", &key.bytes()));
     lock_numbers(tx, keys.collect()).await?;
     let ids: Vec<Uuid> = reports.iter().map(|report| report.send).collect();
-    let places: HashMap<Uuid, Place> =
-        delivery::places(tx, &ids).await?.into_iter().map(|place| (place.send, place)).collect();
+    let asides: HashMap<Uuid, aside::Known> =
+        aside::known(tx, &ids).await?.into_iter().map(|one| (one.place.send, one)).collect();
+    let beside = asides.values().map(|one| one.place);
+    let places: HashMap<Uuid, Place> = delivery::places(tx, &ids)
+        .await?
+        .into_iter()
+        .chain(beside)
+        .map(|place| (place.send, place))
+        .collect();
     let wanted: Vec<_> = places.values().map(|place| place.interaction).collect();
     let mut work = Work::lock(tx, &wanted, Wait::Skip).await?;
     let place =
@@ -259,6 +267,9 @@ async fn apply(
         delivery::sends(tx, &messages).await?.into_iter().map(|send| (send.message, send)).collect();
     let mut outcomes = Outcomes::default();
     for report in reports.iter().filter(|report| fresh.contains(&report.delivery)) {
+        if let Some(aside) = asides.get(&report.send) {
+            beside::reported(tx, &mut work, aside, report.state, &mut outcomes.items).await?;
+        }
         let send = places.get(&report.send).and_then(|place| sends.get_mut(&place.message));
         let Some(send) = send else { continue };
         report_one(&mut work, send, report, &mut outcomes)?;

@@ -31,6 +31,7 @@ mod threading;
 mod watching;
 mod whatsapp;
 mod whatsapp_again;
+mod whatsapp_asides;
 mod whatsapp_changes;
 mod whatsapp_files;
 mod whatsapp_kinds;

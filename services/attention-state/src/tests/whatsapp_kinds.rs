@@ -251,7 +251,7 @@ async fn what_does_not_go_together_is_refused_by_field() {
             ),
         ),
         ("subject", and(place(1.0), Box::new(|request| request.subject = "x".into()))),
-        ("whatsapp.reaction", content(Kind::Reaction(ChatReaction { emoji: "👍".into() }))),
+        ("message_id", content(Kind::Reaction(ChatReaction { emoji: "👍".into() }))),
     ];
     for (field, change) in rows {
         let refused = send(&house, "ana", interaction, change).await.unwrap_err();

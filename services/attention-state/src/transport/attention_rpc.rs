@@ -15,14 +15,14 @@ use hilo_proto::attention::v1::{
     GetAttentionRequest, GetAttentionResponse, GetDownloadUrlRequest, GetDownloadUrlResponse,
     GetUploadRequest, GetUploadResponse, ListEventsRequest, ListEventsResponse, ListInteractionsRequest,
     ListInteractionsResponse, ListMessagesRequest, ListMessagesResponse, ListQuickRepliesRequest,
-    ListQuickRepliesResponse, ListTemplatesRequest, ListTemplatesResponse, OpenInteractionRequest,
-    OpenInteractionResponse, PutChunkRequest, PutChunkResponse, ReleaseInteractionRequest,
-    ReleaseInteractionResponse, RenderQuickReplyRequest, RenderQuickReplyResponse, ReopenInteractionRequest,
-    ReopenInteractionResponse, RetryMessageRequest, RetryMessageResponse, SaveDraftRequest,
-    SaveDraftResponse, SaveFormRequest, SaveFormResponse, SendMessageRequest, SendMessageResponse,
-    StartAttentionRequest, StartAttentionResponse, TagAttentionRequest, TagAttentionResponse,
-    TransferInteractionRequest, TransferInteractionResponse, UntagAttentionRequest, UntagAttentionResponse,
-    WatchDeskRequest,
+    ListQuickRepliesResponse, ListTemplatesRequest, ListTemplatesResponse, MarkReadRequest, MarkReadResponse,
+    OpenInteractionRequest, OpenInteractionResponse, PutChunkRequest, PutChunkResponse,
+    ReleaseInteractionRequest, ReleaseInteractionResponse, RenderQuickReplyRequest, RenderQuickReplyResponse,
+    ReopenInteractionRequest, ReopenInteractionResponse, RetryMessageRequest, RetryMessageResponse,
+    SaveDraftRequest, SaveDraftResponse, SaveFormRequest, SaveFormResponse, SendMessageRequest,
+    SendMessageResponse, StartAttentionRequest, StartAttentionResponse, TagAttentionRequest,
+    TagAttentionResponse, TransferInteractionRequest, TransferInteractionResponse, UntagAttentionRequest,
+    UntagAttentionResponse, WatchDeskRequest,
 };
 use tonic::{Request, Response, Status};
 
@@ -158,6 +158,14 @@ impl AttentionService for AttentionRpc {
     ) -> Result<Response<ListTemplatesResponse>, Status> {
         let access = self.caller(&request).await?;
         Ok(Response::new(templates::list(&self.watching.db, access, request.into_inner()).await?))
+    }
+
+    async fn mark_read(
+        &self,
+        request: Request<MarkReadRequest>,
+    ) -> Result<Response<MarkReadResponse>, Status> {
+        let access = self.caller(&request).await?;
+        Ok(Response::new(self.actions.mark_read(access, request.into_inner()).await?))
     }
 
     async fn begin_upload(

@@ -100,6 +100,7 @@ fn act(name: &str, of: &Seeds) -> Option<Vec<u8>> {
             ..Default::default()
         }
         .encode_to_vec(),
+        "MarkRead" => attention::MarkReadRequest { interaction_id, typing: true }.encode_to_vec(),
         "RetryMessage" => {
             attention::RetryMessageRequest { message_id: of.open.answer.clone(), request_id }.encode_to_vec()
         }

@@ -2,9 +2,11 @@
 //! template only while the 24-hour window is open.
 //!
 //! [`compose`] makes items of what was written, [`media`] knows what files Meta takes, [`outgoing`] commits one, [`again`]
-//! sends one a second time, [`start`] begins with one.
+//! sends one a second time, [`start`] begins with one;
+//! [`react`] and [`mark_read`] send what is no message.
 
 mod again;
+mod aside;
 pub(crate) mod compose;
 pub(crate) mod media;
 pub(crate) mod outgoing;
@@ -18,6 +20,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 pub(crate) use self::again::again;
+pub(crate) use self::aside::{Reaction, mark_read, react};
 use self::compose::Composed;
 use self::outgoing::Outgoing;
 use super::domain::{Attention, AttentionId, Command, InteractionId, MessageId, Rejection, UserKey};

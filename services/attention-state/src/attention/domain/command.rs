@@ -138,6 +138,13 @@ pub enum Command {
         /// It is an approved template of WhatsApp, which needs no window.
         template: bool,
     },
+    /// An agent reacts to a message of the customer, or takes his reaction away.
+    React {
+        /// Who.
+        agent: UserKey,
+        /// The customer's message.
+        message: MessageSummary,
+    },
     /// A person has a message sent again to the recipients it has not reached for certain.
     RetryMessage {
         /// Who.

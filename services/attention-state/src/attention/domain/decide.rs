@@ -104,6 +104,7 @@ pub fn decide(
         Command::SendMessage { agent, message, template } => {
             chat::send(course, &agent, message, template, now)
         }
+        Command::React { agent, message } => chat::react(course, &agent, message, now),
         Command::RetryMessage { agent, message, recipients, template } => {
             delivery::retry(course, &agent, message, recipients, (template, now))
         }

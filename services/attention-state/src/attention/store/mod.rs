@@ -1,6 +1,7 @@
 //! Tables of attentions and interactions: rows to domain states and back, many at a time.
 
 pub(crate) mod answered;
+pub(crate) mod aside;
 pub(crate) mod chat;
 pub(crate) mod delivery;
 pub(crate) mod message;

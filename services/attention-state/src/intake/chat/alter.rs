@@ -40,7 +40,12 @@ pub(super) fn alter(shown: &mut Shown, inbound: bool, by: &InboundWhatsApp, numb
             {
                 return Effect::Older;
             }
-            let mark = WhatsAppReactionMark { emoji: reaction.emoji.clone(), at, order: number };
+            let mark = WhatsAppReactionMark {
+                emoji: reaction.emoji.clone(),
+                at,
+                order: number,
+                delivery_state: String::new(),
+            };
             item.reaction = Some(mark);
             Effect::Changed(Altered::Reacted)
         }

@@ -4,6 +4,7 @@
 //! files to the messages they are about, whichever comes first, `late` also to those that are in the history only.
 
 pub(super) mod alter;
+pub(super) mod beside;
 mod content;
 mod known;
 mod late;

@@ -138,7 +138,7 @@ mod tests {
         let mail = ThreadMessage { whatsapp: None, ..message("sent", "") };
         assert_eq!(super::state(&mail), "sent");
         let at = Some(Timestamp::default());
-        let reaction = Some(WhatsAppReactionMark { emoji: "👍".to_owned(), at, order: 0 });
+        let reaction = Some(WhatsAppReactionMark { emoji: "👍".to_owned(), at, ..Default::default() });
         let item =
             WhatsAppItem { kind: "image".to_owned(), edited_at: at, reaction, ..WhatsAppItem::default() };
         assert_eq!(marks(&item), "  [image]  [edited]  👍");

@@ -27,6 +27,20 @@ pub(super) fn send(
     course.then(Event::MessageQueued { message }).decided()
 }
 
+/// An agent's reaction: no message, but only while one could be sent.
+pub(super) fn react(
+    course: Course,
+    agent: &UserKey,
+    message: MessageSummary,
+    now: OffsetDateTime,
+) -> Result<Decision, Rejection> {
+    opened_by(&course, agent)?;
+    if !may_be_written_to(existing(&course)?, now) {
+        return Err(Rejection::WindowClosed);
+    }
+    course.then(Event::MessageChanged { message, because: Altered::Reacted }).decided()
+}
+
 /// Whether what is no template may be sent now.
 pub(super) fn may_be_written_to(attention: &Attention, now: OffsetDateTime) -> bool {
     match attention.channel {

@@ -27,6 +27,10 @@ fn sends() -> Command {
     Command::SendMessage { agent: user("ana"), message: outbound(30, DeliveryState::Queued), template: false }
 }
 
+fn reacts() -> Command {
+    Command::React { agent: user("ana"), message: inbound(10) }
+}
+
 fn retries(template: bool) -> Command {
     let message = outbound(30, DeliveryState::Failed);
     Command::RetryMessage { agent: user("ana"), message, recipients: 1, template }
@@ -68,6 +72,9 @@ fn window_changes_and_end_as_a_table() {
         ("window ends next", after(vec![begun(), moved(61), open()]), sends(), "MessageQueued"),
         ("a template needs none", after(vec![begun(), open()]), sends_template(), "MessageQueued"),
         ("a template, not open", with(vec![]), sends_template(), "NOT_OPEN"),
+        ("a reaction, window ends now", after(vec![begun(), moved(60), open()]), reacts(), "WINDOW_CLOSED"),
+        ("a reaction, within it", after(vec![begun(), moved(61), open()]), reacts(), "MessageChanged"),
+        ("a reaction, not open", with(vec![]), reacts(), "NOT_OPEN"),
         ("again, window ends now", after(vec![begun(), moved(60), open()]), retries(false), "WINDOW_CLOSED"),
         ("again, within it", after(vec![begun(), moved(61), open()]), retries(false), "MessageStatusChanged"),
         ("again, a template", after(vec![begun(), moved(60), open()]), retries(true), "MessageStatusChanged"),
