@@ -11,6 +11,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::act::{Actions, held, id_of};
+use super::draft;
 use super::once::Once;
 use super::said::{self, Asked};
 use crate::attention::chat;
@@ -58,7 +59,7 @@ impl Actions {
                 let (access, letter, request) = (access.clone(), letter.clone(), request.clone());
                 Box::pin(async move {
                     let (mut work, state) = held(tx, &access, id).await?;
-                    let id = match (state.channel, letter) {
+                    let message = match (state.channel, letter) {
                         (Channel::Email, Some(letter)) => {
                             send::send(tx, &post, &mut work, &state, &letter).await?
                         }
@@ -70,7 +71,10 @@ impl Actions {
                             }
                         },
                     };
-                    let answer = SendMessageResponse { message: shown(tx, id).await? };
+                    if request.draft_version > 0 {
+                        draft::sent(tx, id, request.draft_version).await?;
+                    }
+                    let answer = SendMessageResponse { message: shown(tx, message).await? };
                     fault::point("attention.send.before_commit").await;
                     Ok(answer)
                 })

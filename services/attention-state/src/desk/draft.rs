@@ -184,6 +184,18 @@ pub(crate) async fn content(tx: &mut PgConnection, id: Uuid) -> Result<DraftCont
     Ok(draft(tx, id).await?.and_then(|draft| draft.content).unwrap_or_default())
 }
 
+/// Drops the draft that became a message; one that was saved after it stays.
+pub(super) async fn sent(tx: &mut PgConnection, id: InteractionId, version: i64) -> Result<(), Error> {
+    sqlx::query!(
+        "DELETE FROM attention.draft WHERE interaction_id = $1 AND version = $2",
+        id.uuid(),
+        version
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 /// Drops the draft of an item that ended.
 pub(super) async fn forget(tx: &mut PgConnection, id: InteractionId) -> Result<(), Error> {
     sqlx::query!("DELETE FROM attention.draft WHERE interaction_id = $1", id.uuid()).execute(tx).await?;

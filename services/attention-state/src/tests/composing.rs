@@ -289,6 +289,35 @@ async fn a_draft_is_kept_whole_and_a_lost_race_shows_the_winner() {
     assert!((23..=24).contains(&house.count(hours).await));
 }
 
+/// Without the version in the WHERE clause what was written after the sent draft is lost with it.
+#[tokio::test]
+async fn a_sent_draft_goes_and_a_newer_one_stays() {
+    let desk = Desk::open().await;
+    let house = &desk.store.house;
+    let save = async |base_version| {
+        let request = SaveDraftRequest {
+            interaction_id: desk.interaction.to_string(),
+            base_version,
+            text: "Ya va".into(),
+            content: None,
+        };
+        save_draft(&house.db, house.access("ana").await, request).await.unwrap();
+    };
+    let stored = async || house.open_item("ana", desk.interaction).await.draft.map(|draft| draft.version);
+    let send = async |draft_version| {
+        let letter = SendMessageRequest { draft_version, ..desk.letter() };
+        house.actions.send(house.access("ana").await, letter).await.unwrap();
+    };
+    save(0).await;
+    send(0).await;
+    assert_eq!(stored().await, Some(1), "nothing was said of a draft");
+    save(1).await;
+    send(1).await;
+    assert_eq!(stored().await, Some(2), "it was saved again meanwhile");
+    send(2).await;
+    assert_eq!(stored().await, None);
+}
+
 /// Whoever takes the item over gets what another wrote, maybe by a client of his own: sanitised in every answer.
 #[tokio::test]
 async fn a_draft_is_sanitised_wherever_it_is_handed_out() {
