@@ -81,6 +81,18 @@ impl Merge {
         let known = store::identities(tx, &[self.stays, self.goes]).await?;
         keys::lock(tx, &known).await?;
         store::lock(tx, &[self.stays, self.goes]).await?;
+        self.moves(tx, subjects, &access.user_key, Actor::User(UserKey::new(&access.user_key))).await?;
+        store::contact(tx, self.stays).await?.ok_or_else(rights::not_found)
+    }
+
+    /// What a merge moves, once its contacts and their addresses are locked.
+    async fn moves(
+        self,
+        tx: &mut PgConnection,
+        subjects: &Subjects,
+        by: &str,
+        actor: Actor,
+    ) -> Result<(), Error> {
         let stays = store::contact(tx, self.stays).await?.ok_or_else(rights::not_found)?;
         let goes = store::contact(tx, self.goes).await?.ok_or_else(rights::not_found)?;
         let renamed = stays.name.is_empty() && !goes.name.is_empty();
@@ -97,15 +109,39 @@ impl Merge {
             let text = "it has too many attentions; merge the other into it";
             return Err(Error::rejected("CONTACT_TOO_LARGE", text));
         }
-        store::note(tx, self.stays, &access.user_key, What::Merged { other: self.goes, moved: count })
-            .await?;
+        store::note(tx, self.stays, by, What::Merged { other: self.goes, moved: count }).await?;
         let change = Change {
             live: customer::live_of(tx, self.stays).await?,
             stored: if renamed { customer::newest_of(tx, self.stays, MAX_MOVED).await? } else { Vec::new() },
             moved,
         };
-        let actor = Actor::User(UserKey::new(&access.user_key));
-        customer::changed(tx, subjects, ContactId(self.stays), &change, &actor).await?;
-        store::contact(tx, self.stays).await?.ok_or_else(rights::not_found)
+        customer::changed(tx, subjects, ContactId(self.stays), &change, &actor).await
     }
+}
+
+/// Meta says that both are one person: what he wrote before and after he changed his number belongs together. Call it after everything
+/// else of the transaction is written; his addresses are locked. Contacts that were merged meanwhile, or are too large for one
+/// transaction, stay two, and a person merges them.
+///
+/// # Errors
+/// `LOCK_TIMEOUT`, `LOST_UPDATE`; database errors.
+pub(crate) async fn same_person(
+    tx: &mut PgConnection,
+    subjects: &Subjects,
+    stays: ContactId,
+    goes: ContactId,
+) -> Result<(), Error> {
+    let (stays, goes) = (stays.uuid(), goes.uuid());
+    store::lock(tx, &[stays, goes]).await?;
+    let apart =
+        store::current(tx, stays).await? == Some(stays) && store::current(tx, goes).await? == Some(goes);
+    let few =
+        customer::newest_of(tx, goes, MAX_MOVED + 1).await?.len() <= usize::try_from(MAX_MOVED).unwrap_or(0);
+    let kept = store::contact(tx, stays).await?.filter(|_| apart && few);
+    let Some((kept, lost)) = kept.zip(store::contact(tx, goes).await?) else {
+        tracing::warn!(contact = %stays, other = %goes, "two contacts of one person stay apart until somebody merges them");
+        return Ok(());
+    };
+    let merge = Merge { stays, version: kept.version, goes, gone_version: lost.version };
+    merge.moves(tx, subjects, "", Actor::System).await
 }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hilo_kit::error::Error;
 use hilo_proto::inbound::v1::WhatsAppIdentity;
 use sqlx::PgConnection;
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::domain::{Identity, Kind, MAX_TEXT};
@@ -149,8 +150,10 @@ impl Known {
         Ok(contact)
     }
 
-    /// The customer is known by other identities from now on (Meta's notice): those that belong to nobody become his, and what he
-    /// has not any more is taken from him, since somebody else may get it.
+    /// The customer is known by other identities from now on (Meta's notice, given at `at`): those that belong to nobody, or belonged to
+    /// somebody before, become his, and what he has not any more is taken from him, since somebody else may get it. Who was first
+    /// known by a new one since then, or by the new user id, is the customer himself, who wrote before the notice came: answers the
+    /// contact that stays and the one that is the same person.
     ///
     /// # Errors
     /// Database errors.
@@ -159,13 +162,22 @@ impl Known {
         tx: &mut PgConnection,
         before: &WhatsAppIdentity,
         after: &WhatsAppIdentity,
-    ) -> Result<(), Error> {
-        let Some(contact) = self.find(before) else { return Ok(()) };
+        at: OffsetDateTime,
+    ) -> Result<Option<(ContactId, ContactId)>, Error> {
+        let Some(contact) = self.find(before) else { return Ok(None) };
         let gained = identities(after);
+        let mut twin = None;
         for one in &gained {
-            if !self.owners.contains_key(one) {
-                take_over(tx, one, contact).await?;
-                self.note(one.clone(), contact);
+            match self.owners.get(one).copied() {
+                Some(owner) if owner == contact => {}
+                // Several persons share it.
+                Some(_) if one.value.contains(PARENT) => {}
+                None => self.gain(tx, one, contact).await?,
+                Some(owner) if is_since(tx, one, owner, at).await? || one.value == after.user_id => {
+                    twin = Some(owner);
+                }
+                // Somebody had this number before him.
+                Some(_) => self.gain(tx, one, contact).await?,
             }
         }
         let replaced =
@@ -180,6 +192,17 @@ impl Known {
                 }
             }
         }
+        Ok(twin.map(|twin| (contact, twin)))
+    }
+
+    async fn gain(
+        &mut self,
+        tx: &mut PgConnection,
+        identity: &Identity,
+        contact: ContactId,
+    ) -> Result<(), Error> {
+        take_over(tx, identity, contact).await?;
+        self.note(identity.clone(), contact);
         Ok(())
     }
 }
@@ -228,6 +251,28 @@ pub(crate) async fn is_of(tx: &mut PgConnection, contact: ContactId, wa_id: &str
     .await?)
 }
 
+/// A notice is older by our clock than what was written after it, give or take what clocks differ.
+const CLOCKS_DIFFER: Duration = Duration::seconds(60);
+
+/// True when the contact has the identity since this instant, and not from before.
+async fn is_since(
+    tx: &mut PgConnection,
+    identity: &Identity,
+    contact: ContactId,
+    at: OffsetDateTime,
+) -> Result<bool, Error> {
+    Ok(sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT 1 FROM contact.identity
+           WHERE kind = $1 AND value = $2 AND contact_id = $3 AND created_at >= $4) AS "is!""#,
+        identity.kind.word(),
+        identity.value,
+        contact.uuid(),
+        at - CLOCKS_DIFFER
+    )
+    .fetch_one(tx)
+    .await?)
+}
+
 async fn insert(tx: &mut PgConnection, name: &str) -> Result<ContactId, Error> {
     let id = ContactId::new();
     let name: String = name.chars().filter(|one| !one.is_control()).take(MAX_TEXT).collect();
@@ -241,7 +286,7 @@ async fn take_over(tx: &mut PgConnection, identity: &Identity, contact: ContactI
     let contact: Uuid = contact.uuid();
     sqlx::query!(
         "INSERT INTO contact.identity (kind, value, contact_id) VALUES ($1, $2, $3)
-         ON CONFLICT (kind, value) DO UPDATE SET contact_id = excluded.contact_id",
+         ON CONFLICT (kind, value) DO UPDATE SET contact_id = excluded.contact_id, created_at = now()",
         identity.kind.word(),
         identity.value,
         contact

@@ -35,6 +35,7 @@ mod whatsapp_asides;
 mod whatsapp_changes;
 mod whatsapp_files;
 mod whatsapp_kinds;
+mod whatsapp_numbers;
 mod whatsapp_order;
 mod whatsapp_rig;
 mod whatsapp_service;

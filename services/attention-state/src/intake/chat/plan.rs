@@ -21,6 +21,7 @@ use super::{Item, Sort};
 use crate::attention::domain::{AttentionId, CampaignKey, Command, ContactId, Phase};
 use crate::attention::store::{self, Wait, chat};
 use crate::attention::work::{Actor, Work};
+use crate::contact;
 use crate::intake::INBOUND_CONSUMER;
 use crate::intake::plan::Taken;
 
@@ -45,7 +46,7 @@ pub(in crate::intake) async fn take_in(
     let here: Vec<Uuid> = items.iter().map(|item| item.delivery).filter(|id| !busy.contains(id)).collect();
     let mut fresh: HashSet<Uuid> = inbox::take(tx, INBOUND_CONSUMER, &here).await?.into_iter().collect();
     fresh.retain(|id| !taken.contains(id));
-    let contacts = settle(tx, &mut known, items, &fresh).await?;
+    let (contacts, twins) = settle(tx, &mut known, items, &fresh).await?;
     let begins = |item: &&Item| fresh.contains(&item.delivery) && item.sort == Sort::Said;
     let may = |item: &&Item| may_begin(&work, &known, item, contacts.get(&item.ledger).copied(), items.len());
     let said = items.iter().filter(begins).filter(may).count();
@@ -67,17 +68,21 @@ pub(in crate::intake) async fn take_in(
         });
     }
     written.write(tx, subjects, &work).await?;
+    for (stays, goes) in twins {
+        contact::merge::same_person(tx, subjects, stays, goes).await?;
+    }
     Ok(answers)
 }
 
-/// Finds or makes the contacts of those who wrote, and follows Meta's notices of changed numbers and ids.
+/// Finds or makes the contacts of those who wrote, and follows Meta's notices of changed numbers and ids. Also answers contacts that
+/// turned out to be one person, to be merged once the batch is written.
 async fn settle(
     tx: &mut PgConnection,
     known: &mut Known,
     items: &[Item],
     fresh: &HashSet<Uuid>,
-) -> Result<HashMap<Uuid, ContactId>, Error> {
-    let mut contacts = HashMap::new();
+) -> Result<(HashMap<Uuid, ContactId>, Vec<(ContactId, ContactId)>), Error> {
+    let (mut contacts, mut twins) = (HashMap::new(), Vec::new());
     for item in items.iter().filter(|item| fresh.contains(&item.delivery)) {
         match &item.sort {
             Sort::Said => {
@@ -89,13 +94,14 @@ async fn settle(
                     contacts.insert(item.ledger, contact);
                 }
                 if let Some(now) = item.new_identity() {
-                    known.contacts.change(tx, &item.customer, &now).await?;
+                    let at = item.sent_at.min(item.received_at);
+                    twins.extend(known.contacts.change(tx, &item.customer, &now, at).await?);
                 }
             }
             Sort::Alters { .. } => {}
         }
     }
-    Ok(contacts)
+    Ok((contacts, twins))
 }
 
 /// Whether an attention may have to begin: a gap in the human numbers is harmless, a lacking one is not. None has to where one that is

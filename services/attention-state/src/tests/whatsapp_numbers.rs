@@ -1,0 +1,108 @@
+//! Numbers that customers change: the notice in time, too late, and of a number that was somebody else's before.
+
+use hilo_proto::inbound::v1::inbound_whats_app::Kind;
+use hilo_proto::inbound::v1::{SystemKind, WhatsAppIdentity, WhatsAppSystem};
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use super::House;
+use super::whatsapp_rig::{Chat, EVA, house, identities, take};
+
+/// The number that Eva has from now on.
+const NEW: &str = "51900000001";
+
+/// Meta's notice that Eva changed her number, as of this instant.
+fn notice(at: OffsetDateTime) -> Chat {
+    let new = WhatsAppIdentity { wa_id: NEW.into(), phone: format!("+{NEW}"), ..WhatsAppIdentity::default() };
+    let system = WhatsAppSystem {
+        kind: SystemKind::NumberChanged.into(),
+        text: "Eva changed her number".into(),
+        new_identity: Some(new),
+    };
+    Chat::from(EVA).kind(Kind::System(system)).at(at)
+}
+
+/// Who has a live attention, newest last, and how many messages it has.
+async fn live(house: &House) -> Vec<(Uuid, i64)> {
+    sqlx::query_as(
+        "SELECT contact_id, message_position FROM attention.attention WHERE state = 'open' ORDER BY number",
+    )
+    .fetch_all(house.db.pool())
+    .await
+    .unwrap()
+}
+
+/// Contacts that are somebody.
+async fn contacts(house: &House) -> i64 {
+    house.count("SELECT count(*) FROM contact.contact WHERE merged_into IS NULL").await
+}
+
+#[tokio::test]
+async fn after_the_notice_the_new_number_goes_on_where_the_old_one_was() {
+    let house = house().await;
+    take(&house, &[Chat::from(EVA)]).await;
+    take(&house, &[notice(OffsetDateTime::now_utc())]).await;
+    // The channel may name another conversation by then.
+    take(&house, &[Chat::from(NEW).says("soy yo")]).await;
+    assert_eq!((live(&house).await.len(), live(&house).await[0].1), (1, 3));
+    assert_eq!(contacts(&house).await, 1);
+}
+
+#[tokio::test]
+async fn who_wrote_from_the_new_number_before_the_notice_is_the_same_person() {
+    let house = house().await;
+    take(&house, &[Chat::from(EVA)]).await;
+    let changed = OffsetDateTime::now_utc() - Duration::minutes(5);
+    take(&house, &[Chat::from(NEW).says("número nuevo")]).await;
+    let before = live(&house).await;
+    assert_eq!(before.len(), 2, "two persons, as far as anybody knows");
+    let first = before[0].0;
+    let moved = house.attentions().await.pop().unwrap();
+    // With more of hers in the same batch.
+    take(&house, &[notice(changed), Chat::from(NEW).says("¿hola?")]).await;
+    assert_eq!(contacts(&house).await, 1);
+    let after = live(&house).await;
+    assert_eq!(after.iter().map(|one| one.0).collect::<Vec<_>>(), [first, first]);
+    assert_eq!(after.iter().map(|one| one.1).collect::<Vec<_>>(), [2, 2], "each goes on until it ends");
+    assert_eq!(house.events(moved.attention_id).await.last().unwrap(), "contact_changed");
+    let values: Vec<String> = identities(&house).await.into_iter().map(|(_, value)| value).collect();
+    assert_eq!(values, [format!("+{NEW}"), NEW.to_owned()], "the old number is nobody's");
+    take(&house, &[Chat::from(NEW).says("otra")]).await;
+    assert_eq!(live(&house).await[1].1, 3);
+    for attention in house.attentions().await {
+        house.end_item(attention.last_interaction, true).await;
+    }
+    take(&house, &[Chat::from(NEW)]).await;
+    let last = live(&house).await;
+    assert_eq!((last.len(), last[0].0), (1, first), "one contact, one conversation");
+}
+
+#[tokio::test]
+async fn who_had_the_new_number_before_is_somebody_else() {
+    let house = house().await;
+    take(&house, &[Chat::from(NEW).says("soy Otto")]).await;
+    take(&house, &[Chat::from(EVA)]).await;
+    sqlx::query("UPDATE contact.identity SET created_at = created_at - interval '1 year'")
+        .execute(house.db.pool())
+        .await
+        .unwrap();
+    let (otto, eva) = (live(&house).await[0].0, live(&house).await[1].0);
+    take(&house, &[notice(OffsetDateTime::now_utc())]).await;
+    take(&house, &[Chat::from(NEW).says("soy Eva")]).await;
+    assert_eq!(contacts(&house).await, 2, "nobody is merged");
+    assert_eq!(live(&house).await, [(otto, 1), (eva, 3)], "what she writes is hers");
+    let fresh = "SELECT count(*) FROM contact.identity WHERE created_at > now() - interval '1 hour'";
+    assert_eq!(house.count(fresh).await, 2, "she has the number since now");
+}
+
+#[tokio::test]
+async fn a_repeated_notice_changes_nothing_more() {
+    let house = house().await;
+    take(&house, &[Chat::from(EVA)]).await;
+    take(&house, &[Chat::from(NEW)]).await;
+    let changed = OffsetDateTime::now_utc() - Duration::minutes(5);
+    take(&house, &[notice(changed)]).await;
+    let before = (contacts(&house).await, live(&house).await.len());
+    take(&house, &[notice(changed)]).await;
+    assert_eq!((contacts(&house).await, live(&house).await.len()), before);
+}
