@@ -27,7 +27,7 @@ test: ## Every test, on real PostgreSQL, nats-server, Dovecot and SMTP
 	@$(scripts)/phase tests -- cargo test --workspace --locked --no-fail-fast
 	@$(scripts)/phase demo -- $(target)/debug/hilo demo --private
 
-load: ## Measure a scenario with release binaries (SCENARIO=steady, or desks)
+load: ## Measure a scenario with release binaries (SCENARIO=steady, desks or webhooks)
 	@$(scripts)/install run
 	@$(scripts)/phase build -- cargo build --release --locked -p hilo -p hilo-load
 	@$(target)/release/hilo-load $(SCENARIO)

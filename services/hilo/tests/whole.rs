@@ -115,6 +115,62 @@ async fn database(folder: &Path, section: &str) -> PgConnection {
     PgConnection::connect(yaml[section]["database"]["url"].as_str().unwrap()).await.unwrap()
 }
 
+/// What a command of the README prints; `typed` is its input.
+fn hilo(folder: &Path, words: &[&str], typed: &str) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hilo"));
+    command.args(words).env("HILO_DATA", folder).env_remove("HILO_PHONE").env_remove("HILO_ENDPOINT");
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), typed.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{words:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
+/// Asks the customer's phone until it shows the text.
+fn phone_shows(folder: &Path, text: &str) -> String {
+    let begun = Instant::now();
+    loop {
+        let chat = hilo(folder, &["phone", "read", "--of", "51999111222"], "");
+        if chat.contains(text) {
+            return chat;
+        }
+        assert!(begun.elapsed() < PATIENCE, "the phone does not show {text:?}: {chat}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_plays_customer_and_agent_of_whatsapp_with_what_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Running::start(folder.path());
+    let data = folder.path();
+    let rosa =
+        ["phone", "send", "--from", "+51999111222", "--name", "Rosa Quispe", "--text", "¿Llegó mi pedido?"];
+    assert!(hilo(data, &rosa, "").contains("is new here"));
+    let desk = hilo(data, &["desk", "--as", "ana"], "wait 60\nopen\nreply Lo revisamos.\n");
+    assert!(desk.contains("Rosa Quispe  ¿Llegó mi pedido?  [mensajes, WhatsApp 23:"), "{desk}");
+    assert!(desk.contains("24 h: 23:") && desk.contains("[🕓 queued]"), "{desk}");
+    let chat = phone_shows(data, "    Lo revisamos.");
+    assert!(chat.contains("business  text"), "{chat}");
+    first.stop();
+
+    // The phones outlive a restart with the rest; the attention goes on, by number and window.
+    let second = Running::start(data);
+    phone_shows(data, "    Lo revisamos.");
+    hilo(data, &["phone", "reply", "--of", "51999111222", "--text", "Gracias."], "");
+    let late = ["phone", "send", "--from", "51988000111", "--text", "Escribí ayer", "--ago", "86400"];
+    hilo(data, &late, "");
+    let desk =
+        hilo(data, &["desk", "--as", "ana", "--channel", "whatsapp"], "wait 60\nopen #1\nreply De nada.\n");
+    assert!(desk.contains("window closed"), "{desk}");
+    phone_shows(data, "    De nada.");
+    let desk = hilo(data, &["desk", "--as", "ana"], "open #1\nform motivo=Consulta\nend\n");
+    assert!(desk.contains("[✓✓ ") && desk.ends_with("interaction ended, attention closed\n"), "{desk}");
+    second.stop();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newcomer_starts_signs_in_stops_and_starts_again() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,13 +1,13 @@
-//! `hilo-load steady` or `desks`: starts a private installation, loads it, prints what it found; exit 1 when a mail was lost or doubled,
-//! or a desk ended with another list than the server's.
+//! `hilo-load steady`, `desks` or `webhooks`: starts a private installation, loads it, prints what it found; exit 1 when a mail was lost or
+//! doubled, a desk ended with another list than the server's, or a webhook was not acknowledged.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
-use hilo_end_to_end::{Installation, Options};
-use hilo_load::{Desks, Steady, desks, steady};
+use hilo_end_to_end::{Chat, Installation, Options};
+use hilo_load::{Desks, Floor, Steady, Webhooks, desks, steady, webhooks};
 
 #[derive(Parser)]
 #[command(about = "Load on a private installation of Hilo, started for it and stopped after it")]
@@ -26,6 +26,15 @@ struct Arguments {
     /// Desks: streams cut every second.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=5_000))]
     cuts: u32,
+    /// Webhooks: events per second.
+    #[arg(long, default_value_t = 3_000.0)]
+    events: f64,
+    /// Webhooks: events of a POST.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    per_post: u32,
+    /// Webhooks: seconds.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    seconds: u32,
     /// Agents of the campaign.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     agents: u32,
@@ -37,6 +46,8 @@ enum Scenario {
     Steady,
     /// Hundreds of desks, many cut every second, under a fixed rate of events.
     Desks,
+    /// A fixed rate of webhooks of WhatsApp, and the floor under it.
+    Webhooks,
 }
 
 fn main() -> ExitCode {
@@ -57,7 +68,31 @@ async fn run(arguments: &Arguments) -> Result<bool> {
     match arguments.scenario {
         Scenario::Steady => run_steady(arguments).await,
         Scenario::Desks => run_desks(arguments).await,
+        Scenario::Webhooks => run_webhooks(arguments).await,
     }
+}
+
+async fn run_webhooks(arguments: &Arguments) -> Result<bool> {
+    let house = Chat::start(Options { agents: 1, ..Options::default() }).await?;
+    let size = Webhooks {
+        rate: arguments.events,
+        per_post: usize::try_from(arguments.per_post)?,
+        lasting: Duration::from_secs(u64::from(arguments.seconds)),
+        number: house.installation.whatsapp_number(),
+        customers: 20_000,
+        run: "load".to_owned(),
+    };
+    let Webhooks { rate, per_post, .. } = size;
+    println!(
+        "webhooks: {rate} events/s, {per_post} per POST, for {} s, five processes, PostgreSQL fsync on",
+        arguments.seconds
+    );
+    let floor = Floor::start(&house.installation.database("hilo_whatsapp")).await?;
+    println!("floor:   {}", webhooks(&floor.poster()?, &size).await?);
+    let report = webhooks(&house.poster()?, &size).await?;
+    println!("service: {report}");
+    println!("generator late by at most {:.1?}", report.generator_lag);
+    Ok(report.refused == 0)
 }
 
 async fn run_desks(arguments: &Arguments) -> Result<bool> {

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use super::template::filled;
+pub use super::template::{Filled, FirstChat};
+
 /// How an item is named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ItemName {
@@ -35,28 +38,6 @@ pub struct First {
     pub subject: String,
     /// Text.
     pub text: String,
-}
-
-/// A template and the values of its text, in order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filled {
-    /// Name.
-    pub name: String,
-    /// Language and locale; empty where there is only one.
-    pub language: String,
-    /// Values of its variables, in order or as `name=value`.
-    pub values: Vec<String>,
-}
-
-/// A template that starts an attention in WhatsApp.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FirstChat {
-    /// Key of the campaign.
-    pub campaign: String,
-    /// Number, with `+`.
-    pub phone: String,
-    /// What is sent.
-    pub template: Filled,
 }
 
 /// A line.
@@ -117,6 +98,8 @@ pub enum DeskCommand {
         /// Closes the attention too.
         close: bool,
     },
+    /// Sends the newest message of ours that failed again.
+    Retry,
     /// Gives the current item back.
     Release,
     /// Gives the current item to a campaign or an agent.
@@ -157,6 +140,7 @@ pub const HELP: &[&str] = &[
     "templates               WhatsApp: what may be sent also after the 24 hours",
     "template NAME [--lang es] [VALUE \"TWO WORDS\"]   send one of them",
     "forward A,B [--files] [TEXT]  send the customer's mail on, with its files",
+    "retry                   send the newest message that failed, or may not have been sent, again",
     "download N [TO]         save file N of the thread (see read)",
     "form                    show the form;  form field=value other=\"two words\" several=one|two  fills it in",
     "end [--close]           end the interaction, and the attention too with --close",
@@ -201,6 +185,7 @@ pub fn parse(line: &str) -> Result<DeskCommand, String> {
         "download" => return download(rest),
         "form" => DeskCommand::Form(fields(rest)?),
         "end" => DeskCommand::End { close: flag(rest, "--close")? },
+        "retry" => DeskCommand::Retry,
         "release" => DeskCommand::Release,
         "transfer" => transfer(rest)?,
         "note" if rest.is_empty() => return Err("note needs a text".to_owned()),
@@ -231,6 +216,7 @@ pub fn parse(line: &str) -> Result<DeskCommand, String> {
             | "ls"
             | "read"
             | "templates"
+            | "retry"
             | "release"
             | "pause"
             | "resume"
@@ -258,32 +244,6 @@ fn transfer(rest: &str) -> Result<DeskCommand, String> {
         None => To::Campaign(to.to_owned()),
     };
     Ok(DeskCommand::Transfer { to, note: note.trim().replace("\\n", "\n") })
-}
-
-/// A name, then `--lang CODE` and values anywhere; a value in double quotes may hold spaces.
-fn filled(rest: &str) -> Result<Filled, String> {
-    let mut words = Vec::new();
-    let mut rest = rest.trim();
-    while !rest.is_empty() {
-        let (word, after) = match rest.strip_prefix('"') {
-            Some(quoted) => quoted.split_once('"').ok_or("a value has no closing quote")?,
-            None => rest.split_once(char::is_whitespace).unwrap_or((rest, "")),
-        };
-        words.push(word.to_owned());
-        rest = after.trim_start();
-    }
-    let mut filled = Filled::default();
-    let mut words = words.into_iter();
-    filled.name = words.next().ok_or("template needs a name, for instance: template seguimos_en_contacto")?;
-    while let Some(word) = words.next() {
-        match word.as_str() {
-            "--lang" => {
-                filled.language = words.next().ok_or("--lang needs a language, for instance es_PE")?
-            }
-            _ => filled.values.push(word),
-        }
-    }
-    Ok(filled)
 }
 
 fn start(rest: &str) -> Result<DeskCommand, String> {

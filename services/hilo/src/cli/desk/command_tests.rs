@@ -73,6 +73,7 @@ fn lines_become_commands() {
         ),
         ("reply", DeskCommand::Reply { text: String::new(), all: false }),
         ("templates", DeskCommand::Templates),
+        ("retry", DeskCommand::Retry),
         ("why", DeskCommand::Why(ItemName::Next)),
         ("why 2", DeskCommand::Why(ItemName::Number(2))),
         ("quit", DeskCommand::Quit),

@@ -246,6 +246,7 @@ impl<C: DeskCalls> Driver<C> {
                 Ok(())
             }
             DeskCommand::End { close } => self.end(close).await,
+            DeskCommand::Retry => self.retry().await,
             DeskCommand::Release => self.release().await,
             DeskCommand::Transfer { to, note } => self.transfer(&to, &note).await,
             DeskCommand::Note(text) => self.note(&text).await,

@@ -1,10 +1,12 @@
 //! What a desk does beyond answering: transfer, notes, starting and reopening.
 
+use hilo_proto::history::v1::ThreadMessage;
+
 use super::{Current, DeskCalls, Driver};
-use crate::cli::Failure;
 use crate::cli::desk::command::{First, To};
 use crate::cli::desk::render;
 use crate::cli::terminal::clean;
+use crate::cli::{Exit, Failure};
 
 impl<C: DeskCalls> Driver<C> {
     pub(super) async fn transfer(&mut self, to: &To, note: &str) -> Result<(), Failure> {
@@ -30,6 +32,23 @@ impl<C: DeskCalls> Driver<C> {
         let started = self.calls.start(first).await?;
         self.output.line(format!("attention #{} started", started.attention_number))?;
         self.show_opened(started.interaction.unwrap_or_default().interaction_id).await
+    }
+
+    /// Sends again what failed last, or may not have been sent.
+    pub(super) async fn retry(&mut self) -> Result<(), Failure> {
+        self.current_id()?;
+        let messages = self.calls.messages(&self.attention_id()).await?;
+        let failed =
+            |message: &&ThreadMessage| matches!(message.delivery_state.as_str(), "failed" | "unknown");
+        let Some(message) = messages.iter().rev().find(failed) else {
+            return Err(Failure::new(
+                Exit::Missing,
+                "NOTHING_FAILED",
+                "no message of this conversation failed",
+            ));
+        };
+        let again = self.calls.retry(&message.message_id).await?;
+        render::message(&again).iter().try_for_each(|line| self.output.line(line))
     }
 
     pub(super) async fn reopen(&mut self, interaction_id: &str) -> Result<(), Failure> {

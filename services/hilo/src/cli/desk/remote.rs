@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hilo_kit::objects::Digest256;
+use hilo_proto::attention::v1::RetryMessageRequest;
 use hilo_proto::attention::v1::attachment_ref::Source;
 use hilo_proto::attention::v1::{
     AddNoteRequest, AttachmentRef, BeginUploadRequest, ChatStart, FinishUploadRequest, GetDownloadUrlRequest,
@@ -88,6 +89,8 @@ pub trait DeskCalls: Send + Sync {
     ) -> Result<StartAttentionResponse, Failure>;
     /// The templates that may be sent in a campaign.
     async fn templates(&self, campaign: &str) -> Result<Vec<Template>, Failure>;
+    /// Sends a message again that failed or may not have been sent.
+    async fn retry(&self, message_id: &str) -> Result<ThreadMessage, Failure>;
     /// Opens an ended interaction again.
     async fn reopen(&self, interaction_id: &str) -> Result<(), Failure>;
     /// Lets an offer pass.
@@ -311,6 +314,13 @@ impl DeskCalls for RemoteDesk {
         let campaign_key = campaign.to_owned();
         let request = ListTemplatesRequest { campaign_key, page_size: 200, ..Default::default() };
         Ok(call!(self, attention.list_templates, request)?.templates)
+    }
+
+    async fn retry(&self, message_id: &str) -> Result<ThreadMessage, Failure> {
+        let message_id = message_id.to_owned();
+        let request = RetryMessageRequest { message_id, request_id: request_id() };
+        let answer = call!(self, attention.retry_message, request)?;
+        answer.message.ok_or_else(|| incomplete("RetryMessage"))
     }
 
     async fn reopen(&self, interaction_id: &str) -> Result<(), Failure> {

@@ -4,9 +4,59 @@ use hilo_proto::attention::v1::{Template, TemplatePart};
 use hilo_proto::outbound::v1::template_parameter::Value;
 use hilo_proto::outbound::v1::{SendTemplate, TemplateComponent, TemplateParameter};
 
-use super::command::Filled;
 use crate::cli::terminal::{clean, clean_lines, counted};
 use crate::cli::{Exit, Failure};
+
+/// A template and the values of its text, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filled {
+    /// Name.
+    pub name: String,
+    /// Language and locale; empty where there is only one.
+    pub language: String,
+    /// Values of its variables, in order or as `name=value`.
+    pub values: Vec<String>,
+}
+
+/// A template that starts an attention in WhatsApp.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstChat {
+    /// Key of the campaign.
+    pub campaign: String,
+    /// Number, with `+`.
+    pub phone: String,
+    /// What is sent.
+    pub template: Filled,
+}
+
+/// A name, then `--lang CODE` and values anywhere; a value in double quotes may hold spaces.
+///
+/// # Errors
+/// One line that says what would be right.
+pub fn filled(rest: &str) -> Result<Filled, String> {
+    let mut words = Vec::new();
+    let mut rest = rest.trim();
+    while !rest.is_empty() {
+        let (word, after) = match rest.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"').ok_or("a value has no closing quote")?,
+            None => rest.split_once(char::is_whitespace).unwrap_or((rest, "")),
+        };
+        words.push(word.to_owned());
+        rest = after.trim_start();
+    }
+    let mut filled = Filled::default();
+    let mut words = words.into_iter();
+    filled.name = words.next().ok_or("template needs a name, for instance: template seguimos_en_contacto")?;
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--lang" => {
+                filled.language = words.next().ok_or("--lang needs a language, for instance es_PE")?
+            }
+            _ => filled.values.push(word),
+        }
+    }
+    Ok(filled)
+}
 
 /// A template as a list shows it: name, language, category, then its words.
 pub fn shown(template: &Template) -> Vec<String> {
