@@ -33,6 +33,9 @@ pub struct WhatsappConfig {
     /// Sending.
     #[serde(default)]
     pub sender: SenderConfig,
+    /// Files of customers.
+    #[serde(default)]
+    pub media: MediaConfig,
 }
 
 /// Where Meta's webhooks come in: plain HTTP behind something that ends TLS.
@@ -106,6 +109,62 @@ impl Default for SenderConfig {
     }
 }
 
+/// Files of customers, fetched from Meta.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MediaConfig {
+    /// Hosts that files may be fetched from over TLS, each with all below it; the Graph API's own address is always one.
+    pub hosts: Vec<String>,
+    /// Largest file in bytes; the object store's limit counts too.
+    pub max_bytes: u64,
+    /// Memory for all files under way, in bytes.
+    pub memory_bytes: u64,
+    /// Files of one account under way at once.
+    pub concurrency: usize,
+    /// Longest time for one try, in seconds.
+    pub fetch_seconds: u64,
+    /// First pause before another try, in seconds; it grows fourfold.
+    pub retry_seconds: f64,
+}
+
+impl Default for MediaConfig {
+    fn default() -> Self {
+        Self {
+            // Where Meta's own pages and answers point to.
+            hosts: vec!["lookaside.fbsbx.com".into()],
+            // Meta's largest: a document.
+            max_bytes: 100 * 1024 * 1024,
+            memory_bytes: 256 * 1024 * 1024,
+            concurrency: 4,
+            fetch_seconds: 120,
+            retry_seconds: 10.0,
+        }
+    }
+}
+
+impl MediaConfig {
+    fn validate(&self, problems: &mut Problems) {
+        let host = |host: &String| {
+            let labels = host.split('.').count() >= 2;
+            labels && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b))
+        };
+        problems.require(self.hosts.iter().all(host), "media.hosts", "must be names of hosts");
+        let bytes = (1..=2 * 1024 * 1024 * 1024).contains(&self.max_bytes);
+        problems.require(bytes, "media.max_bytes", "must be 1 to 2147483648");
+        let memory = (1024..=64 * 1024 * 1024 * 1024).contains(&self.memory_bytes)
+            && self.memory_bytes >= self.max_bytes;
+        problems.require(memory, "media.memory_bytes", "must have room for one of the largest files");
+        problems.require((1..=64).contains(&self.concurrency), "media.concurrency", "must be 1 to 64");
+        problems.require(
+            (1..=3600).contains(&self.fetch_seconds),
+            "media.fetch_seconds",
+            "must be 1 to 3600",
+        );
+        let retry = (0.01..=3600.0).contains(&self.retry_seconds);
+        problems.require(retry, "media.retry_seconds", "must be 0.01 to 3600");
+    }
+}
+
 fn default_body_bytes() -> usize {
     LEAST_BODY
 }
@@ -140,6 +199,7 @@ impl Section for WhatsappConfig {
         problems.require(base, "graph.base_url", "must be an https:// URL (http:// only on this machine)");
         let reply = (1..=120).contains(&self.graph.reply_seconds);
         problems.require(reply, "graph.reply_seconds", "must be 1 to 120");
+        self.media.validate(problems);
         let sender = &self.sender;
         problems.require((1..=512).contains(&sender.concurrency), "sender.concurrency", "must be 1 to 512");
         problems.require(

@@ -6,6 +6,7 @@
 //!
 //! - [`domain`]: the rules, plain synchronous Rust. [`store`]: the ledger in PostgreSQL.
 //! - [`webhook`]: the HTTP endpoint and the group commit. `parser` turns bodies into INBOUND and statuses into DELIVERY.
+//! - `fetcher` brings customers' files into the object store and hands them over as items of their own.
 //! - `consumer` takes sends, [`sender`] sends them by [`adapter`].
 
 pub mod accounts;
@@ -13,6 +14,7 @@ pub mod adapter;
 pub mod config;
 mod consumer;
 pub mod domain;
+mod fetcher;
 mod metrics;
 mod parser;
 mod run;

@@ -24,6 +24,7 @@ counter!(
 );
 counter!(ANOMALIES, "hilo.whatsapp.anomalies", "statuses that contradict what is known");
 counter!(ATTEMPTS, "hilo.whatsapp.attempts", "attempts to send, by outcome");
+counter!(FILES, "hilo.whatsapp.files", "tries to fetch customers' files, by end");
 counter!(STOPPED, "hilo.whatsapp.stopped", "a number that Meta lets send nothing, by reason; alarm on any");
 
 static COMMIT: LazyLock<Histogram<f64>> = LazyLock::new(|| {
@@ -72,6 +73,11 @@ pub fn anomaly() {
 /// An attempt ended: `accepted`, `not_sent`, `no_answer`, or the reason of a refusal.
 pub fn attempted(outcome: &'static str) {
     ATTEMPTS.add(1, &[KeyValue::new("outcome", outcome)]);
+}
+
+/// A try to fetch a file ended: `stored`, a trouble, or the reason of a failure.
+pub fn file(end: &'static str) {
+    FILES.add(1, &[KeyValue::new("end", end)]);
 }
 
 /// Meta lets a number send nothing.

@@ -15,17 +15,19 @@ use hilo_kit::grpc;
 use hilo_kit::health::Readiness;
 use hilo_kit::lifecycle::{HARD_CAP, Shutdown};
 use hilo_kit::nats::{Nats, StreamKind};
+use hilo_kit::objects::Objects;
 use hilo_kit::outbox::{GrpcPeer, HandoverEndpoint, HandoverPeer, Relay, RelayConfig};
 use hilo_kit::secrets::Secrets;
 use tokio::net::TcpListener;
 
 use crate::accounts::NumbersCache;
+use crate::adapter::files::Files;
 use crate::adapter::graph::Graph;
 use crate::config::Config;
 use crate::consumer::SendIntake;
 use crate::store::{SENDER, Store};
 use crate::webhook::{Committer, Endpoint, KeyRing};
-use crate::{NAME, parser, sender, webhook};
+use crate::{NAME, fetcher, parser, sender, webhook};
 
 /// Production keeps answering this long after readiness went off, until load balancers have noticed.
 const LINGER: Duration = Duration::from_secs(5);
@@ -68,6 +70,7 @@ struct Parts {
     tokens: ServiceTokens,
     secrets: Secrets,
     graph: Graph,
+    objects: Objects,
     readiness: Readiness,
 }
 
@@ -118,6 +121,7 @@ async fn assemble(config: &Config, shutdown: &Shutdown) -> Result<Parts, Error> 
         numbers: NumbersCache::start(directory.clone(), &store, shutdown).await?,
         secrets: Secrets::new(config.section.secrets.clone()),
         graph: Graph::new(&config.section.graph)?,
+        objects: Objects::open(&config.objects).await?,
         db,
         nats,
         store,
@@ -151,6 +155,16 @@ fn spawn_intake(config: &Config, parts: &Parts, listener: TcpListener, shutdown:
     let patience = Duration::from_secs(config.section.webhook.directory_seconds);
     let parsing = parser::run(parts.store.clone(), parts.numbers.clone(), patience, shutdown.clone());
     shutdown.spawn("parser", parsing);
+    let fetching = fetcher::Parts {
+        store: parts.store.clone(),
+        numbers: parts.numbers.clone(),
+        secrets: parts.secrets.clone(),
+        files: Files::new(parts.graph.clone(), &config.section.media.hosts),
+        objects: parts.objects.clone(),
+        config: config.section.media.clone(),
+        max_object_bytes: config.objects.max_bytes,
+    };
+    shutdown.spawn("file fetcher", fetcher::run(fetching, shutdown.clone()));
 }
 
 fn spawn_sending(config: &Config, parts: &Parts, shutdown: &Shutdown) -> Result<(), Error> {
@@ -164,7 +178,10 @@ fn spawn_sending(config: &Config, parts: &Parts, shutdown: &Shutdown) -> Result<
         consumer.confirmed().await;
         confirmed.set(true);
     });
+    let files = Files::new(parts.graph.clone(), &config.section.media.hosts);
+    let memory = config.section.media.memory_bytes;
     let sending = sender::Parts {
+        uploads: sender::Uploads::new(parts.store.clone(), files, parts.objects.clone(), memory),
         store: parts.store.clone(),
         numbers: parts.numbers.clone(),
         secrets: parts.secrets.clone(),

@@ -10,7 +10,8 @@ use hilo_kit::error::reason_of;
 use hilo_proto::attention::v1::{DeskItem, GetAttentionRequest};
 use hilo_proto::event::v1::{AttentionState, Direction};
 use hilo_proto::history::v1::{SearchThreadsRequest, ThreadMessage};
-use hilo_simulators::{Phone, Say, Sent};
+use hilo_simulators::{File, Phone, Say, Sent};
+use hilo_test_support::eventually;
 use tonic::Code;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -286,6 +287,30 @@ async fn a_message_survives_the_death_of_its_channel_at_every_step() {
         let item = house.offer(&customer).await;
         let item = house.grown(&item, 2).await;
         assert_eq!(house.said(&item.attention_id).await, [point, "fin"]);
+    }
+    house.events_are_whole(points.len()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_content_of_a_file_survives_the_death_of_its_channel() {
+    let house = house().await;
+    let (faults, whatsapp) = (house.installation.faults(), Part::Service(Service::WhatsappIngest));
+    // Fetched and stored but not handed over; handed over, and nobody told.
+    let points = ["whatsapp.media.before_commit", "whatsapp.media.after_commit"];
+    for (number, point) in points.into_iter().enumerate() {
+        let customer = house.customer(&format!("5190000001{number}"), "Cliente");
+        faults.arm(point).unwrap();
+        customer.says(&Say::media("image", File::new("image/jpeg", b"\xff\xd8\xff\xe0\x00\x10JFIF foto")));
+        faults.reached(point, SOON).await.unwrap_or_else(|| panic!("nobody came to {point}"));
+        house.installation.kill(whatsapp).await.unwrap();
+        house.installation.start_part(whatsapp).await.unwrap();
+        let item = house.offer(&customer).await;
+        let shown = || async {
+            let all = house.agent.all_messages(&item.attention_id).await.unwrap();
+            assert_eq!(all.len(), 1, "{point}: the content is no message of its own");
+            all.iter().map(|one| one.attachments.len()).sum::<usize>()
+        };
+        eventually("the file is shown", SOON, || async { shown().await == 1 }).await.unwrap();
     }
     house.events_are_whole(points.len()).await;
 }

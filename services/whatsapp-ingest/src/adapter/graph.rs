@@ -19,7 +19,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// An idle connection is given up before the other side does: a request that meets a closed one is in doubt.
 const IDLE: Duration = Duration::from_secs(15);
 /// Longest answer, in bytes.
-const ANSWER_BYTES: usize = 64 * 1024;
+pub(super) const ANSWER_BYTES: usize = 64 * 1024;
 
 /// Calls the Graph API.
 #[derive(Clone, Debug)]
@@ -61,18 +61,34 @@ impl Graph {
         Ok(Self { client, base: base_url(&config.base_url).ok_or_else(unusable)? })
     }
 
+    /// The address of these segments; `None` when one of them is no plain id or word.
+    pub(super) fn url(&self, segments: &[&str]) -> Option<Url> {
+        let plain = |segment: &&str| {
+            !segment.is_empty()
+                && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+                && !segment.starts_with('.')
+        };
+        if !segments.iter().all(plain) {
+            return None;
+        }
+        let mut url = self.base.clone();
+        url.path_segments_mut().ok()?.pop_if_empty().extend(segments);
+        Some(url)
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn base(&self) -> &Url {
+        &self.base
+    }
+
     /// Posts a message of the number.
     pub async fn send(&self, phone_number_id: &str, token: &Secret, body: &Value) -> Outcome {
         let unusable =
             || Outcome::NotSent { reason: "NUMBER_UNUSABLE", text: "the number has no usable id".into() };
-        let plain = !phone_number_id.is_empty() && phone_number_id.bytes().all(|b| b.is_ascii_digit());
-        let mut url = self.base.clone();
-        match url.path_segments_mut() {
-            Ok(mut path) if plain => {
-                path.pop_if_empty().extend([VERSION, phone_number_id, "messages"]);
-            }
-            Ok(_) | Err(()) => return unusable(),
-        }
+        let Some(url) = self.url(&[VERSION, phone_number_id, "messages"]) else { return unusable() };
         let sent = self.client.post(url).bearer_auth(token.expose()).json(body).send().await;
         match sent {
             Ok(answer) => heard(answer).await,
@@ -94,18 +110,25 @@ fn broken(error: &reqwest::Error) -> Outcome {
     Outcome::NoAnswer(text.to_owned())
 }
 
-async fn heard(mut answer: reqwest::Response) -> Outcome {
+async fn heard(answer: reqwest::Response) -> Outcome {
     let status = answer.status();
+    match whole(answer, ANSWER_BYTES).await {
+        Ok(body) => judge(status, &serde_json::from_slice(&body).unwrap_or(Value::Null)),
+        Err(why) => unread(status, why),
+    }
+}
+
+/// The body of an answer, at most `most` bytes of it, or why there is none.
+pub(super) async fn whole(mut answer: reqwest::Response, most: usize) -> Result<Vec<u8>, &'static str> {
     let mut body = Vec::new();
     loop {
         match answer.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() <= ANSWER_BYTES => body.extend_from_slice(&chunk),
-            Ok(Some(_)) => return unread(status, "the answer was too long"),
-            Ok(None) => break,
-            Err(_) => return unread(status, "the answer broke off"),
+            Ok(Some(chunk)) if body.len() + chunk.len() <= most => body.extend_from_slice(&chunk),
+            Ok(Some(_)) => return Err("the answer was too long"),
+            Ok(None) => return Ok(body),
+            Err(_) => return Err("the answer broke off"),
         }
     }
-    judge(status, &serde_json::from_slice(&body).unwrap_or(Value::Null))
 }
 
 /// What an answer means.

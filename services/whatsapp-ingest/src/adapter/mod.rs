@@ -1,3 +1,4 @@
 //! The outside world as this service calls it.
 
+pub mod files;
 pub mod graph;

@@ -2,13 +2,15 @@
 //!
 //! Source: Meta, "Messages API" reference of the Cloud API (2026): `to` takes a number, `recipient` a business-scoped user id.
 
-use hilo_proto::inbound::v1::{WhatsAppContactCards, WhatsAppIdentity};
+use hilo_proto::inbound::v1::{MediaKind, WhatsAppContactCards, WhatsAppIdentity};
 use hilo_proto::outbound::v1::outbound_whats_app::Kind;
 use hilo_proto::outbound::v1::template_parameter::Value as Filled;
 use hilo_proto::outbound::v1::{
-    OutboundWhatsApp, SendReadMark, SendTemplate, TemplateComponent, TemplateParameter,
+    OutboundWhatsApp, SendMedia, SendReadMark, SendTemplate, TemplateComponent, TemplateParameter,
 };
 use serde_json::{Map, Value, json};
+
+use super::outgoing::{self, FileNeeded};
 
 /// Longest text, in characters.
 const TEXT_CHARS: usize = 4_096;
@@ -47,16 +49,26 @@ pub fn recipient(item: &OutboundWhatsApp) -> String {
     [to.wa_id, to.phone, to.user_id].into_iter().find(|one| !one.is_empty()).unwrap_or_default()
 }
 
+/// A request, and the files whose ids are missing in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Composed {
+    /// The body.
+    pub body: Value,
+    /// What must be at Meta first.
+    pub files: Vec<FileNeeded>,
+}
+
 /// The body of the request; `send_id` comes back with every status.
 ///
 /// # Errors
 /// [`Unsendable`]: it fails with that reason and nothing leaves.
-pub fn request(item: &OutboundWhatsApp, send_id: &str) -> Result<Value, Unsendable> {
+pub fn request(item: &OutboundWhatsApp, send_id: &str) -> Result<Composed, Unsendable> {
     let Some(kind) = &item.kind else { return Err(NOT_CARRIED) };
+    let mut files = Vec::new();
     if let Kind::ReadMark(mark) = kind {
-        return read_mark(mark);
+        return Ok(Composed { body: read_mark(mark)?, files });
     }
-    let (name, content) = content(kind)?;
+    let (name, content) = content(kind, &mut files)?;
     let mut body = addressed(item.to.as_ref())?;
     body.insert("type".to_owned(), json!(name));
     body.insert(name.to_owned(), content);
@@ -64,7 +76,7 @@ pub fn request(item: &OutboundWhatsApp, send_id: &str) -> Result<Value, Unsendab
     if !item.reply_to_wamid.is_empty() {
         body.insert("context".to_owned(), json!({ "message_id": item.reply_to_wamid }));
     }
-    Ok(Value::Object(body))
+    Ok(Composed { body: Value::Object(body), files })
 }
 
 fn addressed(to: Option<&WhatsAppIdentity>) -> Result<Map<String, Value>, Unsendable> {
@@ -83,7 +95,7 @@ fn addressed(to: Option<&WhatsAppIdentity>) -> Result<Map<String, Value>, Unsend
     Ok(body)
 }
 
-fn content(kind: &Kind) -> Result<(&'static str, Value), Unsendable> {
+fn content(kind: &Kind, files: &mut Vec<FileNeeded>) -> Result<(&'static str, Value), Unsendable> {
     match kind {
         Kind::Text(text) => {
             let fits = (1..=TEXT_CHARS).contains(&text.body.chars().count()) && !text.body.trim().is_empty();
@@ -111,8 +123,13 @@ fn content(kind: &Kind) -> Result<(&'static str, Value), Unsendable> {
             }
             Ok(("reaction", json!({ "message_id": reaction.target_wamid, "emoji": reaction.emoji })))
         }
-        Kind::Template(template) => self::template(template),
-        Kind::Media(_) | Kind::ReadMark(_) => Err(NOT_CARRIED),
+        Kind::Template(template) => self::template(template, files),
+        Kind::Media(media) => {
+            let (name, content, needed) = outgoing::media(media, "")?;
+            files.push(needed);
+            Ok((name, content))
+        }
+        Kind::ReadMark(_) => Err(NOT_CARRIED),
     }
 }
 
@@ -157,11 +174,17 @@ fn contact_cards(cards: &WhatsAppContactCards) -> Result<(&'static str, Value), 
 }
 
 /// Whether it is approved is Meta's answer (132001, 132015 and so on).
-fn template(template: &SendTemplate) -> Result<(&'static str, Value), Unsendable> {
+fn template(
+    template: &SendTemplate,
+    files: &mut Vec<FileNeeded>,
+) -> Result<(&'static str, Value), Unsendable> {
     if template.name.is_empty() || template.language.is_empty() {
         return Err(invalid("a template has a name and a language"));
     }
-    let components = template.components.iter().map(component).collect::<Result<Vec<_>, _>>()?;
+    let mut components = Vec::with_capacity(template.components.len());
+    for (number, one) in template.components.iter().enumerate() {
+        components.push(component(one, &format!("/template/components/{number}"), files)?);
+    }
     Ok((
         "template",
         json!({ "name": template.name, "language": { "code": template.language },
@@ -169,8 +192,15 @@ fn template(template: &SendTemplate) -> Result<(&'static str, Value), Unsendable
     ))
 }
 
-fn component(component: &TemplateComponent) -> Result<Value, Unsendable> {
-    let parameters = component.parameters.iter().map(parameter).collect::<Result<Vec<_>, _>>()?;
+fn component(
+    component: &TemplateComponent,
+    at: &str,
+    files: &mut Vec<FileNeeded>,
+) -> Result<Value, Unsendable> {
+    let mut parameters = Vec::with_capacity(component.parameters.len());
+    for (number, one) in component.parameters.iter().enumerate() {
+        parameters.push(parameter(one, &format!("{at}/parameters/{number}"), files)?);
+    }
     let mut written = json!({ "type": component.r#type, "parameters": parameters });
     if component.r#type == "button"
         && let Some(written) = written.as_object_mut()
@@ -181,11 +211,15 @@ fn component(component: &TemplateComponent) -> Result<Value, Unsendable> {
     Ok(written)
 }
 
-fn parameter(parameter: &TemplateParameter) -> Result<Value, Unsendable> {
+fn parameter(
+    parameter: &TemplateParameter,
+    at: &str,
+    files: &mut Vec<FileNeeded>,
+) -> Result<Value, Unsendable> {
     let mut written = match &parameter.value {
         Some(Filled::Text(text)) => json!({ "type": "text", "text": text }),
         Some(Filled::Payload(payload)) => json!({ "type": "payload", "payload": payload }),
-        Some(Filled::Media(_)) => return Err(NOT_CARRIED),
+        Some(Filled::Media(media)) => header_file(media, at, files)?,
         None => return Err(invalid("a variable of the template has no value")),
     };
     if !parameter.name.is_empty()
@@ -194,6 +228,20 @@ fn parameter(parameter: &TemplateParameter) -> Result<Value, Unsendable> {
         written.insert("parameter_name".to_owned(), json!(parameter.name));
     }
     Ok(written)
+}
+
+/// A header shows an image, a video or a document, without words of its own.
+fn header_file(media: &SendMedia, at: &str, files: &mut Vec<FileNeeded>) -> Result<Value, Unsendable> {
+    let shown = matches!(media.kind(), MediaKind::Image | MediaKind::Video | MediaKind::Document);
+    if !shown || !media.caption.is_empty() {
+        return Err(invalid("a header of a template is an image, a video or a document"));
+    }
+    let (name, content, needed) = outgoing::media(media, at)?;
+    files.push(needed);
+    let mut written = Map::new();
+    written.insert("type".to_owned(), json!(name));
+    written.insert(name.to_owned(), content);
+    Ok(Value::Object(written))
 }
 
 fn read_mark(mark: &SendReadMark) -> Result<Value, Unsendable> {
@@ -211,8 +259,9 @@ fn read_mark(mark: &SendReadMark) -> Result<Value, Unsendable> {
 
 #[cfg(test)]
 mod tests {
+    use hilo_proto::inbound::v1::Attachment;
     use hilo_proto::inbound::v1::{WhatsAppLocation, WhatsAppReaction};
-    use hilo_proto::outbound::v1::{SendMedia, SendText};
+    use hilo_proto::outbound::v1::SendText;
 
     use super::*;
 
@@ -234,9 +283,9 @@ mod tests {
         let expected = json!({ "messaging_product": "whatsapp", "recipient_type": "individual", "to": "51987654321",
             "type": "text", "text": { "body": "hola", "preview_url": false }, "biz_opaque_callback_data": "s1",
             "context": { "message_id": "wamid.1" } });
-        assert_eq!(request(&item, "s1").unwrap(), expected);
+        assert_eq!(request(&item, "s1").unwrap(), Composed { body: expected, files: vec![] });
         let nameless = OutboundWhatsApp { to: to("", "PE.1"), ..of(text("hola")) };
-        let body = request(&nameless, "s1").unwrap();
+        let body = request(&nameless, "s1").unwrap().body;
         assert_eq!((body.get("to"), body["recipient"].as_str()), (None, Some("PE.1")));
         assert_eq!(recipient(&nameless), "PE.1");
     }
@@ -249,7 +298,7 @@ mod tests {
         assert_eq!(reason(&of(text(" \n"))), "CONTENT_INVALID");
         assert_eq!(reason(&OutboundWhatsApp { to: None, ..of(text("x")) }), "RECIPIENT_MISSING");
         assert_eq!(reason(&OutboundWhatsApp { to: to("", ""), ..of(text("x")) }), "RECIPIENT_MISSING");
-        assert_eq!(reason(&of(Kind::Media(SendMedia::default()))), "KIND_NOT_CARRIED");
+        assert_eq!(reason(&of(Kind::Media(SendMedia::default()))), "CONTENT_INVALID");
         assert_eq!(reason(&OutboundWhatsApp { kind: None, ..of(text("x")) }), "KIND_NOT_CARRIED");
         assert_eq!(reason(&of(Kind::ContactCards(WhatsAppContactCards::default()))), "CONTENT_INVALID");
         let place = WhatsAppLocation { latitude: 91.0, ..WhatsAppLocation::default() };
@@ -275,7 +324,7 @@ mod tests {
         };
         let template =
             SendTemplate { name: "hola".into(), language: "es".into(), components: vec![body, button] };
-        let written = request(&of(Kind::Template(template)), "s").unwrap();
+        let written = request(&of(Kind::Template(template)), "s").unwrap().body;
         assert_eq!(
             written["template"],
             json!({ "name": "hola", "language": { "code": "es" }, "components": [
@@ -284,14 +333,54 @@ mod tests {
               "parameters": [{ "type": "payload", "payload": "p" }] }] })
         );
         let reaction = WhatsAppReaction { target_wamid: "wamid.1".into(), emoji: String::new() };
-        let written = request(&of(Kind::Reaction(reaction)), "s").unwrap();
+        let written = request(&of(Kind::Reaction(reaction)), "s").unwrap().body;
         assert_eq!(written["reaction"], json!({ "message_id": "wamid.1", "emoji": "" }));
         let mark = of(Kind::ReadMark(SendReadMark { wamid: "wamid.1".into(), typing: true }));
         assert_eq!(
-            request(&mark, "s").unwrap(),
+            request(&mark, "s").unwrap().body,
             json!({ "messaging_product": "whatsapp", "status": "read",
             "message_id": "wamid.1", "typing_indicator": { "type": "text" } })
         );
         assert!(is_mark(&mark) && outlives_window(&mark) && !outlives_window(&of(text("x"))));
+    }
+
+    #[test]
+    fn files_stand_where_their_ids_will() {
+        let file = |kind: MediaKind, media_type: &str| SendMedia {
+            kind: kind.into(),
+            attachment: Some(Attachment {
+                sha256: "ab".repeat(32),
+                media_type: media_type.into(),
+                size_bytes: 9,
+                ..Attachment::default()
+            }),
+            caption: String::new(),
+        };
+        let Composed { mut body, files } =
+            request(&of(Kind::Media(file(MediaKind::Image, "image/png"))), "s").unwrap();
+        assert_eq!((body["type"].as_str(), &body["image"]), (Some("image"), &json!({ "id": "" })));
+        *body.pointer_mut(&files[0].pointer).unwrap() = json!("7");
+        assert_eq!(body["image"], json!({ "id": "7" }));
+
+        let header = |media| TemplateComponent {
+            r#type: "header".into(),
+            parameters: vec![TemplateParameter { name: String::new(), value: Some(Filled::Media(media)) }],
+            ..TemplateComponent::default()
+        };
+        let template = |media| {
+            let components = vec![
+                TemplateComponent { r#type: "body".into(), ..TemplateComponent::default() },
+                header(media),
+            ];
+            of(Kind::Template(SendTemplate { name: "hola".into(), language: "es".into(), components }))
+        };
+        let Composed { mut body, files } =
+            request(&template(file(MediaKind::Document, "application/pdf")), "s").unwrap();
+        *body.pointer_mut(&files[0].pointer).unwrap() = json!("7");
+        let expected = json!([{ "type": "document", "document": { "id": "7" } }]);
+        assert_eq!(body["template"]["components"][1]["parameters"], expected);
+        for bad in [file(MediaKind::Sticker, "image/webp"), file(MediaKind::Voice, "audio/ogg")] {
+            assert_eq!(request(&template(bad), "s").unwrap_err().reason, "CONTENT_INVALID");
+        }
     }
 }

@@ -61,7 +61,8 @@ fn media(message: &Value, name: &str, kind: MediaKind) -> Option<Kind> {
         media_id: text(file, "id"),
         media_type: text(file, "mime_type"),
         sha256: digest(&text(file, "sha256")),
-        failure: String::new(),
+        // Without an id there is nothing to ask for.
+        failure: if text(file, "id").is_empty() { "MEDIA_UNAVAILABLE".to_owned() } else { String::new() },
     }))
 }
 

@@ -8,6 +8,8 @@ pub mod identity;
 pub mod item;
 pub mod json;
 pub mod kinds;
+pub mod media;
+pub mod outgoing;
 pub mod pace;
 pub mod send;
 pub mod signature;

@@ -15,6 +15,8 @@ pub const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 3600);
 const TRANSIENT_ATTEMPTS: u32 = 8;
 /// Attempts after a file was refused, which may be Meta's trouble.
 const MEDIA_ATTEMPTS: u32 = 3;
+/// Attempts of a read mark.
+const MARK_ATTEMPTS: u32 = 3;
 /// Longest pause.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
 /// Shortest pause of a number that must not send until a person has looked; then one message tries again.
@@ -90,6 +92,13 @@ pub enum Outcome {
     },
     /// It left, and nobody knows what became of it.
     NoAnswer(String),
+    /// It can never leave as it is: its file is gone or too large.
+    Unsendable {
+        /// Stable reason.
+        reason: &'static str,
+        /// For people.
+        text: String,
+    },
 }
 
 /// What else an outcome holds back.
@@ -146,6 +155,19 @@ impl Attempted {
     }
 }
 
+/// Decides for a read mark: again is harmless, so there is no doubt, and a few attempts are enough.
+pub fn next_of_mark(outcome: Outcome, at: Attempted) -> Next {
+    let outcome = match outcome {
+        Outcome::NoAnswer(text) => Outcome::NotSent { reason: "NO_ANSWER", text },
+        other => other,
+    };
+    let next = next(outcome, at);
+    match next.state {
+        State::Planned if at.attempts >= MARK_ATTEMPTS => Next { state: State::Failed, after: None, ..next },
+        _ => next,
+    }
+}
+
 /// Decides; pure.
 pub fn next(outcome: Outcome, at: Attempted) -> Next {
     let end = |state, reason, code, text| Next {
@@ -166,6 +188,7 @@ pub fn next(outcome: Outcome, at: Attempted) -> Next {
             again(end(State::Failed, reason, 0, text), at, u32::MAX, Hold::Nothing)
         }
         Outcome::Refused { code, text } => refused(end(State::Failed, class(code).reason(), code, text), at),
+        Outcome::Unsendable { reason, text } => end(State::Failed, reason, 0, text),
     }
 }
 
@@ -265,6 +288,13 @@ mod tests {
             (refusal(131_000), at(1, 0), Planned, secs(2), "TEMPORARY_FAILURE"),
             (refusal(131_000), at(8, 0), Failed, None, "TEMPORARY_FAILURE"),
             (refusal(999_999), at(1, 0), Failed, None, "REFUSED"),
+            (
+                Outcome::Unsendable { reason: "OBJECT_MISSING", text: "x".into() },
+                at(1, 0),
+                Failed,
+                None,
+                "OBJECT_MISSING",
+            ),
         ];
         for (outcome, attempted, state, after, reason) in table {
             let next = next(outcome.clone(), attempted);
@@ -285,6 +315,18 @@ mod tests {
         }
         let accepted = next(Outcome::Accepted("wamid.1".into()), at(1, 0)).after_unknown();
         assert_eq!((accepted.state, accepted.wamid.as_str()), (State::Sent, "wamid.1"));
+    }
+
+    #[test]
+    fn a_mark_is_sent_or_failed_and_never_in_doubt() {
+        let silent = || Outcome::NoAnswer("x".into());
+        let first = next_of_mark(silent(), at(1, 0));
+        assert_eq!((first.state, first.reason), (State::Planned, "NO_ANSWER"));
+        let last = next_of_mark(silent(), at(3, 0));
+        assert_eq!((last.state, last.after, last.reason), (State::Failed, None, "NO_ANSWER"));
+        assert_eq!(next_of_mark(refusal(190), at(3, 0)).state, State::Failed);
+        assert_eq!(next_of_mark(refusal(100), at(1, 0)).state, State::Failed);
+        assert_eq!(next_of_mark(Outcome::Accepted(String::new()), at(3, 0)).state, State::Sent);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use hilo_kit::telemetry;
 use tracing::Instrument;
 
 use super::{Parts, owner};
-use crate::domain::class::class;
+use crate::domain::class::{ErrorClass, class};
 use crate::domain::send::Outcome;
 use crate::metrics;
 use crate::store::{AttemptResult, Held, Picked};
@@ -65,6 +65,7 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::Refused { code, .. } => class(*code).reason(),
         Outcome::NotSent { .. } => "not_sent",
         Outcome::NoAnswer(_) => "no_answer",
+        Outcome::Unsendable { reason, .. } => reason,
     }
 }
 
@@ -81,10 +82,50 @@ async fn request(parts: &Parts, picked: &Picked, keeper: &Keeper) -> Outcome {
         Ok(_) => return not_sent("SECRET_MISSING", "the access token is empty"),
         Err(error) => return not_sent("SECRET_MISSING", error.message()),
     };
+    let (id, mut body, mut remembered) = (&number.phone_number_id, picked.request.clone(), Vec::new());
+    for file in &picked.files {
+        let at_meta = match parts.uploads.at_meta(id, &token, file).await {
+            Ok(at_meta) => at_meta,
+            Err(outcome) => return outcome,
+        };
+        if let Some(place) = body.pointer_mut(&file.pointer) {
+            *place = serde_json::Value::String(at_meta.id.clone());
+        }
+        if at_meta.remembered {
+            remembered.push(at_meta.id);
+        }
+    }
+    if !picked.files.is_empty() {
+        fault::point("whatsapp.send.after_upload").await;
+        match parts.store.leaves_now(picked).await {
+            Ok(true) => {}
+            Ok(false) => return not_sent("LEASE_LOST", "the right to send for this number was lost"),
+            Err(error) => return not_sent("LEDGER_AWAY", error.message()),
+        }
+    }
     if keeper.current().is_none_or(|lease| lease.epoch != picked.epoch) {
         return not_sent("LEASE_LOST", "the right to send for this number was lost");
     }
-    parts.graph.send(&number.phone_number_id, &token, &picked.request).await
+    let outcome = parts.graph.send(id, &token, &body).await;
+    if !remembered.is_empty() && may_be_the_file(&outcome) {
+        // Meta may have lost what it was given before: with a new upload the next attempt knows.
+        parts.uploads.forget(id, remembered).await;
+        return not_sent("MEDIA_FORGOTTEN", "Meta did not take a file that was uploaded before");
+    }
+    outcome
+}
+
+/// True for the refusals that a file can be the reason of.
+fn may_be_the_file(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Refused { code, .. } => {
+            class(*code) == ErrorClass::Media || matches!(code, 100 | 131_008 | 131_009)
+        }
+        Outcome::Accepted(_)
+        | Outcome::NotSent { .. }
+        | Outcome::NoAnswer(_)
+        | Outcome::Unsendable { .. } => false,
+    }
 }
 
 /// The truth must get into the ledger: tried for as long as the process lives.

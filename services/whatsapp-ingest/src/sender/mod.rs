@@ -2,6 +2,7 @@
 
 mod attempt;
 mod owner;
+mod uploads;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use std::time::Duration;
 use hilo_kit::ids::Uuid;
 use hilo_kit::lifecycle::Shutdown;
 use hilo_kit::secrets::Secrets;
+
+pub use uploads::Uploads;
 
 use crate::accounts::NumbersCache;
 use crate::adapter::graph::Graph;
@@ -30,6 +33,8 @@ pub struct Parts {
     pub secrets: Secrets,
     /// The Graph API.
     pub graph: Graph,
+    /// Files on their way to it.
+    pub uploads: Uploads,
     /// Settings.
     pub config: SenderConfig,
 }

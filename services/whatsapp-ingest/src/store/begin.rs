@@ -16,7 +16,8 @@ use time::OffsetDateTime;
 
 use super::Store;
 use super::reports::{self, Report};
-use crate::domain::compose::{self, Unsendable};
+use crate::domain::compose::{self, Composed, Unsendable};
+use crate::domain::outgoing::FileNeeded;
 use crate::domain::pace::PairPace;
 
 /// A send whose attempt is committed and may begin.
@@ -30,8 +31,12 @@ pub struct Picked {
     pub account_key: String,
     /// The customer, as the pace knows him.
     pub recipient: String,
-    /// Body of the request.
+    /// Body of the request, without the ids of its files.
     pub request: Value,
+    /// Files that must be at Meta first.
+    pub files: Vec<FileNeeded>,
+    /// True for a read mark.
+    pub is_mark: bool,
     /// Trace context stored with the interaction.
     pub traceparent: Option<String>,
     /// Attempts begun, this one included.
@@ -155,13 +160,15 @@ async fn begin(
     Ok(begun)
 }
 
-fn picked(one: Due, account: &str, recipient: String, request: Value, epoch: i64) -> Picked {
+fn picked(one: Due, account: &str, recipient: String, request: Composed, epoch: i64) -> Picked {
     Picked {
         send_id: one.send_id,
         conversation_key: one.conversation_key,
         account_key: account.to_owned(),
         recipient,
-        request,
+        request: request.body,
+        files: request.files,
+        is_mark: compose::is_mark(&one.item),
         traceparent: one.traceparent,
         attempts: one.attempts + 1,
         epoch,
@@ -245,11 +252,14 @@ async fn pairs(tx: &mut PgConnection, account: &str, due: &[Due]) -> Result<Hash
 
 async fn write_begun(tx: &mut PgConnection, picked: &[Picked], epoch: i64) -> Result<(), Error> {
     let ids: Vec<Uuid> = picked.iter().map(|one| one.send_id).collect();
+    let with_files = picked.iter().filter(|one| !one.files.is_empty());
+    let with_files: Vec<Uuid> = with_files.map(|one| one.send_id).collect();
     sqlx::query!(
         "UPDATE whatsapp.send SET state = 'attempting', epoch = $2, attempts = attempts + 1, next_at = NULL,
-             held_since = NULL, changed_at = now() WHERE send_id = ANY($1)",
+             held_since = NULL, uploading = send_id = ANY($3), changed_at = now() WHERE send_id = ANY($1)",
         &ids,
         epoch,
+        &with_files,
     )
     .execute(tx)
     .await?;

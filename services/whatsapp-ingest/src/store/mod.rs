@@ -5,12 +5,14 @@ mod customers;
 mod directory;
 mod held;
 mod ledger;
+mod media;
 mod parsing;
 mod reports;
 mod sending;
 mod settling;
 mod statuses;
 mod strays;
+mod uploads;
 mod written;
 
 use std::collections::{BTreeMap, HashMap};
@@ -27,6 +29,7 @@ use tokio::sync::Notify;
 pub use begin::{Begun, Picked};
 pub use held::Held;
 pub use ledger::NewWebhook;
+pub use media::{Again, Wanted};
 pub use parsing::{Claimed, Heard, ItemAt, MAX_ATTEMPTS, Parsed, Waits};
 pub use sending::{Due, SENDER};
 pub use settling::AttemptResult;
@@ -41,13 +44,14 @@ pub struct Store {
     db: Db,
     subjects: Subjects,
     unparsed: Arc<Notify>,
+    unfetched: Arc<Notify>,
     unsent: Arc<Mutex<HashMap<String, Arc<Notify>>>>,
 }
 
 impl Store {
     /// Over this database.
     pub fn new(db: Db, subjects: Subjects) -> Self {
-        Self { db, subjects, unparsed: Arc::default(), unsent: Arc::default() }
+        Self { db, subjects, unparsed: Arc::default(), unfetched: Arc::default(), unsent: Arc::default() }
     }
 
     /// The database.
@@ -58,6 +62,11 @@ impl Store {
     /// Notified when a webhook of this process waits for the parser.
     pub fn unparsed(&self) -> Arc<Notify> {
         self.unparsed.clone()
+    }
+
+    /// Notified when a file may wait to be fetched.
+    pub fn unfetched(&self) -> Arc<Notify> {
+        self.unfetched.clone()
     }
 
     /// Notified when something of this account may be due; for its one owner here.

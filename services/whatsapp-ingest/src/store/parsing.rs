@@ -180,6 +180,7 @@ impl Store {
                 })
             })
             .await?;
+        self.unfetched.notify_one();
         for account in accounts {
             // A doubt has ended and its conversation goes on.
             self.unsent(&account).notify_one();

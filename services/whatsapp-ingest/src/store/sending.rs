@@ -14,6 +14,7 @@ use sqlx::PgConnection;
 
 use super::Store;
 use super::reports::{self, Report};
+use crate::domain::compose;
 
 /// Durable consumer of OUTBOUND, and its name in the inbox.
 pub const SENDER: &str = "whatsapp-sender";
@@ -106,7 +107,8 @@ impl Store {
         })
     }
 
-    /// What is `attempting` and not at work here was cut off: it may have gone out, so a status is waited for. Answers how many.
+    /// What is `attempting` and not at work here was cut off: it may have gone out, so a status is waited for. What was still with
+    /// its files, and a mark, which is harmless twice, is planned again. Answers how many.
     ///
     /// # Errors
     /// `STALE_EPOCH`; database errors.
@@ -125,8 +127,10 @@ impl Store {
                     lease::guard(tx, &lease).await?;
                     let left = sqlx::query!(
                         "UPDATE whatsapp.send
-                         SET state = 'doubtful', epoch = NULL, next_at = now() + make_interval(secs => $4),
-                             reason = 'NO_ANSWER', error_code = 0, error_text = 'the attempt was cut off', changed_at = now()
+                         SET state = CASE WHEN uploading OR is_mark THEN 'planned' ELSE 'doubtful' END, epoch = NULL,
+                             next_at = CASE WHEN uploading OR is_mark THEN now() ELSE now() + make_interval(secs => $4) END,
+                             reason = CASE WHEN uploading OR is_mark THEN '' ELSE 'NO_ANSWER' END,
+                             error_code = 0, error_text = 'the attempt was cut off', uploading = false, changed_at = now()
                          WHERE account_key = $1 AND state = 'attempting' AND epoch <= $2 AND send_id <> ALL($3)",
                         account,
                         lease.epoch,
@@ -196,20 +200,21 @@ async fn take_one(tx: &mut PgConnection, envelope: &OutboundEnvelope) -> Result<
     else {
         return Err(invalid());
     };
-    let ours = matches!(envelope.content, Some(outbound_envelope::Content::Whatsapp(_)));
-    if !ours || envelope.sequence < 1 || !hilo_kit::nats::is_token(&envelope.account_key) {
+    let Some(outbound_envelope::Content::Whatsapp(item)) = &envelope.content else { return Err(invalid()) };
+    if envelope.sequence < 1 || !hilo_kit::nats::is_token(&envelope.account_key) {
         return Err(invalid());
     }
     let traceparent = (!envelope.traceparent.is_empty()).then_some(envelope.traceparent.as_str());
     let inserted = sqlx::query!(
-        "INSERT INTO whatsapp.send (send_id, account_key, conversation_key, sequence, envelope, traceparent)
-         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        "INSERT INTO whatsapp.send (send_id, account_key, conversation_key, sequence, envelope, traceparent, is_mark)
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
         send_id,
         envelope.account_key,
         key,
         envelope.sequence,
         envelope.encode_to_vec(),
         traceparent,
+        compose::is_mark(item),
     )
     .execute(tx)
     .await?;

@@ -75,24 +75,24 @@ async fn settle(
         }
         return Ok(false);
     }
-    let mut next = send::next(
-        result.outcome,
-        Attempted {
-            attempts: picked.attempts.unsigned_abs(),
-            age: picked.age,
-            pauses: pauses(tx, &picked.account_key).await?,
-            retry: result.retry,
-            doubt: result.doubt,
-            jitter: result.jitter,
-        },
-    );
+    let at = Attempted {
+        attempts: picked.attempts.unsigned_abs(),
+        age: picked.age,
+        pauses: pauses(tx, &picked.account_key).await?,
+        retry: result.retry,
+        doubt: result.doubt,
+        jitter: result.jitter,
+    };
+    let decide = if picked.is_mark { send::next_of_mark } else { send::next };
+    let mut next = decide(result.outcome, at);
     if state == State::Unknown {
         next = next.after_unknown();
     }
     write(tx, picked, &next).await?;
     hold(tx, picked, &next, result.pace).await?;
-    // A wait is told once, every end always.
-    if next.state == State::Sent || next.state == State::Failed || next.reason != picked.reason {
+    // A wait is told once and of a mark never, every end always.
+    let ended = next.state == State::Sent || next.state == State::Failed;
+    if ended || (!picked.is_mark && next.reason != picked.reason) {
         reports::append(tx, subjects, vec![report(picked, &next)]).await?;
     }
     Ok(true)
@@ -118,7 +118,7 @@ async fn write(tx: &mut PgConnection, picked: &Picked, next: &Next) -> Result<()
     let wamid = (!next.wamid.is_empty()).then_some(next.wamid.as_str());
     sqlx::query!(
         "UPDATE whatsapp.send
-         SET state = $2, epoch = NULL, wamid = coalesce(wamid, $3), reason = $4, error_code = $5, error_text = $6,
+         SET state = $2, epoch = NULL, uploading = false, wamid = coalesce(wamid, $3), reason = $4, error_code = $5, error_text = $6,
              reached = CASE WHEN $2 = 'sent' THEN coalesce(reached, 'sent') ELSE reached END,
              next_at = CASE WHEN $7::float8 IS NULL THEN NULL ELSE now() + make_interval(secs => $7::float8) END,
              changed_at = now()

@@ -229,7 +229,7 @@ async fn write(tx: &mut PgConnection, send: &Standing) -> Result<(), Error> {
     sqlx::query!(
         "UPDATE whatsapp.send
          SET state = $2, reached = $3, wamid = $4, reason = $5, error_code = $6, error_text = $7, changed_at = now(),
-             epoch = CASE WHEN $2 = 'attempting' THEN epoch END,
+             epoch = CASE WHEN $2 = 'attempting' THEN epoch END, uploading = uploading AND $2 = 'attempting',
              next_at = CASE WHEN $2 IN ('planned', 'doubtful') THEN next_at END
          WHERE send_id = $1",
         send.send_id,

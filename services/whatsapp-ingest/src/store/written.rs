@@ -12,6 +12,7 @@ use prost::Message as _;
 use sqlx::PgConnection;
 
 use super::customers::{Customers, names};
+use super::media::NewFiles;
 use super::parsing::{ItemAt, Parsed, counts};
 use super::{CHANNEL, take_numbers};
 use crate::metrics;
@@ -52,15 +53,23 @@ pub(super) async fn items(
     customers.write(tx).await?;
     let mut next = take_numbers(tx, "inbound", &counts(keys.iter().copied())).await?;
     let mut rows = Vec::with_capacity(fresh.len());
-    let mut written = Written::default();
+    let (mut written, mut files) = (Written::default(), NewFiles::default());
     for ((parsed, at), key) in fresh.iter().zip(keys) {
         let number = next.entry(key).or_insert(1);
         let row = envelope(subjects, parsed, at, key, *number)?;
+        files.push(
+            (row.id, key),
+            &at.account_key,
+            &at.item.content,
+            parsed.traceparent.as_ref(),
+            parsed.received_at,
+        );
         written.push(row.id, parsed.id, at, key, *number);
         rows.push(row);
         *number += 1;
     }
     written.insert(tx, version).await?;
+    files.insert(tx).await?;
     outbox::append(tx, &rows).await?;
     Ok(rows.len())
 }

@@ -5,14 +5,17 @@
 mod conforming;
 mod doubts;
 mod feed;
+mod files;
 mod graph;
 mod held;
 mod listening;
+mod make;
 mod paced;
 mod patience;
 mod receiving;
 mod refused;
 mod rig;
+mod sendable;
 mod sending;
 mod signed;
 mod simulated;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use hilo_kit::clock;
 use hilo_kit::ids::Uuid;
 use hilo_proto::delivery::v1::SendState;
+use hilo_proto::outbound::v1::SendTemplate;
 use hilo_proto::outbound::v1::outbound_whats_app::Kind;
-use hilo_proto::outbound::v1::{SendMedia, SendTemplate};
 
 use crate::graph::Answer;
 use crate::rig::{CUSTOMER, Rig, Setup, change, send};
@@ -40,7 +40,7 @@ async fn what_is_not_carried_fails_with_that_reason() {
     let mut rig = Rig::start(Setup::default()).await;
     let conversation = Uuid::now_v7();
     let mut media = send(conversation, 1, CUSTOMER);
-    change(&mut media, |item| item.kind = Some(Kind::Media(SendMedia::default())));
+    change(&mut media, |item| item.kind = None);
     rig.publish(&media).await;
     let report = rig.report().await;
     assert_eq!((report.state(), report.reason.as_str()), (SendState::Failed, "KIND_NOT_CARRIED"));

@@ -17,22 +17,23 @@ use hilo_kit::error::Error;
 use hilo_kit::ids::Uuid;
 use hilo_kit::lifecycle::Shutdown;
 use hilo_kit::nats::{Nats as Broker, StreamKind};
+use hilo_kit::objects::Objects;
 use hilo_kit::outbox::{HEADER_ID, HEADER_KEY, HEADER_SEQUENCE};
 use hilo_proto::delivery::v1::DeliveryEnvelope;
-use hilo_proto::directory::v1::{Account, WhatsAppSettings};
-use hilo_proto::inbound::v1::{InboundEnvelope, InboundWhatsApp, WhatsAppIdentity, inbound_envelope};
-use hilo_proto::outbound::v1::outbound_whats_app::Kind;
-use hilo_proto::outbound::v1::{OutboundEnvelope, OutboundWhatsApp, SendText, outbound_envelope};
+use hilo_proto::directory::v1::Account;
+use hilo_proto::inbound::v1::{InboundEnvelope, InboundWhatsApp, inbound_envelope};
+use hilo_proto::outbound::v1::OutboundEnvelope;
 use hilo_test_support::{Nats, Postgres, eventually};
-use hilo_whatsapp_ingest::config::{GraphConfig, SenderConfig, WebhookConfig};
+use hilo_whatsapp_ingest::config::{GraphConfig, MediaConfig, SenderConfig, WebhookConfig};
 use hilo_whatsapp_ingest::domain::signature::sign;
 use hilo_whatsapp_ingest::{Config, Listeners, WhatsappConfig};
 use prost::Message as _;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::TcpListener;
 
 use crate::feed::Feed;
 use crate::graph::Graph;
+pub use crate::make::{account, change, said, send, told, webhook};
 
 pub const DEADLINE: Duration = Duration::from_secs(60);
 pub const APP_SECRET: &str = "an app secret";
@@ -50,6 +51,7 @@ pub struct Setup {
     pub sender: SenderConfig,
     pub reply_seconds: u64,
     pub directory_seconds: u64,
+    pub media: MediaConfig,
     pub database_url: Option<String>,
     /// The Graph API to call instead of the stand-in.
     pub graph: Option<String>,
@@ -70,6 +72,7 @@ impl Default for Setup {
             sender: quick(),
             reply_seconds: 30,
             directory_seconds: 1,
+            media: MediaConfig { retry_seconds: 0.02, ..MediaConfig::default() },
             database_url: None,
             graph: None,
             ready: true,
@@ -85,24 +88,6 @@ pub fn quick() -> SenderConfig {
         pair_burst: 1000,
         retry_seconds: 0.05,
         ..SenderConfig::default()
-    }
-}
-
-pub fn account(key: &str, phone_number_id: &str, app: &str) -> Account {
-    Account {
-        key: key.into(),
-        channel: "whatsapp".into(),
-        active: true,
-        whatsapp: Some(WhatsAppSettings {
-            phone_number_id: phone_number_id.into(),
-            business_account_id: "102290129340398".into(),
-            display_number: "+15550783881".into(),
-            access_token_secret: "token".into(),
-            app_secret_secret: app.into(),
-            verify_token_secret: "verify".into(),
-            messages_per_second: 80,
-        }),
-        ..Account::default()
     }
 }
 
@@ -154,6 +139,8 @@ impl Rig {
         let folder = secrets.path().to_owned();
         let mut config = config(&url, &nats, &keys, attention_state, folder, graph_config, setup.sender);
         config.section.webhook.directory_seconds = setup.directory_seconds;
+        config.section.media = setup.media;
+        config.objects.path = secrets.path().join("objects");
         let broker = Broker::connect(&config.nats).await.unwrap();
         let streams = [StreamKind::Inbound, StreamKind::Outbound, StreamKind::Delivery];
         broker.ensure_streams(&streams).await.unwrap();
@@ -245,6 +232,11 @@ impl Rig {
         (envelope, item)
     }
 
+    /// The object store of the service.
+    pub async fn objects(&self) -> Objects {
+        Objects::open(&self.config.objects).await.unwrap()
+    }
+
     /// True when no report comes for a moment.
     pub async fn nothing_reported(&mut self) -> bool {
         let reader = reader(&self.broker, &mut self.delivery, StreamKind::Delivery).await;
@@ -320,6 +312,7 @@ fn config(
             secrets: Some(secrets),
             graph,
             sender,
+            media: MediaConfig::default(),
         },
     }
 }
@@ -338,55 +331,4 @@ async fn next(reader: &PullConsumer, wait: Duration) -> Option<bytes::Bytes> {
     let message = batch.next().await?.ok()?;
     message.ack().await.unwrap();
     Some(message.payload.clone())
-}
-
-/// A webhook with these messages and statuses of the number.
-pub fn webhook(number: &str, messages: Vec<Value>, statuses: Vec<Value>) -> Value {
-    json!({ "object": "whatsapp_business_account", "entry": [{ "id": "102290129340398", "changes": [{
-        "field": "messages", "value": { "messaging_product": "whatsapp",
-            "metadata": { "display_phone_number": "15550783881", "phone_number_id": number },
-            "contacts": [{ "profile": { "name": "Ana" }, "wa_id": CUSTOMER }],
-            "messages": messages, "statuses": statuses } }] }] })
-}
-
-/// A text of the customer.
-pub fn said(wamid: &str, body: &str) -> Value {
-    json!({ "from": CUSTOMER, "id": wamid, "timestamp": "1749416383", "type": "text", "text": { "body": body } })
-}
-
-/// A status of a message of ours.
-pub fn told(wamid: &str, status: &str, send: Option<Uuid>) -> Value {
-    let mut told =
-        json!({ "id": wamid, "status": status, "timestamp": "1749416390", "recipient_id": CUSTOMER });
-    if let Some(send) = send {
-        told["biz_opaque_callback_data"] = json!(send.to_string());
-    }
-    if status == "failed" {
-        told["errors"] = json!([{ "code": 131_026, "title": "t", "error_data": { "details": "d" } }]);
-    }
-    told
-}
-
-/// A text to the customer.
-pub fn send(conversation: Uuid, sequence: i64, to: &str) -> OutboundEnvelope {
-    OutboundEnvelope {
-        send_id: Uuid::now_v7().to_string(),
-        account_key: "ventas".into(),
-        conversation_key: conversation.to_string(),
-        sequence,
-        created_at: Some(hilo_kit::clock::to_proto(hilo_kit::clock::wall())),
-        traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
-        content: Some(outbound_envelope::Content::Whatsapp(OutboundWhatsApp {
-            to: Some(WhatsAppIdentity { wa_id: to.into(), ..WhatsAppIdentity::default() }),
-            kind: Some(Kind::Text(SendText { body: format!("texto {sequence}"), preview_url: false })),
-            ..OutboundWhatsApp::default()
-        })),
-    }
-}
-
-/// Changes the item of a send.
-pub fn change(send: &mut OutboundEnvelope, with: impl FnOnce(&mut OutboundWhatsApp)) {
-    if let Some(outbound_envelope::Content::Whatsapp(item)) = &mut send.content {
-        with(item);
-    }
 }

@@ -16,7 +16,7 @@ use hilo_whatsapp_ingest::config::SenderConfig;
 
 use crate::rig::{APP_SECRET, CUSTOMER, DEADLINE, NUMBER, Rig, Setup, VERIFY_TOKEN, account, quick, send};
 
-async fn simulated(config: Config, setup: Setup) -> (Rig, Simulator) {
+pub async fn simulated(config: Config, setup: Setup) -> (Rig, Simulator) {
     let simulator = Simulator::start(config).await.unwrap();
     let app = App::default();
     let secrets = vec![("app", APP_SECRET), ("verify", VERIFY_TOKEN), ("token", "simulated-access-token")];
@@ -26,13 +26,13 @@ async fn simulated(config: Config, setup: Setup) -> (Rig, Simulator) {
     (rig, simulator)
 }
 
-fn world() -> Config {
+pub fn world() -> Config {
     let app = App { secret: APP_SECRET.to_owned(), verify_token: VERIFY_TOKEN.to_owned(), ..App::default() };
     assert_eq!(Number::default().phone_number_id, NUMBER);
     Config { apps: vec![app], ..Config::default() }
 }
 
-fn customer(simulator: &Simulator) -> Phone {
+pub fn customer(simulator: &Simulator) -> Phone {
     simulator.customer(Customer::new(CUSTOMER).named("Ana"))
 }
 

@@ -7,7 +7,11 @@ use hilo_kit::db::Db;
 use hilo_kit::ids::Uuid;
 use hilo_kit::lease::{Acquired, Lease, acquire};
 use hilo_kit::nats::Subjects;
+use hilo_proto::inbound::v1::{Attachment, MediaKind};
+use hilo_proto::outbound::v1::outbound_whats_app::Kind;
+use hilo_proto::outbound::v1::{SendMedia, SendReadMark};
 use hilo_test_support::Postgres;
+use hilo_whatsapp_ingest::domain::outgoing::FileNeeded;
 use hilo_whatsapp_ingest::domain::pace::PairPace;
 use hilo_whatsapp_ingest::domain::send::Outcome;
 use hilo_whatsapp_ingest::store::{AttemptResult, Held, NewWebhook, Parsed, Picked, Store, Waits};
@@ -292,4 +296,81 @@ async fn only_young_strays_of_the_named_reasons_come_back_and_each_once() {
     store.parsed(&lease, vec![Parsed::of(&claimed[0])], 1).await.unwrap();
     store.replay(one.dead_letter, one.webhook).await.unwrap();
     assert_eq!(count(&store, "SELECT count(*) FROM whatsapp.parse_queue").await, 0, "settled already");
+}
+
+#[tokio::test]
+async fn what_was_cut_off_with_its_files_is_no_doubt_and_what_left_is_one() {
+    let store = store().await;
+    let lease = lease(&store, "whatsapp-send/ventas", "one").await;
+    let file = |n: usize| {
+        let mut with = send(Uuid::now_v7(), 1, &format!("5190000000{n}"));
+        let attachment = Attachment {
+            sha256: "ab".repeat(32),
+            media_type: "image/png".into(),
+            size_bytes: 9,
+            ..Attachment::default()
+        };
+        let media =
+            SendMedia { kind: MediaKind::Image.into(), attachment: Some(attachment), caption: String::new() };
+        crate::rig::change(&mut with, |item| item.kind = Some(Kind::Media(media)));
+        with
+    };
+    let mut mark = send(Uuid::now_v7(), 1, CUSTOMER);
+    crate::rig::change(&mut mark, |item| {
+        item.kind = Some(Kind::ReadMark(SendReadMark { wamid: "wamid.1".into(), typing: false }))
+    });
+    let sends = [file(1), file(2), mark, send(Uuid::now_v7(), 1, CUSTOMER)];
+    store.take(sends.iter().map(|one| (Uuid::now_v7(), one.clone())).collect()).await.unwrap();
+    let begun = store.begin("ventas", &lease, 10, PACE).await.unwrap().picked;
+    assert_eq!(begun.len(), 4);
+    let of = |n: usize| begun.iter().find(|one| one.send_id.to_string() == sends[n].send_id).unwrap();
+    assert!(store.leaves_now(of(1)).await.unwrap());
+    let other = |attempts, epoch| Picked { attempts, epoch, ..of(0).clone() };
+    assert!(!store.leaves_now(&other(of(0).attempts + 1, lease.epoch)).await.unwrap());
+    assert!(!store.leaves_now(&other(of(0).attempts, lease.epoch + 1)).await.unwrap());
+    assert_eq!(store.recover("ventas", &lease, NOBODY, LONG).await.unwrap(), 4);
+    let states = [
+        state(&store, of(0)).await,
+        state(&store, of(1)).await,
+        state(&store, of(2)).await,
+        state(&store, of(3)).await,
+    ];
+    assert_eq!(states, ["planned", "doubtful", "planned", "doubtful"]);
+    assert!(!store.leaves_now(of(0)).await.unwrap(), "it is not this attempt's any more");
+    assert_eq!(store.begin("ventas", &lease, 10, PACE).await.unwrap().picked.len(), 2);
+}
+
+#[tokio::test]
+async fn an_upload_is_known_for_its_number_content_and_type_while_meta_keeps_it() {
+    let store = store().await;
+    let file = FileNeeded {
+        pointer: "/image/id".into(),
+        sha256: "ab".repeat(32),
+        media_type: "image/png".into(),
+        file_name: "a".into(),
+        size: 9,
+        sticker: false,
+    };
+    store.keep_upload("1", &file, "m1").await.unwrap();
+    assert_eq!(store.uploaded("1", &file).await.unwrap().as_deref(), Some("m1"));
+    assert_eq!(store.uploaded("2", &file).await.unwrap(), None);
+    assert_eq!(
+        store.uploaded("1", &FileNeeded { media_type: "image/jpeg".into(), ..file.clone() }).await.unwrap(),
+        None
+    );
+    assert_eq!(
+        store.uploaded("1", &FileNeeded { sha256: "cd".repeat(32), ..file.clone() }).await.unwrap(),
+        None
+    );
+    store.keep_upload("1", &file, "m2").await.unwrap();
+    store.forget_uploads("2", vec!["m2".into()]).await.unwrap();
+    store.forget_uploads("1", vec!["m1".into()]).await.unwrap();
+    assert_eq!(store.uploaded("1", &file).await.unwrap().as_deref(), Some("m2"));
+    let age = "UPDATE whatsapp.uploaded SET uploaded_at = now() - interval '31 days'";
+    sqlx::query(age).execute(store.db().pool()).await.unwrap();
+    assert_eq!(store.uploaded("1", &file).await.unwrap(), None);
+    store.keep_upload("2", &file, "m3").await.unwrap();
+    assert_eq!(count(&store, "SELECT count(*) FROM whatsapp.uploaded").await, 1, "the old one is forgotten");
+    store.forget_uploads("2", vec!["m3".into()]).await.unwrap();
+    assert_eq!(store.uploaded("2", &file).await.unwrap(), None);
 }
