@@ -15,7 +15,8 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::domain::{Attention, Command, InteractionId, MessageId};
+use super::chat;
+use super::domain::{Attention, Channel, Command, InteractionId, MessageId};
 use super::envelope::Post;
 use super::outgoing::{self, Outgoing};
 use super::reply::{self, Mode, Reply, own_address};
@@ -140,6 +141,9 @@ impl Replies {
         let hours = campaign.as_ref().and_then(|campaign| campaign.hours.as_ref());
         let text = hours.map_or("", |hours| hours.automatic_reply.as_str());
         let name = campaign.as_ref().map_or("", |campaign| campaign.name.as_str());
+        if state.channel == Channel::Whatsapp {
+            return self.by_chat(tx, &mut work, &state, due, text).await;
+        }
         let account = directory::sender(tx, state.account.as_str()).await?;
         // A mail of ours is nothing to reply to by itself.
         let answered = answered(tx, attention, interaction, None).await?.filter(|mail| !mail.outbound);
@@ -153,7 +157,8 @@ impl Replies {
             text,
             to: &due.address,
             own: &address,
-            named: &answered,
+            named: Some(&answered),
+            window_closed: false,
             counted: store::count(tx, due).await?,
         };
         if let Some(why) = rule::withheld(&facts) {
@@ -162,6 +167,33 @@ impl Replies {
         let account = StoredAddress { address, name: display_name };
         let reply = self.compose(&state, account, answered, &due.address, name, text);
         self.commit(tx, &mut work, interaction, reply).await?;
+        Ok(None)
+    }
+
+    /// The same by WhatsApp: the campaign's words as a text, within the window.
+    async fn by_chat(
+        &self,
+        tx: &mut PgConnection,
+        work: &mut Work,
+        state: &Attention,
+        due: &store::Due,
+        text: &str,
+    ) -> Result<Option<&'static str>, Error> {
+        let facts = Facts {
+            live: state.interaction.as_ref().is_some_and(super::domain::Interaction::is_live),
+            full: work.room(state.id) == 0,
+            answered: state.sends > 0,
+            text,
+            to: &due.address,
+            own: "",
+            named: None,
+            window_closed: state.window_ends_at.is_none_or(|end| work.now() >= end),
+            counted: store::count(tx, due).await?,
+        };
+        if let Some(why) = rule::withheld(&facts) {
+            return Ok(Some(why));
+        }
+        chat::answer_automatically(tx, &self.post, work, state, InteractionId(due.interaction), text).await?;
         Ok(None)
     }
 

@@ -26,7 +26,7 @@ use crate::attention::work::Work;
 use crate::contact;
 use crate::directory;
 
-pub(super) use closed::write as mark_out_of_hours;
+pub(super) use closed::{Due, write as mark_out_of_hours};
 pub(crate) use lookup::lock_address;
 pub(super) use lookup::lock_numbers;
 use write::Written;

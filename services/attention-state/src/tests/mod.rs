@@ -34,6 +34,7 @@ mod whatsapp_again;
 mod whatsapp_asides;
 mod whatsapp_changes;
 mod whatsapp_files;
+mod whatsapp_hours;
 mod whatsapp_kinds;
 mod whatsapp_numbers;
 mod whatsapp_order;

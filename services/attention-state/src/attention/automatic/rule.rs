@@ -30,8 +30,10 @@ pub(super) struct Facts<'a> {
     pub to: &'a str,
     /// Our address.
     pub own: &'a str,
-    /// The mail answered.
-    pub named: &'a Answered,
+    /// The mail answered; none of a WhatsApp item, which came to us alone.
+    pub named: Option<&'a Answered>,
+    /// What is no template may not be sent by WhatsApp.
+    pub window_closed: bool,
     pub counted: Counted,
 }
 
@@ -41,14 +43,17 @@ const MAX_AGE_SECONDS: i64 = 3600;
 /// Why the reply is withheld, a stable word; `None` sends it.
 pub(super) fn withheld(facts: &Facts<'_>) -> Option<&'static str> {
     let own = own_address(facts.own);
-    let mut written_to = facts.named.to.iter().chain(&facts.named.cc);
-    let named = written_to.any(|one| own_address(&one.address) == own);
+    let named = facts.named.is_none_or(|mail| {
+        let mut written_to = mail.to.iter().chain(&mail.cc);
+        written_to.any(|one| own_address(&one.address) == own)
+    });
     let rules = [
         (facts.counted.age_seconds > MAX_AGE_SECONDS, "late"),
         (!facts.live, "ended"),
         (facts.full, "full"),
         (facts.answered, "answered"),
         (facts.text.is_empty(), "no_text"),
+        (facts.window_closed, "window_closed"),
         (facts.counted.ours || own_address(facts.to) == own, "own_address"),
         // A mail that names us nowhere came by a list or as a blind copy (RFC 5230 section 4.5).
         (!named, "not_addressed"),
@@ -92,13 +97,16 @@ mod tests {
             text: "Volvemos el lunes.",
             to: "eva@cliente.example",
             own: "soporte@ejemplo.pe",
-            named: &ours,
+            named: Some(&ours),
+            window_closed: false,
             counted: Counted { age_seconds: 3600, to_all: BUDGET_PER_HOUR - 1, ..Counted::default() },
         };
         let counted = good.counted;
         for (facts, expected) in [
             (good, None),
-            (Facts { named: &copied, ..good }, None),
+            (Facts { named: Some(&copied), ..good }, None),
+            (Facts { named: None, ..good }, None),
+            (Facts { window_closed: true, ..good }, Some("window_closed")),
             (Facts { counted: Counted { age_seconds: 3601, ..counted }, ..good }, Some("late")),
             (Facts { live: false, ..good }, Some("ended")),
             (Facts { full: true, ..good }, Some("full")),
@@ -106,7 +114,7 @@ mod tests {
             (Facts { text: "", ..good }, Some("no_text")),
             (Facts { to: "soporte+x@ejemplo.pe", ..good }, Some("own_address")),
             (Facts { counted: Counted { ours: true, ..counted }, ..good }, Some("own_address")),
-            (Facts { named: &others, ..good }, Some("not_addressed")),
+            (Facts { named: Some(&others), ..good }, Some("not_addressed")),
             (Facts { counted: Counted { to_address: 1, ..counted }, ..good }, Some("within_a_day")),
             (Facts { counted: Counted { to_all: BUDGET_PER_HOUR, ..counted }, ..good }, Some("budget")),
         ] {

@@ -106,6 +106,31 @@ pub(crate) async fn send(
     Ok(id)
 }
 
+/// A machine of ours answers with a text, within the window, which the caller has looked at.
+///
+/// # Errors
+/// The rejection (`ALREADY_ENDED`, `TOO_MANY_MESSAGES`), `NO_RECIPIENT`, `ACCOUNT_UNKNOWN`; database errors.
+pub(crate) async fn answer_automatically(
+    tx: &mut PgConnection,
+    post: &Post,
+    work: &mut Work,
+    state: &Attention,
+    interaction: InteractionId,
+    text: &str,
+) -> Result<(), Error> {
+    let id = MessageId::new();
+    let (to, from) = (recipient(tx, state).await?, sender(tx, state.account.as_str()).await?);
+    let message = Outgoing::summary(id, 0, work.now());
+    let decision = work.decide(interaction, Command::AnswerAutomatically { message }, &Actor::System)?;
+    let after = decision.state.ok_or_else(super::commands::not_found)?;
+    let traceparent = work.traceparent(interaction).to_owned();
+    work.write(tx, &post.subjects).await?;
+    let body: String = text.chars().take(MAX_TEXT).collect();
+    let composed = compose::text(&body, false);
+    let outgoing = Outgoing { id, interaction, agent: None, from, to, composed, reply_to: None };
+    outgoing::commit(tx, post, work, &after, &traceparent, &outgoing).await
+}
+
 /// The attention after the send, when the domain allows it.
 async fn decided(
     tx: &mut PgConnection,

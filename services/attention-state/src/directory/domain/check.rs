@@ -161,20 +161,7 @@ fn campaigns(directory: &Directory, kept: &Directory, problems: &mut Problems) {
                 );
             }
         }
-        automatic_reply(campaign, &path, problems);
         overflow(campaign, &path, &campaigns, problems);
-    }
-}
-
-/// What would never be sent must not look as if it were.
-fn automatic_reply(campaign: &Campaign, path: &str, problems: &mut Problems) {
-    let replies = campaign.hours.as_ref().is_some_and(|hours| !hours.automatic_reply.is_empty());
-    match campaign.channel {
-        Channel::Whatsapp if replies => {
-            let message = "an automatic reply is sent by email only";
-            problems.add(&format!("{path}.hours.automatic_reply"), "WRONG_CHANNEL", message);
-        }
-        Channel::Whatsapp | Channel::Email => {}
     }
 }
 

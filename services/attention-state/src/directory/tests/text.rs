@@ -304,6 +304,8 @@ fn whatsapp_errors(from: &str, to: &str) -> Vec<String> {
 #[test]
 fn a_whatsapp_account_needs_its_number_whole() {
     assert_eq!(whatsapp_errors("", ""), Vec::<String>::new());
+    let hours = "assignment_mode: least_busy\n    hours: {automatic_reply: Hola, weekly: {monday: [\"09:00-13:00\"]}}";
+    assert_eq!(whatsapp_errors("assignment_mode: least_busy", hours), Vec::<String>::new());
     let second = "accounts:\n  - {key: b, channel: whatsapp, whatsapp: {phone_number_id: \"106540352242922\", \
                   business_account_id: \"1\", display_number: +51987654322, access_token_secret: A, \
                   app_secret_secret: B, verify_token_secret: C}}\n";
@@ -322,11 +324,6 @@ fn a_whatsapp_account_needs_its_number_whole() {
             "    channel: whatsapp\n    whatsapp:",
             "    channel: email\n    address: a@b.pe\n    whatsapp:",
             "accounts[0].whatsapp WRONG_CHANNEL",
-        ),
-        (
-            "assignment_mode: least_busy",
-            "assignment_mode: least_busy\n    hours: {automatic_reply: Hola, weekly: {monday: [\"09:00-13:00\"]}}",
-            "campaigns[0].hours.automatic_reply WRONG_CHANNEL",
         ),
         ("accounts:\n", second, "accounts[1].whatsapp.phone_number_id DUPLICATE_NUMBER"),
     ] {

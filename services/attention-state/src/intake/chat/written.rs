@@ -18,7 +18,8 @@ use crate::attention::store::message::{Key, KeyRow, NewMessage};
 use crate::attention::store::{self, Head, LastMessage};
 use crate::attention::threads::Lineage;
 use crate::attention::work::{Actor, Work};
-use crate::intake::plan::{self, FLOOD};
+use crate::directory;
+use crate::intake::plan::{self, Due, FLOOD};
 
 /// How an attention begins.
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ pub(super) struct Written {
     /// Those that had waited for a message of the batch.
     settled: Vec<Uuid>,
     out_of_hours: Vec<Uuid>,
+    /// Automatic replies that may follow.
+    due: Vec<Due>,
     /// Deliveries that must leave the inbox again, because they end as dead letters.
     pub(super) refused: Vec<Uuid>,
 }
@@ -205,6 +208,13 @@ impl Written {
         if interaction.message_count == 1 && closed {
             work.mark_out_of_hours(interaction.id);
             self.out_of_hours.push(interaction.id.uuid());
+            if closing.is_some_and(directory::Closing::replies) {
+                self.due.push(Due {
+                    attention: attention.uuid(),
+                    interaction: interaction.id.uuid(),
+                    address: item.address(),
+                });
+            }
         }
     }
 
@@ -226,7 +236,7 @@ impl Written {
         if !self.settled.is_empty() {
             chat::settle_waiting(tx, &self.settled, Fate::Applied).await?;
         }
-        plan::mark_out_of_hours(tx, &self.out_of_hours, &[]).await?;
+        plan::mark_out_of_hours(tx, &self.out_of_hours, &self.due).await?;
         if !self.refused.is_empty() {
             plan::leave_inbox(tx, &self.refused).await?;
         }

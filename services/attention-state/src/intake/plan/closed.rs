@@ -16,9 +16,10 @@ use crate::directory;
 /// A reply that may be sent.
 #[derive(Clone, Debug)]
 pub(in crate::intake) struct Due {
-    attention: Uuid,
-    interaction: Uuid,
-    address: String,
+    pub attention: Uuid,
+    pub interaction: Uuid,
+    /// Whom it goes to, normalised.
+    pub address: String,
 }
 
 /// Reads the hours of every campaign the batch may begin an interaction in.
