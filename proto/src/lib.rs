@@ -2,6 +2,7 @@
 //!
 //! What a message or field means stands in the `.proto` files. `json` turns messages into canonical proto3 JSON.
 
+pub mod codec;
 pub mod json;
 
 /// Descriptor set of every contract, for gRPC reflection and canonical JSON.

@@ -209,7 +209,10 @@ impl Session {
         self.counted = Some(counters);
         let items = list.items.iter().map(|item| list::shown(self.desk, item, &self.watcher.user)).collect();
         let snapshot = DeskSnapshot { items, counters: Some(counters) };
-        self.send(ProtoUpdate::Snapshot(snapshot), "").await.map_err(|Ended| None)
+        self.send(ProtoUpdate::Snapshot(snapshot), "").await.map_err(|Ended| None)?;
+        // A small answer right behind the large one begins a new buffer: the stream does not keep the room of its whole list
+        // (`hilo_proto::codec`).
+        self.send(ProtoUpdate::Alive(DeskAlive {}), "").await.map_err(|Ended| None)
     }
 
     /// Sends what the change means for this desk; false when it means nothing.
