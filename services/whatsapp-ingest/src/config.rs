@@ -36,6 +36,9 @@ pub struct WhatsappConfig {
     /// Files of customers.
     #[serde(default)]
     pub media: MediaConfig,
+    /// Templates.
+    #[serde(default)]
+    pub templates: TemplatesConfig,
 }
 
 /// Where Meta's webhooks come in: plain HTTP behind something that ends TLS.
@@ -106,6 +109,31 @@ pub struct SenderConfig {
 impl Default for SenderConfig {
     fn default() -> Self {
         Self { concurrency: 64, doubt_seconds: 60, pair_seconds: 6.0, pair_burst: 45, retry_seconds: 2.0 }
+    }
+}
+
+/// Templates, read from Meta.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TemplatesConfig {
+    /// They are read this often without a notice, in seconds.
+    pub refresh_seconds: u64,
+    /// First pause after they could not be read or reported, in seconds; it doubles up to `refresh_seconds`.
+    pub retry_seconds: f64,
+}
+
+impl Default for TemplatesConfig {
+    fn default() -> Self {
+        Self { refresh_seconds: 600, retry_seconds: 5.0 }
+    }
+}
+
+impl TemplatesConfig {
+    fn validate(&self, problems: &mut Problems) {
+        let refresh = (10..=86_400).contains(&self.refresh_seconds);
+        problems.require(refresh, "templates.refresh_seconds", "must be 10 to 86400");
+        let retry = (0.01..=3600.0).contains(&self.retry_seconds);
+        problems.require(retry, "templates.retry_seconds", "must be 0.01 to 3600");
     }
 }
 
@@ -200,6 +228,7 @@ impl Section for WhatsappConfig {
         let reply = (1..=120).contains(&self.graph.reply_seconds);
         problems.require(reply, "graph.reply_seconds", "must be 1 to 120");
         self.media.validate(problems);
+        self.templates.validate(problems);
         let sender = &self.sender;
         problems.require((1..=512).contains(&sender.concurrency), "sender.concurrency", "must be 1 to 512");
         problems.require(

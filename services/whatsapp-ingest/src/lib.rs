@@ -7,6 +7,7 @@
 //! - [`domain`]: the rules, plain synchronous Rust. [`store`]: the ledger in PostgreSQL.
 //! - [`webhook`]: the HTTP endpoint and the group commit. `parser` turns bodies into INBOUND and statuses into DELIVERY.
 //! - `fetcher` brings customers' files into the object store and hands them over as items of their own.
+//! - `templates` keeps attention-state's templates like Meta's.
 //! - `consumer` takes sends, [`sender`] sends them by [`adapter`].
 
 pub mod accounts;
@@ -20,6 +21,7 @@ mod parser;
 mod run;
 pub mod sender;
 pub mod store;
+mod templates;
 pub mod webhook;
 
 use std::process::ExitCode;

@@ -25,6 +25,7 @@ counter!(
 counter!(ANOMALIES, "hilo.whatsapp.anomalies", "statuses that contradict what is known");
 counter!(ATTEMPTS, "hilo.whatsapp.attempts", "attempts to send, by outcome");
 counter!(FILES, "hilo.whatsapp.files", "tries to fetch customers' files, by end");
+counter!(TEMPLATES, "hilo.whatsapp.templates", "readings of an account's templates, by end");
 counter!(STOPPED, "hilo.whatsapp.stopped", "a number that Meta lets send nothing, by reason; alarm on any");
 
 static COMMIT: LazyLock<Histogram<f64>> = LazyLock::new(|| {
@@ -78,6 +79,11 @@ pub fn attempted(outcome: &'static str) {
 /// A try to fetch a file ended: `stored`, a trouble, or the reason of a failure.
 pub fn file(end: &'static str) {
     FILES.add(1, &[KeyValue::new("end", end)]);
+}
+
+/// The templates of an account were read and reported, or not: `reported`, `failed`.
+pub fn templates(end: &'static str) {
+    TEMPLATES.add(1, &[KeyValue::new("end", end)]);
 }
 
 /// Meta lets a number send nothing.

@@ -18,6 +18,7 @@ use hilo_kit::nats::{Nats, StreamKind};
 use hilo_kit::objects::Objects;
 use hilo_kit::outbox::{GrpcPeer, HandoverEndpoint, HandoverPeer, Relay, RelayConfig};
 use hilo_kit::secrets::Secrets;
+use hilo_proto::internal::v1::template_service_client::TemplateServiceClient;
 use tokio::net::TcpListener;
 
 use crate::accounts::NumbersCache;
@@ -27,7 +28,7 @@ use crate::config::Config;
 use crate::consumer::SendIntake;
 use crate::store::{SENDER, Store};
 use crate::webhook::{Committer, Endpoint, KeyRing};
-use crate::{NAME, fetcher, parser, sender, webhook};
+use crate::{NAME, fetcher, parser, sender, templates, webhook};
 
 /// Production keeps answering this long after readiness went off, until load balancers have noticed.
 const LINGER: Duration = Duration::from_secs(5);
@@ -87,6 +88,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
     spawn_outbox(&config, &parts, &shutdown)?;
     spawn_intake(&config, &parts, listeners.webhook, &shutdown);
     spawn_sending(&config, &parts, &shutdown)?;
+    spawn_templates(&config, &parts, &shutdown)?;
     let linger = match config.profile {
         Profile::Embedded => Duration::ZERO,
         Profile::Production => LINGER,
@@ -189,6 +191,20 @@ fn spawn_sending(config: &Config, parts: &Parts, shutdown: &Shutdown) -> Result<
         config: config.section.sender.clone(),
     };
     shutdown.spawn("sender", sender::run(sending, shutdown.clone()));
+    Ok(())
+}
+
+fn spawn_templates(config: &Config, parts: &Parts, shutdown: &Shutdown) -> Result<(), Error> {
+    let channel = grpc::internal(&config.endpoints.attention_state, &parts.tokens)?;
+    let reading = templates::Parts {
+        store: parts.store.clone(),
+        numbers: parts.numbers.clone(),
+        secrets: parts.secrets.clone(),
+        graph: parts.graph.clone(),
+        reports: TemplateServiceClient::new(channel),
+        config: config.section.templates.clone(),
+    };
+    shutdown.spawn("templates", templates::run(reading, shutdown.clone()));
     Ok(())
 }
 

@@ -16,6 +16,8 @@ pub struct Number {
     pub key: String,
     /// Meta's id of the number.
     pub phone_number_id: String,
+    /// Meta's id of its WhatsApp Business Account.
+    pub business_account_id: String,
     /// Name of the secret by which its webhooks are signed.
     pub app_secret: String,
     /// Name of the secret of the handshake.
@@ -45,6 +47,7 @@ impl Numbers {
             Some(Number {
                 key: account.key.clone(),
                 phone_number_id: settings.phone_number_id.clone(),
+                business_account_id: settings.business_account_id.clone(),
                 app_secret: settings.app_secret_secret.clone(),
                 verify_token: settings.verify_token_secret.clone(),
                 access_token: settings.access_token_secret.clone(),

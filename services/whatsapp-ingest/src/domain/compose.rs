@@ -2,14 +2,12 @@
 //!
 //! Source: Meta, "Messages API" reference of the Cloud API (2026): `to` takes a number, `recipient` a business-scoped user id.
 
-use hilo_proto::inbound::v1::{MediaKind, WhatsAppContactCards, WhatsAppIdentity};
+use hilo_proto::inbound::v1::{WhatsAppContactCards, WhatsAppIdentity};
 use hilo_proto::outbound::v1::outbound_whats_app::Kind;
-use hilo_proto::outbound::v1::template_parameter::Value as Filled;
-use hilo_proto::outbound::v1::{
-    OutboundWhatsApp, SendMedia, SendReadMark, SendTemplate, TemplateComponent, TemplateParameter,
-};
+use hilo_proto::outbound::v1::{OutboundWhatsApp, SendReadMark};
 use serde_json::{Map, Value, json};
 
+use super::filled;
 use super::outgoing::{self, FileNeeded};
 
 /// Longest text, in characters.
@@ -29,7 +27,7 @@ pub struct Unsendable {
 const NOT_CARRIED: Unsendable =
     Unsendable { reason: "KIND_NOT_CARRIED", text: "this kind of message is not sent yet" };
 
-fn invalid(text: &'static str) -> Unsendable {
+pub(super) fn invalid(text: &'static str) -> Unsendable {
     Unsendable { reason: "CONTENT_INVALID", text }
 }
 
@@ -123,7 +121,7 @@ fn content(kind: &Kind, files: &mut Vec<FileNeeded>) -> Result<(&'static str, Va
             }
             Ok(("reaction", json!({ "message_id": reaction.target_wamid, "emoji": reaction.emoji })))
         }
-        Kind::Template(template) => self::template(template, files),
+        Kind::Template(template) => filled::template(template, files),
         Kind::Media(media) => {
             let (name, content, needed) = outgoing::media(media, "")?;
             files.push(needed);
@@ -173,77 +171,6 @@ fn contact_cards(cards: &WhatsAppContactCards) -> Result<(&'static str, Value), 
     Ok(("contacts", Value::Array(written)))
 }
 
-/// Whether it is approved is Meta's answer (132001, 132015 and so on).
-fn template(
-    template: &SendTemplate,
-    files: &mut Vec<FileNeeded>,
-) -> Result<(&'static str, Value), Unsendable> {
-    if template.name.is_empty() || template.language.is_empty() {
-        return Err(invalid("a template has a name and a language"));
-    }
-    let mut components = Vec::with_capacity(template.components.len());
-    for (number, one) in template.components.iter().enumerate() {
-        components.push(component(one, &format!("/template/components/{number}"), files)?);
-    }
-    Ok((
-        "template",
-        json!({ "name": template.name, "language": { "code": template.language },
-        "components": components }),
-    ))
-}
-
-fn component(
-    component: &TemplateComponent,
-    at: &str,
-    files: &mut Vec<FileNeeded>,
-) -> Result<Value, Unsendable> {
-    let mut parameters = Vec::with_capacity(component.parameters.len());
-    for (number, one) in component.parameters.iter().enumerate() {
-        parameters.push(parameter(one, &format!("{at}/parameters/{number}"), files)?);
-    }
-    let mut written = json!({ "type": component.r#type, "parameters": parameters });
-    if component.r#type == "button"
-        && let Some(written) = written.as_object_mut()
-    {
-        written.insert("sub_type".to_owned(), json!(component.sub_type));
-        written.insert("index".to_owned(), json!(component.index.to_string()));
-    }
-    Ok(written)
-}
-
-fn parameter(
-    parameter: &TemplateParameter,
-    at: &str,
-    files: &mut Vec<FileNeeded>,
-) -> Result<Value, Unsendable> {
-    let mut written = match &parameter.value {
-        Some(Filled::Text(text)) => json!({ "type": "text", "text": text }),
-        Some(Filled::Payload(payload)) => json!({ "type": "payload", "payload": payload }),
-        Some(Filled::Media(media)) => header_file(media, at, files)?,
-        None => return Err(invalid("a variable of the template has no value")),
-    };
-    if !parameter.name.is_empty()
-        && let Some(written) = written.as_object_mut()
-    {
-        written.insert("parameter_name".to_owned(), json!(parameter.name));
-    }
-    Ok(written)
-}
-
-/// A header shows an image, a video or a document, without words of its own.
-fn header_file(media: &SendMedia, at: &str, files: &mut Vec<FileNeeded>) -> Result<Value, Unsendable> {
-    let shown = matches!(media.kind(), MediaKind::Image | MediaKind::Video | MediaKind::Document);
-    if !shown || !media.caption.is_empty() {
-        return Err(invalid("a header of a template is an image, a video or a document"));
-    }
-    let (name, content, needed) = outgoing::media(media, at)?;
-    files.push(needed);
-    let mut written = Map::new();
-    written.insert("type".to_owned(), json!(name));
-    written.insert(name.to_owned(), content);
-    Ok(Value::Object(written))
-}
-
 fn read_mark(mark: &SendReadMark) -> Result<Value, Unsendable> {
     if mark.wamid.is_empty() {
         return Err(invalid("a read mark names the message"));
@@ -259,9 +186,11 @@ fn read_mark(mark: &SendReadMark) -> Result<Value, Unsendable> {
 
 #[cfg(test)]
 mod tests {
-    use hilo_proto::inbound::v1::Attachment;
+    use hilo_proto::inbound::v1::{Attachment, MediaKind};
     use hilo_proto::inbound::v1::{WhatsAppLocation, WhatsAppReaction};
     use hilo_proto::outbound::v1::SendText;
+    use hilo_proto::outbound::v1::template_parameter::Value as Filled;
+    use hilo_proto::outbound::v1::{SendMedia, SendTemplate, TemplateComponent, TemplateParameter};
 
     use super::*;
 
@@ -379,6 +308,19 @@ mod tests {
         *body.pointer_mut(&files[0].pointer).unwrap() = json!("7");
         let expected = json!([{ "type": "document", "document": { "id": "7" } }]);
         assert_eq!(body["template"]["components"][1]["parameters"], expected);
+        let code = TemplateComponent {
+            r#type: "button".into(),
+            sub_type: "copy_code".into(),
+            index: 0,
+            parameters: vec![TemplateParameter {
+                name: String::new(),
+                value: Some(Filled::Text("A1".into())),
+            }],
+        };
+        let coupon = SendTemplate { name: "hola".into(), language: "es".into(), components: vec![code] };
+        let body = request(&of(Kind::Template(coupon)), "s").unwrap().body;
+        let expected = json!([{ "type": "coupon_code", "coupon_code": "A1" }]);
+        assert_eq!(body["template"]["components"][0]["parameters"], expected);
         for bad in [file(MediaKind::Sticker, "image/webp"), file(MediaKind::Voice, "audio/ogg")] {
             assert_eq!(request(&template(bad), "s").unwrap_err().reason, "CONTENT_INVALID");
         }

@@ -12,6 +12,7 @@ mod sending;
 mod settling;
 mod statuses;
 mod strays;
+mod templates;
 mod uploads;
 mod written;
 

@@ -23,3 +23,4 @@ mod starts;
 mod statuses;
 mod store;
 mod strays;
+mod templates;

@@ -22,9 +22,10 @@ use hilo_kit::outbox::{HEADER_ID, HEADER_KEY, HEADER_SEQUENCE};
 use hilo_proto::delivery::v1::DeliveryEnvelope;
 use hilo_proto::directory::v1::Account;
 use hilo_proto::inbound::v1::{InboundEnvelope, InboundWhatsApp, inbound_envelope};
+use hilo_proto::internal::v1::ReportTemplatesRequest;
 use hilo_proto::outbound::v1::OutboundEnvelope;
 use hilo_test_support::{Nats, Postgres, eventually};
-use hilo_whatsapp_ingest::config::{GraphConfig, MediaConfig, SenderConfig, WebhookConfig};
+use hilo_whatsapp_ingest::config::{GraphConfig, MediaConfig, SenderConfig, TemplatesConfig, WebhookConfig};
 use hilo_whatsapp_ingest::domain::signature::sign;
 use hilo_whatsapp_ingest::{Config, Listeners, WhatsappConfig};
 use prost::Message as _;
@@ -52,6 +53,8 @@ pub struct Setup {
     pub reply_seconds: u64,
     pub directory_seconds: u64,
     pub media: MediaConfig,
+    /// True: attention-state takes no reports of templates.
+    pub reports_refused: bool,
     pub database_url: Option<String>,
     /// The Graph API to call instead of the stand-in.
     pub graph: Option<String>,
@@ -73,6 +76,7 @@ impl Default for Setup {
             reply_seconds: 30,
             directory_seconds: 1,
             media: MediaConfig { retry_seconds: 0.02, ..MediaConfig::default() },
+            reports_refused: false,
             database_url: None,
             graph: None,
             ready: true,
@@ -122,6 +126,7 @@ impl Rig {
         let keys = generate_keys().unwrap();
         let around = Shutdown::new();
         let accounts = Feed::of(setup.accounts);
+        accounts.refuse_reports(setup.reports_refused);
         let attention_state = match setup.ready {
             true => accounts.serve(&keys, &around).await,
             false => "http://127.0.0.1:9".to_owned(),
@@ -232,6 +237,16 @@ impl Rig {
         (envelope, item)
     }
 
+    /// Reports of templates, oldest first.
+    pub fn reports(&self) -> Vec<ReportTemplatesRequest> {
+        self.accounts.reports()
+    }
+
+    /// From now on attention-state takes reports of templates.
+    pub fn take_reports(&self) {
+        self.accounts.refuse_reports(false);
+    }
+
     /// The object store of the service.
     pub async fn objects(&self) -> Objects {
         Objects::open(&self.config.objects).await.unwrap()
@@ -313,6 +328,7 @@ fn config(
             graph,
             sender,
             media: MediaConfig::default(),
+            templates: TemplatesConfig { retry_seconds: 0.05, ..TemplatesConfig::default() },
         },
     }
 }
