@@ -3,7 +3,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 16] = [
+const FILES: [&str; 17] = [
     "hilo/inbound/v1/inbound.proto",
     "hilo/outbound/v1/outbound.proto",
     "hilo/delivery/v1/delivery.proto",
@@ -20,6 +20,7 @@ const FILES: [&str; 16] = [
     "hilo/report/v1/report.proto",
     "hilo/routing/v1/routing.proto",
     "hilo/attention/v1/attention.proto",
+    "hilo/dialer/v1/dialer.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

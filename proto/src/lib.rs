@@ -33,3 +33,4 @@ package!(history, "hilo.history.v1");
 package!(report, "hilo.report.v1");
 package!(routing, "hilo.routing.v1");
 package!(attention, "hilo.attention.v1");
+package!(dialer, "hilo.dialer.v1");

@@ -8,6 +8,7 @@
 //! - `contact`: customers. `intake`: INBOUND and DELIVERY consumers. `desk`: lists and live streams of agents.
 //! - [`directory`], [`identity`], [`assignment`]: administration, sign-in, what routing needs.
 //! - `templates`: what WhatsApp lets us write first.
+//! - `dialer`: lists of numbers that a template is sent to, and who answers.
 //! - `transport`: the gRPC services, thin.
 
 pub mod assignment;
@@ -16,6 +17,7 @@ pub mod config;
 mod contact;
 mod conversation;
 mod desk;
+mod dialer;
 pub mod directory;
 pub mod identity;
 mod intake;

@@ -25,6 +25,13 @@ static ANOMALIES: LazyLock<Counter<u64>> =
 static AUTOMATIC: LazyLock<Counter<u64>> =
     LazyLock::new(|| meter().u64_counter("hilo.attention.automatic_replies").build());
 
+static DIALLED: LazyLock<Counter<u64>> = LazyLock::new(|| meter().u64_counter("hilo.dialer.steps").build());
+
+/// A look at a dialer: `sent`, `skipped`, `not_due`, `waits`, `halted`, `finished`.
+pub(crate) fn dialled(step: &'static str) {
+    DIALLED.add(1, &[KeyValue::new("step", step)]);
+}
+
 /// An automatic reply was `sent` or withheld, by why.
 pub(crate) fn automatic_reply(outcome: &'static str) {
     AUTOMATIC.add(1, &[KeyValue::new("outcome", outcome)]);

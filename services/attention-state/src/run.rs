@@ -21,6 +21,7 @@ use hilo_kit::outbox::{GrpcPeer, HandoverEndpoint, Relay, RelayConfig};
 use hilo_kit::{grpc, telemetry};
 use hilo_proto::attention::v1::attention_service_server::AttentionServiceServer;
 use hilo_proto::contact::v1::contact_service_server::ContactServiceServer;
+use hilo_proto::dialer::v1::dialer_service_server::DialerServiceServer;
 use hilo_proto::directory::v1::directory_service_server::DirectoryServiceServer;
 use hilo_proto::identity::v1::identity_service_server::IdentityServiceServer;
 use hilo_proto::internal::v1::assignment_service_server::AssignmentServiceServer;
@@ -41,6 +42,7 @@ use crate::conversation::{self, Files, files::Downloads};
 use crate::desk::act::Actions;
 use crate::desk::hub::Hub;
 use crate::desk::watch::Watching;
+use crate::dialer;
 use crate::directory::announce::Announcer;
 use crate::directory::apply::Admin;
 use crate::directory::feed;
@@ -50,6 +52,7 @@ use crate::intake::{DELIVERY_CONSUMER, DeliveryHandler, INBOUND_CONSUMER, Inboun
 use crate::transport::assignment_rpc::AssignmentRpc;
 use crate::transport::attention_rpc::AttentionRpc;
 use crate::transport::contact_rpc::ContactRpc;
+use crate::transport::dialer_rpc::DialerRpc;
 use crate::transport::directory_feed_rpc::DirectoryFeedRpc;
 use crate::transport::directory_rpc::DirectoryRpc;
 use crate::transport::ended_rpc::EndedThreadRpc;
@@ -131,7 +134,9 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Re
         thread_key: Arc::new(config.section.thread_key.expose().as_bytes().to_vec()),
         objects: Some(parts.objects.clone()),
     };
-    Replies::new(parts.db.clone(), post).spawn(&shutdown);
+    Replies::new(parts.db.clone(), post.clone()).spawn(&shutdown);
+    dialer::Runner::new(parts.db.clone(), post).spawn(&shutdown);
+    dialer::spawn_sweep(&parts.db, parts.nats.subjects().clone(), &shutdown);
     let grace = std::time::Duration::from_secs(config.section.purge_after_seconds);
     crate::attention::purge::spawn(&parts.db, grace, &shutdown);
     crate::assignment::release::spawn(&parts.db, parts.nats.subjects().clone(), &parts.announcer, &shutdown);
@@ -237,6 +242,7 @@ fn routes(config: &Config, parts: &Parts, issuer: Issuer, shutdown: &Shutdown) -
     let mut routes = tonic::service::Routes::builder();
     routes.add_service(AttentionServiceServer::new(attention));
     routes.add_service(ContactServiceServer::new(ContactRpc::new(db.clone(), subjects.clone())));
+    routes.add_service(DialerServiceServer::new(DialerRpc::new(db.clone())));
     routes.add_service(DirectoryServiceServer::new(DirectoryRpc::new(db.clone(), admin)));
     routes.add_service(DirectoryFeedServiceServer::new(DirectoryFeedRpc::new(db.clone())));
     routes.add_service(IdentityServiceServer::new(IdentityRpc::new(db.clone(), identity)));

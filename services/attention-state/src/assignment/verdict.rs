@@ -87,6 +87,7 @@ pub fn outcome(rejection: &Rejection) -> AssignmentOutcome {
         | Rejection::SuccessorOpen
         | Rejection::OnlyEmail
         | Rejection::AlreadyBegun
+        | Rejection::NotWaiting
         | Rejection::TooManyTags => AssignmentOutcome::Conflict,
     }
 }

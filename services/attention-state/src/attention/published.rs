@@ -144,6 +144,7 @@ fn reason(event: &Event) -> &'static str {
         Event::InteractionOffered { because, .. } => because.word(),
         Event::InteractionOpened { because, .. } => because.word(),
         Event::MessageChanged { because, .. } => because.word(),
+        Event::AttentionClosed { because, .. } => because.word(),
         Event::InteractionReleased { because, .. }
         | Event::InteractionTransferredOut { because, .. }
         | Event::InteractionTransferredIn { because } => because.word(),
@@ -154,7 +155,6 @@ fn reason(event: &Event) -> &'static str {
         Event::AttentionOpened { .. }
         | Event::AttentionLinked { .. }
         | Event::ContactChanged { .. }
-        | Event::AttentionClosed { .. }
         | Event::InteractionQueued { .. }
         | Event::MessageReceived { .. }
         | Event::InteractionOverflowed
@@ -173,6 +173,7 @@ fn reason(event: &Event) -> &'static str {
 /// State of an attention as published.
 pub(crate) fn attention_state(attention: &Attention) -> AttentionState {
     match attention.phase {
+        Phase::Waiting => AttentionState::Waiting,
         Phase::Open => AttentionState::Open,
         Phase::Closed { .. } => AttentionState::Closed,
     }

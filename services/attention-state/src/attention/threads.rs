@@ -37,7 +37,7 @@ pub(crate) async fn threads(
 /// Where the answers to a lineage go. A flooded attention counts as if it were not open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lineage {
-    /// Its one open attention.
+    /// Its one open or waiting attention.
     pub open: Option<AttentionId>,
     /// Its newest attention.
     pub newest: AttentionId,
@@ -46,9 +46,9 @@ pub(crate) struct Lineage {
 /// Lineages by id.
 pub(crate) async fn lineages(tx: &mut PgConnection, ids: &[Uuid]) -> Result<BTreeMap<Uuid, Lineage>, Error> {
     let rows = sqlx::query!(
-        r#"SELECT DISTINCT ON (lineage_id) lineage_id, attention_id, (state = 'open' AND NOT flooded) AS "takes!"
+        r#"SELECT DISTINCT ON (lineage_id) lineage_id, attention_id, (state <> 'closed' AND NOT flooded) AS "takes!"
            FROM attention.attention WHERE lineage_id = ANY($1)
-           ORDER BY lineage_id, (state = 'open' AND NOT flooded) DESC, created_at DESC, attention_id DESC"#,
+           ORDER BY lineage_id, (state <> 'closed' AND NOT flooded) DESC, created_at DESC, attention_id DESC"#,
         ids
     )
     .fetch_all(tx)

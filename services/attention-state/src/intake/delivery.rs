@@ -1,5 +1,7 @@
 //! The handler of DELIVERY: what became of our sends. Reports come late, twice and out of order; states only rise.
 
+mod words;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -9,12 +11,13 @@ use hilo_kit::db::Db;
 use hilo_kit::error::Error;
 use hilo_kit::nats::Subjects;
 use hilo_kit::{fault, ids, inbox};
-use hilo_proto::delivery::v1::{DeliveryEnvelope, RecipientState, SendState};
+use hilo_proto::delivery::v1::{DeliveryEnvelope, SendState};
 use prost::Message as _;
 use sqlx::PgConnection;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use self::words::{detail, plain, stored};
 use super::chat::{alter, beside};
 use super::plan::lock_numbers;
 use super::{DELIVERY_CONSUMER, failed};
@@ -28,6 +31,7 @@ use crate::attention::store::delivery::{self, Anomaly, Change, KnownSend, Place,
 use crate::attention::store::message::Key;
 use crate::attention::work::{Actor, Found, Work};
 use crate::contact::lock_number;
+use crate::dialer::{self, Reported, Sent};
 
 /// Most recipients kept of a report; a mail of ours has no more.
 const MAX_RECIPIENTS: usize = 100;
@@ -63,6 +67,11 @@ impl Report {
     /// Key of the provider's id.
     fn key(&self) -> Option<Key> {
         Key::wamid(&self.account, &self.wamid)
+    }
+
+    fn to_dialer(&self) -> Reported<'_> {
+        let (state, account) = (self.state, &self.account);
+        Reported { state, reason: &self.reason, detail: &self.detail, wamid: &self.wamid, account }
     }
 }
 
@@ -182,54 +191,6 @@ fn read(delivery: &Delivery) -> Result<Report, Error> {
     })
 }
 
-/// What PostgreSQL stores of a text, at most so many characters.
-fn plain(text: &str, most: usize) -> String {
-    text.replace('\0', "\u{fffd}").chars().take(most).collect()
-}
-
-fn stored(one: &RecipientState, send: Uuid) -> StoredRecipient {
-    let state = match one.state() {
-        SendState::Queued | SendState::Unspecified => DeliveryState::Queued,
-        SendState::Sent | SendState::Delivered | SendState::Read | SendState::Played => DeliveryState::Sent,
-        SendState::Failed | SendState::Bounced => DeliveryState::Failed,
-        SendState::Unknown => DeliveryState::Unknown,
-    };
-    StoredRecipient {
-        address: plain(&one.address, MAX_DETAIL),
-        state: state.word().to_owned(),
-        code: one.reply_code,
-        enhanced: plain(&one.enhanced_code, 20),
-        words: plain(&one.reply_text, MAX_DETAIL),
-        send: Some(send),
-    }
-}
-
-/// What the servers said of the recipients that were not served, and why one waits; of WhatsApp Meta's code and words.
-fn detail(envelope: &DeliveryEnvelope) -> String {
-    if envelope.error_code != 0 || !envelope.error_text.is_empty() {
-        let code = if envelope.error_code == 0 { String::new() } else { envelope.error_code.to_string() };
-        return plain(format!("{code} {}", envelope.error_text).trim(), MAX_DETAIL);
-    }
-    told_of(&envelope.recipients)
-}
-
-fn told_of(recipients: &[RecipientState]) -> String {
-    let troubled = recipients.iter().filter(|one| {
-        let waits = one.state() == SendState::Queued && !one.reply_text.is_empty();
-        waits || matches!(one.state(), SendState::Failed | SendState::Unknown | SendState::Bounced)
-    });
-    let lines: Vec<String> = troubled
-        .map(|one| {
-            let code = if one.reply_code == 0 { String::new() } else { format!(" {}", one.reply_code) };
-            let words = one.reply_text.replace('\0', "\u{fffd}");
-            format!("{}:{code} {} {words}", one.address.replace('\0', ""), one.enhanced_code)
-                .trim()
-                .to_owned()
-        })
-        .collect();
-    lines.join("\n").chars().take(MAX_DETAIL).collect()
-}
-
 async fn apply(
     tx: &mut PgConnection,
     subjects: &Subjects,
@@ -250,16 +211,15 @@ async fn apply(
         .collect();
     let wanted: Vec<_> = places.values().map(|place| place.interaction).collect();
     let mut work = Work::lock(tx, &wanted, Wait::Skip).await?;
-    let place =
-        |work: &Work, report: &Report| match places.get(&report.send).map(|at| work.find(at.interaction)) {
-            None | Some(Found::Gone) => Applied::Unknown,
-            Some(Found::Busy) => Applied::Busy,
-            Some(Found::Locked(_)) => Applied::Done,
-        };
+    let mut dialled = dialer::lock_reports(tx, &ids).await?;
+    let found = |report: &Report| places.get(&report.send).map(|at| work.find(at.interaction));
+    let applied: Vec<Applied> =
+        reports.iter().map(|report| place(found(report), dialled.get(&report.send))).collect();
     let free: Vec<Uuid> = reports
         .iter()
-        .filter(|report| place(&work, report) == Applied::Done)
-        .map(|report| report.delivery)
+        .zip(&applied)
+        .filter(|(_, applied)| **applied == Applied::Done)
+        .map(|(report, _)| report.delivery)
         .collect();
     let fresh: HashSet<Uuid> = inbox::take(tx, DELIVERY_CONSUMER, &free).await?.into_iter().collect();
     let messages: Vec<Uuid> = places.values().map(|place| place.message).collect();
@@ -267,6 +227,9 @@ async fn apply(
         delivery::sends(tx, &messages).await?.into_iter().map(|send| (send.message, send)).collect();
     let mut outcomes = Outcomes::default();
     for report in reports.iter().filter(|report| fresh.contains(&report.delivery)) {
+        if let Some(row) = dialled.get_mut(&report.send) {
+            dialer::report(tx, row, report.to_dialer()).await?;
+        }
         if let Some(aside) = asides.get(&report.send) {
             beside::reported(tx, &mut work, aside, report.state, &mut outcomes.items).await?;
         }
@@ -279,7 +242,19 @@ async fn apply(
     delivery::set_delivery(tx, &outcomes.changes).await?;
     delivery::note_anomalies(tx, &outcomes.anomalies).await?;
     chat::write_items(tx, &outcomes.items).await?;
-    Ok(reports.iter().map(|report| place(&work, report)).collect())
+    Ok(applied)
+}
+
+/// Where a report goes: to the message of its send, or to the row of a dialer whose message is in no thread.
+fn place(found: Option<Found>, row: Option<&Sent>) -> Applied {
+    match (found, row) {
+        (Some(Found::Locked(_)), _) => Applied::Done,
+        (Some(Found::Busy), _) => Applied::Busy,
+        (None | Some(Found::Gone), Some(row)) if row.threadless => Applied::Done,
+        // It came into a thread just now: the next look finds it there.
+        (None | Some(Found::Gone), Some(_)) => Applied::Busy,
+        (None | Some(Found::Gone), None) => Applied::Unknown,
+    }
 }
 
 /// The attention of a send, as it is now.

@@ -82,6 +82,8 @@ async fn rows_cannot_break_the_invariants() {
         ("UPDATE attention.interaction SET offer_id = gen_random_uuid()", "offered_at_iff_offer"),
         ("UPDATE attention.interaction SET closed_attention = true", "closes_only_when_ended"),
         ("UPDATE attention.attention SET state = 'closed'", "closed_at_iff_closed"),
+        ("UPDATE attention.attention SET state = 'waiting'", "waiting_iff_no_interaction_yet"),
+        ("UPDATE attention.attention SET interaction_count = 0", "waiting_iff_no_interaction_yet"),
         ("UPDATE attention.attention SET linked_attention_id = attention_id", "not_linked_to_itself"),
         ("UPDATE attention.message SET delivery_state = 'sent'", "delivery_state_iff_outbound"),
         ("UPDATE attention.interaction SET purged_at = now()", "purged_only_when_ended"),

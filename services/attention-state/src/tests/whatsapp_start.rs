@@ -27,7 +27,7 @@ async fn house() -> House {
     house
 }
 
-fn request(campaign: &str, phone: &str) -> StartAttentionRequest {
+pub(super) fn request(campaign: &str, phone: &str) -> StartAttentionRequest {
     let whatsapp = ChatStart {
         phone: phone.into(),
         template: Some(greeting("seguimos", &["Eva"])),
@@ -41,7 +41,7 @@ fn request(campaign: &str, phone: &str) -> StartAttentionRequest {
     }
 }
 
-async fn start(
+pub(super) async fn start(
     house: &House,
     user: &str,
     request: StartAttentionRequest,

@@ -3,6 +3,7 @@
 pub(crate) mod assignment_rpc;
 pub(crate) mod attention_rpc;
 pub(crate) mod contact_rpc;
+pub(crate) mod dialer_rpc;
 pub(crate) mod directory_feed_rpc;
 pub(crate) mod directory_rpc;
 pub(crate) mod ended_rpc;

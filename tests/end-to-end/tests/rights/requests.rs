@@ -14,6 +14,7 @@ use prost::Message as _;
 
 use crate::world::{Seeds, fresh};
 
+mod dialers;
 mod internals;
 
 /// Streams that never end by themselves.
@@ -44,6 +45,7 @@ pub fn body(method: &str, of: &Seeds) -> Option<Vec<u8>> {
             list(name, of).or_else(|| act(name, of)).or_else(|| files(name, of))
         }
         "hilo.contact.v1.ContactService" => contacts(name, of),
+        "hilo.dialer.v1.DialerService" => dialers::body(name, of),
         "hilo.directory.v1.DirectoryService" | "hilo.identity.v1.IdentityService" => administration(name, of),
         "hilo.history.v1.HistoryService" => threads(name, of),
         "hilo.report.v1.ReportService" => reports(name, of),

@@ -7,9 +7,9 @@ use sqlx::{Connection as _, PgConnection};
 
 /// Tables a stranger has no way to change: customers, conversations, directory and history. (His own uploads, tokens and
 /// presence are his.)
-pub const GUARDED: &str = "attention contact directory public";
+pub const GUARDED: &str = "attention contact dialer directory public";
 /// Everything a person's call changes.
-pub const COMMANDED: &str = "attention contact directory conversation identity public";
+pub const COMMANDED: &str = "attention contact dialer directory conversation identity public";
 
 /// Where a caller's own failures and his own signing out are noted.
 const OWN: [&str; 2] = ["login_throttle", "audit"];

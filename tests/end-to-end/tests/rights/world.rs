@@ -17,6 +17,7 @@ use hilo_proto::inbound::v1::EmailAddress;
 use hilo_proto::internal::v1::ListDeadLettersRequest;
 use hilo_proto::internal::v1::dead_letter_service_client::DeadLetterServiceClient;
 use hilo_test_support::eventually;
+use sqlx::{Connection as _, PgConnection};
 use tonic::transport::Channel;
 
 use crate::both::directory;
@@ -67,6 +68,8 @@ pub struct Seeds {
     /// Finished upload of the agent.
     pub upload: String,
     pub dead_letter: String,
+    /// A dialer with one row.
+    pub dialer: String,
 }
 
 impl Seeds {
@@ -92,6 +95,7 @@ impl Seeds {
             twin: fresh(),
             upload: fresh(),
             dead_letter: fresh(),
+            dialer: fresh(),
         }
     }
 }
@@ -207,6 +211,7 @@ impl World {
             number: rings.attention_number,
         };
         seeds.dead_letter = self.dead_letter(key, word).await;
+        seeds.dialer = self.dialer(key, word).await;
         (seeds, present, desk)
     }
 
@@ -295,6 +300,31 @@ impl World {
         };
         ContactServiceClient::with_interceptor(channel, bearer).update_contact(update).await.unwrap();
         known.contact_id
+    }
+
+    /// A dialer with a row, by hand: the campaigns of this world serve mail, where nobody could make one.
+    async fn dialer(&self, key: &str, word: &str) -> String {
+        let mut session = PgConnection::connect(&self.installation.database("hilo_attention")).await.unwrap();
+        let id: uuid::Uuid = sqlx::query_scalar(
+            "INSERT INTO dialer.dialer (dialer_id, name, campaign_key, account_key, template_name, template_language, columns,
+               per_minute, answer_timeout_hours, state, total_rows, created_by)
+             VALUES (gen_random_uuid(), 'Marcador ' || $2, $1, $1, 'aviso', 'es', '{1}', 10, 72, 'draft', 1, 'nadie')
+             RETURNING dialer_id",
+        )
+        .bind(key)
+        .bind(word)
+        .fetch_one(&mut session)
+        .await
+        .unwrap();
+        sqlx::query(
+            r#"INSERT INTO dialer.row (dialer_id, ordinal, number, "values") VALUES ($1, 1, '+51900000001', ARRAY[$2])"#,
+        )
+        .bind(id)
+        .bind(word)
+        .execute(&mut session)
+        .await
+        .unwrap();
+        id.to_string()
     }
 
     /// A message nobody could read.

@@ -53,6 +53,7 @@ impl Outgoing {
             to: Some(self.to.clone()),
             reply_to_wamid: self.reply_to.as_ref().map(|(_, wamid)| wamid.clone()).unwrap_or_default(),
             window_ends_at: window_ends_at.map(to_proto),
+            bulk: self.agent.is_none(),
             kind: Some(self.composed.kind.clone()),
         }
     }

@@ -8,12 +8,13 @@ use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::compose::Composed;
 use super::outgoing::{self, Outgoing};
 use super::{Written, composed, sender};
 use crate::attention::commands::not_found;
 use crate::attention::domain::{
     AccountKey, Attention, AttentionId, CampaignKey, Channel, Command, ContactId, InteractionId, MessageId,
-    Opening, UserKey,
+    Opening, Phase, UserKey,
 };
 use crate::attention::envelope::Post;
 use crate::attention::store::{self, Head, LastMessage, Wait};
@@ -21,6 +22,7 @@ use crate::attention::threads;
 use crate::attention::work::{Actor, Work};
 use crate::contact::whatsapp as customers;
 use crate::conversation::attach::{self, Wanted};
+use crate::dialer::{self, Taking};
 
 /// What an agent begins with.
 #[derive(Clone, Debug)]
@@ -44,7 +46,7 @@ pub(crate) enum Whom {
     Contact(ContactId),
 }
 
-/// Commits the template and everything that begins with it; answers the attention after it and the id of the message.
+/// Commits the template and everything that begins with it, or takes over what a dialer began with this customer; answers the attention after it and the id of the message.
 ///
 /// # Errors
 /// `LIVE_ATTENTION` while one with this customer runs on this number, `NO_RECIPIENT`, `TEMPLATE_NOT_APPROVED`, `TEMPLATE_VARIABLES`,
@@ -60,6 +62,12 @@ pub(crate) async fn start(
     let composed = composed(tx, account, &first.written, files).await?;
     let (contact, to) = customer(tx, &first.whom).await?;
     if let Some(runs) = threads::live_chats(tx, &[account.to_owned()], &[contact.uuid()]).await?.first() {
+        let mut work = Work::lock_current(tx, &[runs.attention.uuid()], Wait::Block).await?;
+        let state = work.state(runs.attention, None).ok_or_else(not_found)?;
+        if state.phase == Phase::Waiting {
+            let whole = Whole { id, interaction, to, composed };
+            return taken_over(tx, post, &mut work, first, runs.attention, whole).await;
+        }
         tracing::debug!(attention = %runs.attention.uuid(), "a conversation with this customer runs already");
         let text = "a conversation with this customer runs on this number already; go on with that one";
         return Err(Error::rejected("LIVE_ATTENTION", text));
@@ -99,6 +107,45 @@ pub(crate) async fn start(
     let agent = Some(first.agent.clone());
     let outgoing = Outgoing { id, interaction, agent, from, to, composed, reply_to: None };
     outgoing::commit(tx, post, &work, &after, &traceparent, &outgoing).await?;
+    Ok((after, id))
+}
+
+/// What is sent, to whom.
+struct Whole {
+    id: MessageId,
+    interaction: InteractionId,
+    to: WhatsAppIdentity,
+    composed: Composed,
+}
+
+/// A dialer has written to this customer, who has not answered: that attention becomes the agent's.
+async fn taken_over(
+    tx: &mut PgConnection,
+    post: &Post,
+    work: &mut Work,
+    first: &First,
+    attention: AttentionId,
+    whole: Whole,
+) -> Result<(Attention, MessageId), Error> {
+    let Whole { id, interaction, to, composed } = whole;
+    let traceparent = telemetry::current_traceparent().unwrap_or_default();
+    let taking = Taking {
+        interaction,
+        campaign: first.campaign.clone(),
+        agent: first.agent.clone(),
+        message: Outgoing::summary(id, composed.files.len(), work.now()),
+    };
+    let (after, kept) = dialer::take_over(tx, work, attention, taking, &traceparent).await?;
+    let from = sender(tx, first.account.as_str()).await?;
+    let last = LastMessage { preview: composed.preview(), at: work.now(), sender_verified: None };
+    work.show(interaction, last);
+    work.write(tx, &post.subjects).await?;
+    for one in kept {
+        one.write(tx).await?;
+    }
+    let agent = Some(first.agent.clone());
+    let outgoing = Outgoing { id, interaction, agent, from, to, composed, reply_to: None };
+    outgoing::commit(tx, post, work, &after, &traceparent, &outgoing).await?;
     Ok((after, id))
 }
 

@@ -119,6 +119,31 @@ pub enum Command {
         /// The message.
         message: MessageSummary,
     },
+    /// A dialer writes first: the attention waits for the customer's answer.
+    Dial {
+        /// How it begins.
+        opening: Opening,
+        /// Its campaign.
+        campaign: CampaignKey,
+        /// The message.
+        message: MessageSummary,
+    },
+    /// Nobody answered a dialer's attention in time.
+    GiveUp {
+        /// When that time is over.
+        due_at: OffsetDateTime,
+    },
+    /// An agent writes to a customer whose answer a dialer's attention waits for, and has it from now on.
+    TakeOver {
+        /// Id of its interaction.
+        interaction: InteractionId,
+        /// Campaign the agent writes for.
+        campaign: CampaignKey,
+        /// Who.
+        agent: UserKey,
+        /// The message.
+        message: MessageSummary,
+    },
     /// A machine of ours answers: committed like an agent's message, also while nobody has the interaction open.
     AnswerAutomatically {
         /// The message.

@@ -3,7 +3,7 @@
 use time::{Duration, OffsetDateTime};
 
 use super::command::{Command, Expire, Opening};
-use super::event::{Event, Handover, Offered, Opened, Withdrawn};
+use super::event::{Closed, Event, Handover, Offered, Opened, Withdrawn};
 use super::evolve::evolve;
 use super::keys::{CampaignKey, InteractionId, OfferId, TagKey, UserKey};
 use super::rejection::{FieldProblem, Rejection};
@@ -13,6 +13,7 @@ use super::transfer;
 mod begin;
 mod chat;
 mod delivery;
+mod dial;
 mod hand;
 
 /// Most messages of one interaction; a flood beyond it is refused, not hidden.
@@ -99,6 +100,11 @@ pub fn decide(
         Command::Start { opening, campaign, interaction, agent, message } => {
             begin::start(course, begin::Started { opening, campaign, interaction, agent, message }, now)
         }
+        Command::Dial { opening, campaign, message } => dial::dial(course, opening, campaign, message),
+        Command::GiveUp { due_at } => dial::give_up(course, due_at, now),
+        Command::TakeOver { interaction, campaign, agent, message } => {
+            dial::take_over(course, dial::Taken { interaction, campaign, agent, message }, now)
+        }
         Command::AddNote { message } => begin::note(course, message),
         Command::AnswerAutomatically { message } => begin::automatic(course, message),
         Command::SendMessage { agent, message, template } => {
@@ -162,9 +168,10 @@ fn receive(course: Course, received: Received, now: OffsetDateTime) -> Result<De
     let Some(attention) = &course.state else {
         let opening = received.opening.clone().ok_or(Rejection::UnknownAttention)?;
         let campaign = received.campaign.clone();
-        return begin(course.then(Event::AttentionOpened { opening, campaign }), received, now);
+        let opened = Event::AttentionOpened { opening, campaign, waits: false };
+        return begin(course.then(opened), received, now);
     };
-    if attention.phase != Phase::Open {
+    if !attention.phase.is_live() {
         return Err(Rejection::AttentionClosed);
     }
     match &attention.interaction {
@@ -179,10 +186,15 @@ fn receive(course: Course, received: Received, now: OffsetDateTime) -> Result<De
 }
 
 fn begin(course: Course, received: Received, now: OffsetDateTime) -> Result<Decision, Rejection> {
+    // What answers a dialer was begun by us.
+    let direction = match course.state.as_ref().map(|state| state.phase) {
+        Some(Phase::Waiting) => Direction::Outbound,
+        Some(Phase::Open | Phase::Closed { .. }) | None => Direction::Inbound,
+    };
     course
         .then(Event::InteractionQueued {
             interaction: received.interaction,
-            direction: Direction::Inbound,
+            direction,
             campaign: received.campaign,
             waiting_since: received.waiting_since.min(now),
             queued_at: now,
@@ -327,7 +339,10 @@ fn end(
     }
     let close = close || chat::ends_together(&course)?;
     let course = course.then(Event::InteractionEnded { at: now, closes: close });
-    if close { course.then(Event::AttentionClosed { at: now }).decided() } else { course.decided() }
+    if !close {
+        return course.decided();
+    }
+    course.then(Event::AttentionClosed { at: now, because: Closed::Ended }).decided()
 }
 
 fn existing(course: &Course) -> Result<&Attention, Rejection> {

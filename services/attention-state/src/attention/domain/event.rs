@@ -15,6 +15,8 @@ pub enum Event {
         opening: Opening,
         /// Campaign it began in.
         campaign: CampaignKey,
+        /// True of a dialer's: it waits for the customer's answer.
+        waits: bool,
     },
     /// It was found to follow an earlier one.
     AttentionLinked {
@@ -37,6 +39,8 @@ pub enum Event {
     AttentionClosed {
         /// When.
         at: OffsetDateTime,
+        /// Why.
+        because: Closed,
     },
     /// An interaction entered the queue, begun by its first message (counted already).
     InteractionQueued {
@@ -127,7 +131,7 @@ pub enum Event {
         /// When.
         at: OffsetDateTime,
     },
-    /// An agent began an interaction; his message follows.
+    /// An agent began an interaction, in an attention of a dialer's that waited too; his message follows.
     InteractionStarted {
         /// Its id.
         interaction: InteractionId,
@@ -174,6 +178,15 @@ pub enum Event {
         /// True when the attention is closed with it.
         closes: bool,
     },
+}
+
+/// Why an attention was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// Its agent ended it.
+    Ended,
+    /// A dialer wrote and the customer did not answer in time.
+    NoAnswer,
 }
 
 /// Why an offer was withdrawn.
@@ -239,6 +252,16 @@ pub enum Handover {
     Reassigned,
     /// It waited longer than the overflow time.
     Overflow,
+}
+
+impl Closed {
+    /// The stable word of the public event; empty when an agent ended it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Closed::Ended => "",
+            Closed::NoAnswer => "no_answer",
+        }
+    }
 }
 
 impl Altered {

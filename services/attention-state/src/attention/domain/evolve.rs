@@ -21,7 +21,7 @@ pub fn evolve(state: Option<Attention>, event: &Event) -> Option<Attention> {
             attention.contact = *contact;
             change(&mut attention, |_| {});
         }
-        Event::AttentionClosed { at } => attention.phase = Phase::Closed { at: *at },
+        Event::AttentionClosed { at, because: _ } => attention.phase = Phase::Closed { at: *at },
         Event::InteractionQueued { .. } => queue(&mut attention, event),
         Event::MessageReceived { message: _, begins } => {
             attention.messages += 1;
@@ -83,7 +83,7 @@ pub fn evolve(state: Option<Attention>, event: &Event) -> Option<Attention> {
 
 /// Only an opening makes something out of nothing.
 fn begin(event: &Event) -> Option<Attention> {
-    let Event::AttentionOpened { opening, campaign } = event else { return None };
+    let Event::AttentionOpened { opening, campaign, waits } = event else { return None };
     Some(Attention {
         id: opening.attention,
         number: opening.number,
@@ -96,7 +96,7 @@ fn begin(event: &Event) -> Option<Attention> {
         messages: 0,
         sends: 0,
         interactions: 0,
-        phase: Phase::Open,
+        phase: if *waits { Phase::Waiting } else { Phase::Open },
         window_ends_at: None,
         tags: Vec::new(),
         interaction: None,
@@ -108,6 +108,7 @@ fn queue(attention: &mut Attention, event: &Event) {
     else {
         return;
     };
+    let before = wakes(attention);
     attention.interactions += 1;
     attention.campaign = campaign.clone();
     attention.interaction = Some(Interaction {
@@ -119,7 +120,7 @@ fn queue(attention: &mut Attention, event: &Event) {
         waiting_since: *waiting_since,
         queued_at: *queued_at,
         priority: 0,
-        message_count: 1,
+        message_count: before + 1,
         stage: Stage::Queued {
             offer: None,
             overflowed: false,
@@ -131,6 +132,7 @@ fn queue(attention: &mut Attention, event: &Event) {
 
 fn start(attention: &mut Attention, event: &Event) {
     let Event::InteractionStarted { interaction, campaign, agent, at } = event else { return };
+    let before = wakes(attention);
     attention.interactions += 1;
     attention.campaign = campaign.clone();
     attention.interaction = Some(Interaction {
@@ -142,9 +144,20 @@ fn start(attention: &mut Attention, event: &Event) {
         waiting_since: *at,
         queued_at: *at,
         priority: 0,
-        message_count: 0,
+        message_count: before,
         stage: Stage::Open { agent: agent.clone(), opened_at: *at },
     });
+}
+
+/// A waiting attention becomes an open one; answers how many messages it has, which are its first interaction's from now on.
+fn wakes(attention: &mut Attention) -> i32 {
+    match attention.phase {
+        Phase::Waiting => {
+            attention.phase = Phase::Open;
+            i32::try_from(attention.messages).unwrap_or(i32::MAX)
+        }
+        Phase::Open | Phase::Closed { .. } => 0,
+    }
 }
 
 fn tagged(attention: &mut Attention, tag: &TagKey, on: bool) {

@@ -19,7 +19,7 @@ mod transfer;
 pub use command::{Command, Destination, Expire, Opening};
 pub use decide::{Decision, Happened, MAX_MESSAGES, MAX_TAGS, decide};
 pub use delivery::DeliveryState;
-pub use event::{Altered, Event, Handover, Offered, Opened, Withdrawn};
+pub use event::{Altered, Closed, Event, Handover, Offered, Opened, Withdrawn};
 pub use evolve::evolve;
 pub use keys::{
     AccountKey, AttentionId, CampaignKey, ContactId, InteractionId, MessageId, OfferId, TagKey, UserKey,

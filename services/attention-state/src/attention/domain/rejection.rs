@@ -58,6 +58,8 @@ pub enum Rejection {
     OnlyEmail,
     /// The attention has begun before.
     AlreadyBegun,
+    /// The attention waits for no answer to a dialer.
+    NotWaiting,
     /// The attention has the most tags allowed.
     TooManyTags,
 }
@@ -88,6 +90,7 @@ impl Rejection {
             Rejection::SuccessorOpen => "SUCCESSOR_OPEN",
             Rejection::OnlyEmail => "ONLY_EMAIL",
             Rejection::AlreadyBegun => "ALREADY_BEGUN",
+            Rejection::NotWaiting => "NOT_WAITING",
             Rejection::TooManyTags => "TOO_MANY_TAGS",
         }
     }
@@ -118,6 +121,7 @@ impl Rejection {
             Rejection::SuccessorOpen => "an open attention follows this one",
             Rejection::OnlyEmail => "only email knows it",
             Rejection::AlreadyBegun => "the attention has begun before",
+            Rejection::NotWaiting => "the attention waits for no answer",
             Rejection::TooManyTags => "the attention has the most tags allowed",
         }
     }

@@ -50,7 +50,7 @@ pub struct Attention {
     pub sends: i64,
     /// Number of its interactions.
     pub interactions: i32,
-    /// Open or closed.
+    /// Waiting, open or closed.
     pub phase: Phase,
     /// Until when free text may be sent; only of WhatsApp, and only once the customer has written.
     pub window_ends_at: Option<OffsetDateTime>,
@@ -60,9 +60,11 @@ pub struct Attention {
     pub interaction: Option<Interaction>,
 }
 
-/// Open or closed.
+/// Where an attention is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// A dialer wrote and the customer has not answered: there is no interaction yet.
+    Waiting,
     /// Takes messages.
     Open,
     /// The case is over; a later answer opens a linked one.
@@ -193,6 +195,16 @@ pub enum MessageKind {
     },
     /// An internal note: part of the thread, never sent.
     Note,
+}
+
+impl Phase {
+    /// Takes messages: another attention of the same customer would be one too many.
+    pub fn is_live(self) -> bool {
+        match self {
+            Phase::Waiting | Phase::Open => true,
+            Phase::Closed { .. } => false,
+        }
+    }
 }
 
 impl Interaction {

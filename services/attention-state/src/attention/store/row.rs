@@ -70,7 +70,12 @@ impl AttentionRow {
             messages: self.message_position,
             sends: self.send_sequence,
             interactions: self.interaction_count,
-            phase: self.closed_at.map_or(Phase::Open, |at| Phase::Closed { at }),
+            phase: match self.closed_at {
+                Some(at) => Phase::Closed { at },
+                // Only a dialer's attention begins without an interaction (`waiting_iff_no_interaction_yet`).
+                None if self.interaction_count == 0 => Phase::Waiting,
+                None => Phase::Open,
+            },
             window_ends_at: self.window_ends_at,
             tags: self.tags.iter().map(TagKey::new).collect(),
             interaction: None,

@@ -66,6 +66,7 @@ struct AttentionValues<'a> {
 
 fn attention_values<'a>(was: i64, attention: &'a Attention, head: &'a Head) -> AttentionValues<'a> {
     let (state, closed_at) = match attention.phase {
+        Phase::Waiting => ("waiting", None),
         Phase::Open => ("open", None),
         Phase::Closed { at } => ("closed", Some(at)),
     };

@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{Item, Sort};
-use crate::attention::domain::{AttentionId, CampaignKey, ContactId};
+use crate::attention::domain::{AttentionId, CampaignKey, ContactId, Phase};
 use crate::attention::store;
 use crate::attention::store::chat::{self, StoredItem, Target, Waiting};
 use crate::attention::store::message::Key;
@@ -16,6 +16,7 @@ use crate::attention::threads::{self, Lineage, LiveChat};
 use crate::attention::work::Work;
 use crate::contact::lock_number;
 use crate::contact::whatsapp::{self as customers, identities};
+use crate::dialer::{self, Sent, Unanswered};
 use crate::directory;
 
 /// What an account feeds.
@@ -37,6 +38,10 @@ pub(super) struct Known {
     pub lineages: BTreeMap<Uuid, Lineage>,
     /// Live conversations of the customers, also those that we began.
     pub live: Vec<LiveChat>,
+    /// What dialers sent to customers whose answers are waited for, by attention.
+    pub dialled: HashMap<AttentionId, Sent>,
+    /// What customers did not answer in time.
+    pub unanswered: Vec<Unanswered>,
     pub targets: HashMap<Vec<u8>, Target>,
     pub waiting: HashMap<Vec<u8>, Vec<Waiting>>,
     /// Items that are altered, by message.
@@ -71,6 +76,7 @@ pub(super) async fn read(tx: &mut PgConnection, items: &[Item]) -> Result<Known,
     Ok(Known {
         contacts,
         live,
+        unanswered: dialer::unanswered(tx, &who).await?,
         campaigns: campaigns(tx, items).await?,
         lineages: threads::lineages(tx, &lineages).await?,
         targets: chat::targets(tx, &keys.into_iter().collect::<Vec<_>>()).await?,
@@ -173,12 +179,42 @@ impl Known {
         let keys: Vec<String> = keys.into_iter().collect();
         let found = directory::closings(tx, &keys).await?;
         self.closings = found.into_iter().map(|(key, closing)| (CampaignKey::new(&key), closing)).collect();
+        self.read_dialled(tx, work).await
+    }
+
+    /// What was sent in the attentions that wait for an answer, and what customers have done to it already.
+    async fn read_dialled(&mut self, tx: &mut PgConnection, work: &Work) -> Result<(), Error> {
+        let waits =
+            |id: &AttentionId| work.state(*id, None).is_some_and(|state| state.phase == Phase::Waiting);
+        let waiting: Vec<Uuid> = self
+            .lineages
+            .values()
+            .filter_map(|lineage| lineage.open)
+            .filter(waits)
+            .map(AttentionId::uuid)
+            .collect();
+        let rows = dialer::waiting_rows(tx, &waiting).await?;
+        let keys: Vec<Vec<u8>> = rows
+            .iter()
+            .filter_map(|row| Key::wamid(&row.account, &row.wamid))
+            .map(|key| key.bytes())
+            .collect();
+        if !keys.is_empty() {
+            self.waiting.extend(chat::waiting(tx, &keys).await?);
+        }
+        self.dialled = rows.into_iter().map(|row| (row.attention, row)).collect();
         Ok(())
     }
 
     /// Conversations that an item may go on with.
     fn lineages_of(&self, item: &Item) -> Vec<Uuid> {
         lineages_of(item, &self.contacts, &self.live)
+    }
+
+    /// What this customer did not answer in time, once.
+    pub(super) fn take_unanswered(&mut self, account: &str, contact: ContactId) -> Option<Unanswered> {
+        let at = self.unanswered.iter().position(|one| one.account == account && one.contact == contact)?;
+        Some(self.unanswered.swap_remove(at))
     }
 
     /// True when it was taken in before: by its ledger id, or as a message with the same wamid.

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::alter;
 use super::known::{self, Feeds, Known};
-use super::written::{Beginning, Written};
+use super::written::{Beginning, Follows, Written};
 use super::{Item, Sort};
 use crate::attention::domain::{AttentionId, CampaignKey, Command, ContactId, Phase};
 use crate::attention::store::{self, Wait, chat};
@@ -111,11 +111,11 @@ fn may_begin(work: &Work, known: &Known, item: &Item, contact: Option<ContactId>
     place(work, known, item, contact).0.is_none_or(|open| work.room(open) < batch)
 }
 
-/// The attention of a conversation that takes messages now: it may have ended since it was looked up.
+/// The attention of a conversation that takes messages now, or waits for one: it may have ended since it was looked up.
 fn open_in(work: &Work, known: &Known, lineage: Uuid) -> Option<AttentionId> {
     let open = known.lineages.get(&lineage)?.open?;
     let state = work.state(open, None)?;
-    (state.phase == Phase::Open).then_some(open)
+    state.phase.is_live().then_some(open)
 }
 
 fn decide(
@@ -163,7 +163,7 @@ fn decide(
     }
 }
 
-/// The conversation's open attention that is this contact's, and the lineage that a new one would be of.
+/// The open or waiting attention of this contact, and the lineage that a new one would be of.
 fn place(work: &Work, known: &Known, item: &Item, contact: ContactId) -> (Option<AttentionId>, Uuid) {
     let lineages = [item.conversation, known::derived(item.conversation, contact)];
     let his = |id: &AttentionId| work.state(*id, None).is_some_and(|state| state.contact == contact);
@@ -183,6 +183,8 @@ fn said(
     contact: ContactId,
 ) -> Result<(), Error> {
     let (open, lineage) = place(work, known, item, contact);
+    let waits = |id: AttentionId| work.state(id, None).is_some_and(|state| state.phase == Phase::Waiting);
+    let begins = open.is_none_or(|open| work.room(open) == 0 || waits(open));
     let attention = match open {
         Some(open) if work.room(open) > 0 => {
             written.append(work, known, item, open)?;
@@ -195,20 +197,28 @@ fn said(
             work.flood(full);
             crate::metrics::flood();
             tracing::warn!(attention = %full.uuid(), "an interaction is full; its messages go on in a linked attention");
-            written.begin(work, known, item, Beginning { campaign, contact, lineage, follows: Some(full) })?
+            let follows = Some(Follows::Full(full));
+            written.begin(work, known, item, Beginning { campaign, contact, lineage, follows })?
         }
         None => {
-            let campaign = campaign(known, item)?;
-            written.begin(work, known, item, Beginning { campaign, contact, lineage, follows: None })?
+            // Whoever answers a dialer late is served by its campaign, as if he had been in time.
+            let (campaign, follows) = match known.take_unanswered(&item.account, contact) {
+                Some(earlier) => (earlier.campaign, Some(Follows::Unanswered(earlier.attention))),
+                None => (campaign(known, item)?, None),
+            };
+            written.begin(work, known, item, Beginning { campaign, contact, lineage, follows })?
         }
     };
+    written.note_answer(work, attention);
     let command = Command::MoveWindow { ends_at: item.window_ends_at() };
     work.decide_at(attention, None, command, &Actor::System, &item.traceparent)?;
-    written.mark_out_of_hours(work, known, item, attention);
+    if begins {
+        written.mark_out_of_hours(work, known, item, attention);
+    }
     Ok(())
 }
 
-/// Shown where a conversation runs; its raw item is in the ledger in any case.
+/// Shown where a conversation runs, and no answer to anything; its raw item is in the ledger in any case.
 fn notice(
     work: &mut Work,
     known: &Known,
@@ -216,7 +226,8 @@ fn notice(
     item: &Item,
     contact: Option<ContactId>,
 ) -> Result<(), Error> {
-    let open = contact.and_then(|contact| place(work, known, item, contact).0);
+    let runs = |id: &AttentionId| work.state(*id, None).is_some_and(|state| state.phase == Phase::Open);
+    let open = contact.and_then(|contact| place(work, known, item, contact).0).filter(runs);
     match open.filter(|open| work.room(*open) > 0 && !written.has(&item.own)) {
         Some(open) => written.append(work, known, item, open),
         None => Ok(()),

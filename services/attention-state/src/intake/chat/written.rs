@@ -2,6 +2,7 @@
 
 use hilo_kit::error::Error;
 use hilo_kit::nats::Subjects;
+use hilo_proto::inbound::v1::InboundWhatsApp;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -10,14 +11,16 @@ use super::content::{self, Shown};
 use super::known::Known;
 use super::{Item, Sort};
 use crate::attention::domain::{
-    AccountKey, AttentionId, CampaignKey, Channel, Command, ContactId, InteractionId, MessageId, MessageKind,
-    MessageSummary, Opening,
+    AccountKey, AttentionId, CampaignKey, Channel, Command, ContactId, Direction, InteractionId, MessageId,
+    MessageKind, MessageSummary, Opening, Phase,
 };
 use crate::attention::store::chat::{self, Alteration, Fate, StoredItem};
+use crate::attention::store::delivery::{self, Change};
 use crate::attention::store::message::{Key, KeyRow, NewMessage};
 use crate::attention::store::{self, Head, LastMessage};
 use crate::attention::threads::Lineage;
 use crate::attention::work::{Actor, Work};
+use crate::dialer::{self, Kept};
 use crate::directory;
 use crate::intake::plan::{self, Due, FLOOD};
 
@@ -27,9 +30,37 @@ pub(super) struct Beginning {
     pub campaign: CampaignKey,
     pub contact: ContactId,
     pub lineage: Uuid,
-    /// The attention whose interaction is full.
-    pub follows: Option<AttentionId>,
+    /// The attention it follows.
+    pub follows: Option<Follows>,
 }
+
+/// Why an attention follows another.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Follows {
+    /// That one's interaction is full.
+    Full(AttentionId),
+    /// That one closed before the customer answered.
+    Unanswered(AttentionId),
+}
+
+impl Follows {
+    fn attention(self) -> AttentionId {
+        match self {
+            Follows::Full(id) | Follows::Unanswered(id) => id,
+        }
+    }
+
+    /// The word of the public event.
+    fn word(self) -> &'static str {
+        match self {
+            Follows::Full(_) => FLOOD,
+            Follows::Unanswered(_) => LATE_ANSWER,
+        }
+    }
+}
+
+/// Reason of an attention that begins with the answer to a dialer's, which had closed.
+const LATE_ANSWER: &str = "late_answer";
 
 /// Rows of the batch beside those that `Work` writes.
 #[derive(Debug, Default)]
@@ -45,6 +76,12 @@ pub(super) struct Written {
     out_of_hours: Vec<Uuid>,
     /// Automatic replies that may follow.
     due: Vec<Due>,
+    /// What became so far of the messages of dialers that go into threads here.
+    changes: Vec<Change>,
+    /// Attentions that a dialer or an agent began and in which the customer wrote.
+    answered: Vec<Uuid>,
+    /// Attentions that had closed unanswered, and those that begin with the answer.
+    answered_late: Vec<(AttentionId, AttentionId)>,
     /// Deliveries that must leave the inbox again, because they end as dead letters.
     pub(super) refused: Vec<Uuid>,
 }
@@ -82,7 +119,7 @@ impl Written {
             channel: Channel::Whatsapp,
             account: AccountKey::new(&item.account),
             contact: beginning.contact,
-            linked: beginning.follows,
+            linked: beginning.follows.map(Follows::attention),
         };
         let head = Head {
             customer_address: item.address(),
@@ -92,7 +129,10 @@ impl Written {
         };
         let shown = content::shown(&item.whatsapp);
         let (command, message) = receive(item, &shown, &beginning.campaign, Some(opening));
-        let because = if beginning.follows.is_some() { FLOOD } else { "" };
+        let because = beginning.follows.map_or("", Follows::word);
+        if let Some(Follows::Unanswered(earlier)) = beginning.follows {
+            self.answered_late.push((earlier, id));
+        }
         work.begin(command, head, &item.traceparent, because)?;
         known.lineages.insert(beginning.lineage, Lineage { open: Some(id), newest: id });
         self.store(work, known, item, shown, id, message)?;
@@ -107,11 +147,46 @@ impl Written {
         item: &Item,
         attention: AttentionId,
     ) -> Result<(), Error> {
-        let campaign = work.state(attention, None).map(|state| state.campaign).ok_or_else(not_held)?;
+        let before = work.state(attention, None).ok_or_else(not_held)?;
         let shown = content::shown(&item.whatsapp);
-        let (command, message) = receive(item, &shown, &campaign, None);
+        let (command, message) = receive(item, &shown, &before.campaign, None);
         work.decide_at(attention, None, command, &Actor::System, &item.traceparent)?;
+        if before.phase == Phase::Waiting {
+            self.keep(work, known, attention)?;
+        }
         self.store(work, known, item, shown, attention, message)
+    }
+
+    /// What a dialer sent goes into the thread, as the first message of the interaction that its answer began.
+    fn keep(&mut self, work: &Work, known: &Known, attention: AttentionId) -> Result<(), Error> {
+        let state = work.state(attention, None).ok_or_else(not_held)?;
+        let interaction = state.interaction.map(|one| one.id).ok_or_else(not_held)?;
+        let Some(sent) = known.dialled.get(&attention) else {
+            return Err(Error::corrupt(
+                "ROW_CONTRADICTS_ITSELF",
+                "an attention waits for no row of a dialer",
+            ));
+        };
+        let Kept { mut message, keys, change } = Kept::of(sent, interaction);
+        let named = Key::wamid(&sent.account, &sent.wamid);
+        let waiting = named.as_ref().and_then(|key| known.waiting.get(&key.bytes()));
+        for one in waiting.into_iter().flatten() {
+            alter_message(&mut message, &one.item, one.number);
+            self.settled.push(one.ledger);
+        }
+        self.keys.extend(keys);
+        self.changes.push(change);
+        self.messages.push((named.unwrap_or(Key::Send(sent.send)), message));
+        Ok(())
+    }
+
+    /// The customer wrote where we had written first.
+    pub(super) fn note_answer(&mut self, work: &Work, attention: AttentionId) {
+        let live = work.state(attention, None).and_then(|state| state.interaction);
+        let answers = live.is_some_and(|live| live.direction == Direction::Outbound);
+        if answers && !self.answered.contains(&attention.uuid()) {
+            self.answered.push(attention.uuid());
+        }
     }
 
     fn store(
@@ -163,12 +238,8 @@ impl Written {
         let Some((_, message)) = self.messages.iter_mut().find(|(own, _)| own == target) else {
             return false;
         };
-        let mut shown = Shown {
-            text: std::mem::take(&mut message.text_body),
-            files: std::mem::take(&mut message.attachments),
-            item: message.whatsapp.take().unwrap_or_default(),
-        };
-        let fate = match alter::alter(&mut shown, true, &item.whatsapp, item.number) {
+        let (shown, effect) = alter_message(message, &item.whatsapp, item.number);
+        let fate = match effect {
             alter::Effect::Changed(_) | alter::Effect::Older => Fate::Applied,
             alter::Effect::Refused => Fate::Gone,
         };
@@ -176,12 +247,9 @@ impl Written {
             .state(AttentionId(message.attention_id), None)
             .is_some_and(|state| state.messages == message.position);
         if newest {
-            let last =
-                LastMessage { preview: shown.preview(), at: message.occurred_at, sender_verified: None };
+            let last = LastMessage { preview: shown, at: message.occurred_at, sender_verified: None };
             work.show(InteractionId(message.interaction_id), last);
         }
-        (message.text_body, message.attachments) = (shown.text, shown.files);
-        message.whatsapp = Some(shown.item);
         self.alterations.push(item.alteration(target, fate));
         true
     }
@@ -192,7 +260,7 @@ impl Written {
         self.changed.push(item);
     }
 
-    /// Marks the interaction when this item began it out of hours.
+    /// Marks the interaction, which this item began, when it began out of hours.
     pub(super) fn mark_out_of_hours(
         &mut self,
         work: &mut Work,
@@ -205,7 +273,7 @@ impl Written {
         };
         let closing = known.closings.get(&interaction.campaign);
         let closed = closing.is_some_and(|closing| !closing.is_open(item.received_at));
-        if interaction.message_count == 1 && closed {
+        if closed {
             work.mark_out_of_hours(interaction.id);
             self.out_of_hours.push(interaction.id.uuid());
             if closing.is_some_and(directory::Closing::replies) {
@@ -229,6 +297,9 @@ impl Written {
         let messages: Vec<NewMessage> = self.messages.into_iter().map(|(_, message)| message).collect();
         store::message::insert_messages(tx, &messages).await?;
         store::message::insert_keys(tx, &self.keys).await?;
+        delivery::set_delivery(tx, &self.changes).await?;
+        dialer::answered(tx, &self.answered).await?;
+        dialer::answered_late(tx, &self.answered_late).await?;
         chat::write_items(tx, &self.changed).await?;
         for one in &self.alterations {
             chat::note_alteration(tx, one).await?;
@@ -242,6 +313,20 @@ impl Written {
         }
         Ok(())
     }
+}
+
+/// Applies a reaction, edit or revoke of the customer's to a message that is not stored yet; answers what a list shows of it then.
+fn alter_message(message: &mut NewMessage, by: &InboundWhatsApp, number: i64) -> (String, alter::Effect) {
+    let mut shown = Shown {
+        text: std::mem::take(&mut message.text_body),
+        files: std::mem::take(&mut message.attachments),
+        item: message.whatsapp.take().unwrap_or_default(),
+    };
+    let effect = alter::alter(&mut shown, message.direction == "inbound", by, number);
+    let preview = shown.preview();
+    (message.text_body, message.attachments) = (shown.text, shown.files);
+    message.whatsapp = Some(shown.item);
+    (preview, effect)
 }
 
 fn receive(

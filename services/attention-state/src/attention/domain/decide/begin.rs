@@ -24,7 +24,7 @@ pub(super) fn start(course: Course, started: Started, now: OffsetDateTime) -> Re
     }
     let Started { opening, campaign, interaction, agent, message } = started;
     course
-        .then(Event::AttentionOpened { opening, campaign: campaign.clone() })
+        .then(Event::AttentionOpened { opening, campaign: campaign.clone(), waits: false })
         .then(Event::InteractionStarted { interaction, campaign, agent, at: now })
         .then(Event::MessageQueued { message })
         .decided()

@@ -26,6 +26,9 @@ enum Step {
     Orphan(u8),
     Reopen(u8, bool),
     Start(u8),
+    Dial,
+    GiveUp(bool),
+    TakeOver(u8),
     Note,
     Tag(bool, u8),
     ChangeContact,
@@ -52,6 +55,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0u8..3).prop_map(Step::Orphan),
         1 => (0u8..3, proptest::bool::weighted(0.8)).prop_map(|(who, free)| Step::Reopen(who, free)),
         1 => (0u8..3).prop_map(Step::Start),
+        2 => Just(Step::Dial),
+        1 => any::<bool>().prop_map(Step::GiveUp),
+        1 => (0u8..3).prop_map(Step::TakeOver),
         1 => Just(Step::Note),
         1 => (any::<bool>(), 0u8..3).prop_map(|(on, tag)| Step::Tag(on, tag)),
         1 => Just(Step::ChangeContact),
@@ -150,6 +156,9 @@ fn command(step: &Step, state: Option<&Attention>, number: u128) -> Command {
         }
         Step::Reopen(who, free) => Command::Reopen { agent: agent(*who), live: !free, successor_open: !free },
         Step::Start(who) => start(5_000 + number, agent(*who).as_str()),
+        Step::Dial => dial(7_000 + number),
+        Step::GiveUp(due) => Command::GiveUp { due_at: at(if *due { 0 } else { 1_000 }) },
+        Step::TakeOver(who) => take_over(8_000 + number, agent(*who).as_str()),
         Step::Note => Command::AddNote { message: note(6_000 + number) },
     }
 }

@@ -69,6 +69,23 @@ fn opening() -> Opening {
     }
 }
 
+pub(super) fn dial(number: u128) -> Command {
+    Command::Dial {
+        opening: Opening { channel: Channel::Whatsapp, ..opening() },
+        campaign: CampaignKey::new("ventas"),
+        message: outbound(number, DeliveryState::Queued),
+    }
+}
+
+pub(super) fn take_over(number: u128, agent: &str) -> Command {
+    Command::TakeOver {
+        interaction: InteractionId(id(number + 500_000)),
+        campaign: CampaignKey::new("ventas"),
+        agent: user(agent),
+        message: outbound(number, DeliveryState::Queued),
+    }
+}
+
 pub(super) fn receive(number: u128) -> Command {
     Command::ReceiveMessage {
         message: inbound(number),

@@ -61,6 +61,10 @@ fn states() -> Vec<(&'static str, Option<Attention>)> {
         ("transferred to soporte", state(vec![receive(10), open("ana"), transfer(to_campaign("soporte"))])),
         ("orphaned by ana", state(vec![receive(10), open("ana"), orphan(1)])),
         ("started by ana", state(vec![start(10, "ana")])),
+        ("waiting", state(vec![dial(10)])),
+        ("waiting, answered", state(vec![dial(10), receive(11)])),
+        ("waiting, taken over", state(vec![dial(10), take_over(11, "ana")])),
+        ("waiting, given up", state(vec![dial(10), Command::GiveUp { due_at: at(0) }])),
         ("reopened by ana", state(vec![receive(10), open("ana"), end(true), reopen("ana", false, false)])),
         ("ended", state(vec![receive(10), open("ana"), end(false)])),
         ("ended, closed", state(vec![receive(10), open("ana"), end(true)])),
@@ -152,6 +156,10 @@ fn commands(version: i64) -> Vec<(&'static str, Command)> {
         ("reopen, another is live", reopen("ana", true, false)),
         ("reopen, has a successor", reopen("ana", false, true)),
         ("start by ana", start(40, "ana")),
+        ("dial", dial(40)),
+        ("give up", Command::GiveUp { due_at: at(60) }),
+        ("give up, too early", Command::GiveUp { due_at: at(61) }),
+        ("take over by ana", take_over(40, "ana")),
         ("note", Command::AddNote { message: note(50) }),
         ("tag", Command::Tag { tag: TagKey::new("urgente") }),
         ("untag", Command::Untag { tag: TagKey::new("urgente") }),
@@ -278,6 +286,27 @@ fn another_contact_is_taken_over() {
     let command = Command::ChangeContact { contact: ContactId(id(8)) };
     let state = decide(Some(&before), command, at(60)).expect("allowed").state.expect("there");
     assert_eq!((state.contact, state.sequence), (ContactId(id(8)), before.sequence + 1));
+}
+
+/// The dialer's message is the first of the interaction that its answer begins, and of the one an agent takes over with.
+#[test]
+fn what_waited_becomes_an_interaction_with_the_dialers_message_in_it() {
+    let waiting = after([dial(10)]);
+    assert_eq!((waiting.phase, waiting.messages, waiting.sends), (Phase::Waiting, 1, 1));
+    assert_eq!(waiting.interaction, None);
+    for (command, direction, holder) in [
+        (receive(11), Direction::Outbound, None),
+        (take_over(11, "ana"), Direction::Outbound, Some(user("ana"))),
+    ] {
+        let state = decide(Some(&waiting), command, at(60)).expect("allowed").state.expect("there");
+        assert_eq!((state.phase, state.messages, state.interactions), (Phase::Open, 2, 1));
+        let live = state.interaction.expect("begun");
+        assert_eq!((live.direction, live.message_count), (direction, 2));
+        assert_eq!(live.holder().cloned(), holder);
+        assert_eq!(live.waiting_since, at(if holder.is_some() { 60 } else { 0 }), "the customer's wait");
+    }
+    let closed = decide(Some(&waiting), Command::GiveUp { due_at: at(60) }, at(60)).expect("due");
+    assert_eq!(closed.events[0].event, Event::AttentionClosed { at: at(60), because: Closed::NoAnswer });
 }
 
 #[test]

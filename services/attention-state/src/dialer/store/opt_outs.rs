@@ -1,0 +1,80 @@
+//! Numbers that the dialers of a campaign do not write to.
+
+use hilo_kit::error::Error;
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+/// An entry of the list.
+#[derive(Clone, Debug)]
+pub(crate) struct OptOut {
+    pub campaign_key: String,
+    pub number: String,
+    /// `None` when it was the customer, by Meta.
+    pub added_by: Option<String>,
+    pub added_at: OffsetDateTime,
+    pub reason: String,
+}
+
+/// Adds a number; the entry that is there already stays as it is.
+pub(crate) async fn add(
+    tx: &mut PgConnection,
+    campaign: &str,
+    number: &str,
+    by: Option<&str>,
+    reason: &str,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "INSERT INTO dialer.opt_out (campaign_key, number, added_by, reason) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (campaign_key, number) DO NOTHING",
+        campaign,
+        number,
+        by,
+        reason
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// The entry of a number.
+pub(crate) async fn find(
+    conn: &mut PgConnection,
+    campaign: &str,
+    number: &str,
+) -> Result<Option<OptOut>, Error> {
+    Ok(sqlx::query_as!(
+        OptOut,
+        "SELECT campaign_key, number, added_by, added_at, reason FROM dialer.opt_out
+         WHERE campaign_key = $1 AND number = $2",
+        campaign,
+        number
+    )
+    .fetch_optional(conn)
+    .await?)
+}
+
+/// Takes a number off the list; false when it was not there.
+pub(crate) async fn remove(tx: &mut PgConnection, campaign: &str, number: &str) -> Result<bool, Error> {
+    let gone =
+        sqlx::query!("DELETE FROM dialer.opt_out WHERE campaign_key = $1 AND number = $2", campaign, number);
+    Ok(gone.execute(tx).await?.rows_affected() > 0)
+}
+
+/// Entries of a campaign by number, behind one.
+pub(crate) async fn page(
+    conn: &mut PgConnection,
+    campaign: &str,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<OptOut>, Error> {
+    Ok(sqlx::query_as!(
+        OptOut,
+        "SELECT campaign_key, number, added_by, added_at, reason FROM dialer.opt_out
+         WHERE campaign_key = $1 AND number > $2 ORDER BY number LIMIT $3",
+        campaign,
+        after,
+        limit
+    )
+    .fetch_all(conn)
+    .await?)
+}
