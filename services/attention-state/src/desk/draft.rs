@@ -184,10 +184,12 @@ pub(crate) async fn content(tx: &mut PgConnection, id: Uuid) -> Result<DraftCont
     Ok(draft(tx, id).await?.and_then(|draft| draft.content).unwrap_or_default())
 }
 
-/// Drops the draft that became a message; one that was saved after it stays.
+/// Empties the draft that became a message; one that was saved after it stays. Its version goes on, so that a window that knows an
+/// earlier one overwrites nothing.
 pub(super) async fn sent(tx: &mut PgConnection, id: InteractionId, version: i64) -> Result<(), Error> {
     sqlx::query!(
-        "DELETE FROM attention.draft WHERE interaction_id = $1 AND version = $2",
+        "UPDATE attention.draft SET version = version + 1, body = '', content = '', saved_at = now()
+         WHERE interaction_id = $1 AND version = $2",
         id.uuid(),
         version
     )

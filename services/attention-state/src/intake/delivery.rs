@@ -350,7 +350,8 @@ fn report_one(
 
 /// What of a report counts, with the words kept of it; `None` when nothing does. The state of a recipient is that of the
 /// send that went to him last, until an earlier one turns out to have reached him; and whom a mail reached it has reached,
-/// until it comes back.
+/// until it comes back. WhatsApp names no recipients, there is one: an earlier send that left counts, also when the last one
+/// fails afterwards; its failure does not.
 fn counted(send: &KnownSend, report: &Report) -> Option<(Vec<StoredRecipient>, String)> {
     let current = report.send == send.current;
     let is = |one: &StoredRecipient, state: DeliveryState| one.state == state.word();
@@ -362,5 +363,6 @@ fn counted(send: &KnownSend, report: &Report) -> Option<(Vec<StoredRecipient>, S
     };
     let told: Vec<StoredRecipient> = report.recipients.iter().filter(counts).cloned().collect();
     let detail = if current { report.detail.clone() } else { String::new() };
-    (current || !told.is_empty()).then_some((told, detail))
+    let left = send.recipients.is_empty() && report.recipients.is_empty() && report.state.left();
+    (current || left || !told.is_empty()).then_some((told, detail))
 }

@@ -303,19 +303,26 @@ async fn a_sent_draft_goes_and_a_newer_one_stays() {
         };
         save_draft(&house.db, house.access("ana").await, request).await.unwrap();
     };
-    let stored = async || house.open_item("ana", desk.interaction).await.draft.map(|draft| draft.version);
+    let stored = async || {
+        let draft = house.open_item("ana", desk.interaction).await.draft.unwrap();
+        (draft.version, draft.text)
+    };
     let send = async |draft_version| {
         let letter = SendMessageRequest { draft_version, ..desk.letter() };
         house.actions.send(house.access("ana").await, letter).await.unwrap();
     };
     save(0).await;
     send(0).await;
-    assert_eq!(stored().await, Some(1), "nothing was said of a draft");
+    assert_eq!(stored().await, (1, "Ya va".to_owned()), "nothing was said of a draft");
     save(1).await;
     send(1).await;
-    assert_eq!(stored().await, Some(2), "it was saved again meanwhile");
+    assert_eq!(stored().await, (2, "Ya va".to_owned()), "it was saved again meanwhile");
     send(2).await;
-    assert_eq!(stored().await, None);
+    assert_eq!(stored().await, (3, String::new()));
+    // A window that was left open knows an earlier version: what was written since stays.
+    save(3).await;
+    send(1).await;
+    assert_eq!(stored().await, (4, "Ya va".to_owned()));
 }
 
 /// Whoever takes the item over gets what another wrote, maybe by a client of his own: sanitised in every answer.

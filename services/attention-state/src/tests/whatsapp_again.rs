@@ -52,6 +52,22 @@ async fn what_failed_or_may_have_been_sent_goes_out_again_under_a_new_send() {
     }
 }
 
+/// Without [`DeliveryState::left`] in `counted` the customer has read it and the desk says that it failed.
+///
+/// [`DeliveryState::left`]: crate::attention::domain::DeliveryState::left
+#[tokio::test]
+async fn what_the_first_send_did_reach_counts_although_the_second_fails() {
+    let house = house().await;
+    let (attention, answer) = answered(&house).await;
+    told(&house, &answer, SendState::Unknown).await;
+    retry(&house, "ana", &answer).await.unwrap();
+    let second = outbound(&house).await.pop().unwrap().0.send_id;
+    told(&house, &answer, SendState::Read).await;
+    assert_eq!(last(&house, attention).await.delivery_state, "read");
+    told(&house, &second, SendState::Failed).await;
+    assert_eq!(last(&house, attention).await.delivery_state, "read", "he has it");
+}
+
 #[tokio::test]
 async fn the_window_counts_again_but_for_a_template_that_is_still_approved() {
     let house = house().await;

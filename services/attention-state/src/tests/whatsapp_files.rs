@@ -182,6 +182,10 @@ async fn what_the_history_cannot_give_back_now_waits() {
     assert_eq!(crate::intake::apply_late(&house.db, &archive, &subjects).await.unwrap(), 0);
     assert_eq!(fates(&house).await, ["waiting"]);
     *history.thread.lock() = Some(whole);
+    // Its turn comes after a pause, so that many of its kind hold up nobody.
+    assert_eq!(crate::intake::apply_late(&house.db, &archive, &subjects).await.unwrap(), 0);
+    let turn = "UPDATE attention.alteration SET next_at = now() WHERE tries = 1 AND next_at > now() + interval '9 s'";
+    assert_eq!(sqlx::query(turn).execute(house.db.pool()).await.unwrap().rows_affected(), 1);
     assert_eq!(crate::intake::apply_late(&house.db, &archive, &subjects).await.unwrap(), 1);
     assert_eq!(fates(&house).await, ["applied"]);
 }

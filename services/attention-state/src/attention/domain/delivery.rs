@@ -69,6 +69,11 @@ impl DeliveryState {
             || (self.arrived() && other == DeliveryState::Failed)
     }
 
+    /// It certainly left, whatever became of it then; a failure is none of these.
+    pub fn left(self) -> bool {
+        self == DeliveryState::Sent || self.arrived()
+    }
+
     /// On the recipient's device.
     fn arrived(self) -> bool {
         match self {

@@ -242,11 +242,12 @@ pub(crate) struct Late {
     pub purged: bool,
 }
 
-/// Messages for which alterations wait although they are known, the longest waiting first.
+/// Messages for which alterations wait although they are known and whose turn it is, the longest waiting first.
 pub(crate) async fn late(conn: &mut PgConnection, limit: i64) -> Result<Vec<Late>, Error> {
     let rows = sqlx::query!(
         "SELECT m.message_id, m.interaction_id, a.target, m.purged FROM
-           (SELECT target, min(came_at) AS since FROM attention.alteration WHERE state = 'waiting' GROUP BY target) AS a
+           (SELECT target, min(next_at) AS since FROM attention.alteration
+            WHERE state = 'waiting' AND next_at <= now() GROUP BY target) AS a
          JOIN attention.message_key AS k ON k.kind = 'wamid' AND k.key = a.target
          JOIN attention.message AS m USING (message_id)
          ORDER BY a.since LIMIT $1",
@@ -261,6 +262,19 @@ pub(crate) async fn late(conn: &mut PgConnection, limit: i64) -> Result<Vec<Late
         purged,
     };
     Ok(rows.into_iter().map(|row| late(row.message_id, row.interaction_id, row.target, row.purged)).collect())
+}
+
+/// What waits for this target has its next turn after a pause: 10 s, doubling up to an hour.
+pub(crate) async fn put_off(tx: &mut PgConnection, target: &[u8]) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE attention.alteration SET tries = tries + 1,
+           next_at = now() + least(interval '10 s' * (2 ^ least(tries, 12)), interval '1 hour')
+         WHERE target = $1 AND state = 'waiting'",
+        target
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 /// Ledger ids of reactions, edits and revokes that came before.

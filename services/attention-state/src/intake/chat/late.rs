@@ -36,7 +36,8 @@ pub(crate) fn spawn(db: &Db, archive: &Archive, subjects: &Subjects, shutdown: &
     });
 }
 
-/// Applies all that can be applied now; answers how many messages changed. One that cannot be fetched waits and holds up no other.
+/// Applies all that can be applied now; answers how many messages changed. One that cannot be applied waits, longer each time, so that
+/// it holds up no other.
 ///
 /// # Errors
 /// Database errors while looking for them.
@@ -44,11 +45,20 @@ pub(crate) async fn all(db: &Db, archive: &Archive, subjects: &Subjects) -> Resu
     let due = db.read(|conn| Box::pin(chat::late(conn, AT_ONCE))).await?;
     let mut applied = 0;
     for one in due {
+        let target = one.target.clone();
         match alone(db, archive, subjects, one).await {
-            Ok(true) => applied += 1,
+            Ok(true) => {
+                applied += 1;
+                continue;
+            }
             Ok(false) => {}
             Err(error) => error.log("an alteration of what is in the history waits"),
         }
+        db.transaction(move |tx| {
+            let target = target.clone();
+            Box::pin(async move { chat::put_off(tx, &target).await })
+        })
+        .await?;
     }
     Ok(applied)
 }
