@@ -7,9 +7,13 @@ use hilo_end_to_end::installation::Part;
 use hilo_end_to_end::subscriber::Subscriber;
 use hilo_end_to_end::{Agent, Desk, Installation, Options, Service};
 use hilo_kit::error::reason_of;
-use hilo_proto::attention::v1::{DeskItem, GetAttentionRequest};
+use hilo_proto::attention::v1::{
+    ChatContent, DeskItem, GetAttentionRequest, ListTemplatesRequest, SendMessageRequest, chat_content,
+};
 use hilo_proto::event::v1::{AttentionState, Direction};
 use hilo_proto::history::v1::{SearchThreadsRequest, ThreadMessage};
+use hilo_proto::outbound::v1::template_parameter::Value;
+use hilo_proto::outbound::v1::{SendTemplate, TemplateComponent, TemplateParameter};
 use hilo_simulators::{File, Phone, Say, Sent};
 use hilo_test_support::eventually;
 use tonic::Code;
@@ -194,6 +198,52 @@ async fn free_text_after_the_window_is_refused_until_the_customer_writes_again()
     otto.receives("A tiempo").await;
     assert_eq!(otto.phone.received().len(), 1, "what was refused never went out");
     assert_eq!(house.installation.meta().unwrap().totals().refused, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_that_was_read_from_meta_resumes_contact_after_the_window() {
+    let house = house().await;
+    let otto = house.customer("51911111111", "Otto");
+    otto.says(&Say::text("Escribí ayer").seconds_ago(86_401));
+    let item = house.offer(&otto).await;
+    house.agent.open(&item.interaction_id).await.unwrap();
+    let listed = || async {
+        let request = ListTemplatesRequest {
+            campaign_key: item.campaign_key.clone(),
+            ..ListTemplatesRequest::default()
+        };
+        let answer = house.agent.attention().list_templates(request).await.unwrap().into_inner();
+        let mut names: Vec<String> = answer.templates.into_iter().map(|one| one.name).collect();
+        names.sort();
+        names == ["hello_world", "order_update"]
+    };
+    eventually("the approved ones of Meta, and no other", SOON, listed).await.unwrap();
+    let value =
+        |text: &str| TemplateParameter { name: String::new(), value: Some(Value::Text(text.to_owned())) };
+    let body = TemplateComponent {
+        r#type: "body".to_owned(),
+        parameters: vec![value("Otto"), value("42")],
+        ..TemplateComponent::default()
+    };
+    let template = SendTemplate {
+        name: "order_update".to_owned(),
+        language: "en_US".to_owned(),
+        components: vec![body],
+    };
+    let request = SendMessageRequest {
+        interaction_id: item.interaction_id.clone(),
+        request_id: uuid::Uuid::now_v7().to_string(),
+        whatsapp: Some(ChatContent {
+            kind: Some(chat_content::Kind::Template(template)),
+            preview_url: false,
+        }),
+        ..SendMessageRequest::default()
+    };
+    let sent = house.agent.attention().send_message(request).await.unwrap().into_inner().message.unwrap();
+    eventually("the phone has it", SOON, || async { otto.phone.received().len() == 1 }).await.unwrap();
+    let got = otto.phone.received().remove(0);
+    assert_eq!(got.body["template"]["components"][0]["parameters"][1]["text"], "42");
+    house.told(&item, &sent, "delivered").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -155,6 +155,7 @@ impl Store {
         let batch = std::sync::Arc::new(batch);
         let accounts: BTreeSet<String> =
             batch.iter().flat_map(|one| &one.statuses).map(|(account, _)| account.clone()).collect();
+        let files = batch.iter().flat_map(|one| &one.items).any(|at| at.item.kind == "media");
         let heard = self
             .db
             .transaction(move |tx| {
@@ -180,7 +181,9 @@ impl Store {
                 })
             })
             .await?;
-        self.unfetched.notify_one();
+        if files {
+            self.unfetched.notify_one();
+        }
         for account in accounts {
             // A doubt has ended and its conversation goes on.
             self.unsent(&account).notify_one();
