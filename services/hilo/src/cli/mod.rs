@@ -7,6 +7,7 @@ pub mod apply;
 pub mod audit;
 pub mod dead;
 pub mod desk;
+pub mod dial;
 pub mod events;
 pub mod failure;
 pub mod history;
@@ -40,6 +41,8 @@ pub enum Command {
     Queues(queues::QueuesArgs),
     /// Volumes, states, waits and the other reports
     Report(Box<report::ReportArgs>),
+    /// Make, fill, start, hold, end and show dialers of WhatsApp
+    Dial(Box<dial::DialArgs>),
     /// List, show, replay and drop messages that could not be processed
     Dead(dead::DeadArgs),
     /// Bring the directory (campaigns, users, accounts, forms) to what a file says
@@ -62,6 +65,7 @@ impl Command {
             Self::History(args) => history::execute(args).await,
             Self::Queues(args) => queues::execute(args).await,
             Self::Report(args) => report::execute(*args).await,
+            Self::Dial(args) => dial::execute(*args).await,
             Self::Dead(args) => dead::execute(args).await,
             Self::Apply(args) => apply::execute(args).await,
             Self::Audit(args) => audit::execute(args).await,
@@ -120,6 +124,9 @@ mod tests {
             "hilo apply -f directory.yaml --dry-run --as coordinadora",
             "hilo apply -f directory.yaml --prune --as coordinadora",
             "hilo audit --kind campaign --key ventas --limit 20 --as coordinadora",
+            "hilo dial create mensajes order_update --language en_US --per-minute 60 --as supervisora",
+            "hilo dial import 0198a0a0-0000-7000-8000-000000000000 lista.csv --skip-bad --as supervisora",
+            "hilo dial show 0198a0a0-0000-7000-8000-000000000000 --as supervisora",
             "hilo demo",
         ] {
             assert!(parses(line), "{line}");

@@ -175,6 +175,8 @@ clients! {
     reports: report::report_service_client::ReportServiceClient,
     /// Administration.
     directory: directory::directory_service_client::DirectoryServiceClient,
+    /// Lists that templates are sent to.
+    dialers: dialer::dialer_service_client::DialerServiceClient,
     /// Who am I.
     identity: identity::identity_service_client::IdentityServiceClient,
     /// Messages that could not be processed.
