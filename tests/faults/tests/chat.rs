@@ -51,6 +51,13 @@ async fn what_did_not_leave_within_the_window_does_not_leave() -> Result<()> {
     Ok(())
 }
 
+/// Case 31. Guards: a file is what Meta told of, by hash and by its first bytes, or nobody gets it; our token goes to Meta's hosts only.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_not_what_was_told_is_given_to_nobody() -> Result<()> {
+    println!("{}", chat::media(&house().await?, false).await?);
+    Ok(())
+}
+
 /// Case 32. Guards: a user id is stronger than a number; a number that passes to another user id begins another contact.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_number_that_passes_on_takes_no_history_along() -> Result<()> {

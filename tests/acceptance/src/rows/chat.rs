@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use hilo_end_to_end::installation::Part;
 use hilo_end_to_end::{Chat, Options, Service};
 use hilo_faults::chat as scenarios;
 use hilo_load::{Floor, Webhooks, WebhooksReport, webhooks};
@@ -124,19 +125,16 @@ pub async fn load(target: &Load) -> Result<Measured> {
     let poster = house.poster()?;
     let three = webhooks(&poster, &posted(&house, target.events_per_second, 3, lasting, "three")).await?;
     let one = webhooks(&poster, &posted(&house, target.events_per_second, 1, lasting, "one")).await?;
-    for service in [Service::EmailIngest, Service::History, Service::Routing, Service::AttentionState] {
-        house.installation.terminate(service, Duration::from_secs(30)).await?;
-    }
-    let alone = webhooks(&poster, &posted(&house, target.events_per_second, 3, lasting, "alone")).await?;
+    let posts = three.took.len() + one.took.len();
+    let refused = three.refused + one.refused;
+    let stored = house.ledger("SELECT count(*) FROM whatsapp.webhook").await?;
+    drop(house);
+    let alone = alone(target).await?;
     let runs = [&three, &one, &alone];
-    let acknowledged: usize = runs.iter().map(|run| run.events).sum();
-    let stored = house.ledger("SELECT count(DISTINCT body) FROM whatsapp.webhook").await?;
-    let posts = three.took.len() + one.took.len() + alone.took.len();
-    let refused: usize = runs.iter().map(|run| run.refused).sum();
     let kept = u64::try_from(stored)? + u64::try_from(refused)? >= posts;
     let figure = format!(
-        "3 per POST: {three}; 1 per POST: {one}; 3 per POST with the other services stopped: {alone}; floor: {floor}; {acknowledged} \
-         events in {posts} POSTs, {stored} in the ledger; generator late by at most {:.1?}",
+        "3 per POST: {three}; 1 per POST: {one}; 3 per POST with the other services stopped: {alone}; floor: {floor}; \
+         {posts} POSTs of the first two, {stored} in the ledger; generator late by at most {:.1?}",
         runs.iter().map(|run| run.generator_lag).max().unwrap_or_default()
     );
     let within = |run: &WebhooksReport| {
@@ -157,6 +155,16 @@ pub async fn load(target: &Load) -> Result<Measured> {
         .with_milliseconds("one_p99_ms", one.quantile(0.99))
         .with_milliseconds("alone_p99_ms", alone.quantile(0.99))
         .with_milliseconds("floor_p99_ms", floor.quantile(0.99)))
+}
+
+/// A house of its own in which nothing but whatsapp-ingest, the database and the broker is left.
+async fn alone(target: &Load) -> Result<WebhooksReport> {
+    let house = house().await?;
+    for service in [Service::EmailIngest, Service::History, Service::Routing, Service::AttentionState] {
+        house.installation.kill(Part::Service(service)).await?;
+    }
+    let lasting = Duration::from_secs(target.seconds);
+    webhooks(&house.poster()?, &posted(&house, target.events_per_second, 3, lasting, "alone")).await
 }
 
 /// Pace of a number and of a pair.

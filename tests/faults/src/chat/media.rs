@@ -9,7 +9,7 @@ use hilo_proto::history::v1::ThreadMessage;
 use hilo_proto::history::v1::whats_app_item::Detail;
 use hilo_simulators::{Endpoint, File, MediaFault, Say};
 
-/// Most answers with an error in the time this takes, and so in any hour: pauses only grow.
+/// Most answers with an error while this runs, a minute or two; what is tried on comes ever more seldom.
 const MOST_ERRORS: usize = 20;
 /// Bytes of a document that is larger than Meta's largest.
 const TOO_LARGE: usize = 101 << 20;

@@ -144,9 +144,7 @@ pub fn message(message: &ThreadMessage) -> Vec<String> {
     if !matches!(message.mail_class.as_str(), "" | "human") {
         head.push_str(&format!("  [{}]", clean(&message.mail_class)));
     }
-    if let Some(item) = &message.whatsapp {
-        head.push_str(&chat::marks(item));
-    }
+    head.push_str(&chat::marks(message));
     let mut lines = vec![head];
     lines.extend(message.attachments.iter().map(|file| format!("    {}", attachment(file))));
     lines.extend(

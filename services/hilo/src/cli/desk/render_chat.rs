@@ -1,7 +1,8 @@
 //! What items and messages of WhatsApp have beside those of mail: what is left of the 24 hours, ticks, kinds.
 
 use hilo_proto::attention::v1::DeskItem;
-use hilo_proto::history::v1::{ThreadMessage, WhatsAppItem};
+use hilo_proto::history::v1::ThreadMessage;
+use hilo_proto::history::v1::whats_app_item::Detail;
 use time::{Duration, OffsetDateTime};
 
 use super::watch;
@@ -68,11 +69,18 @@ pub(super) fn state(message: &ThreadMessage) -> String {
     format!("{tick}{word}{why}")
 }
 
-/// What is not in the text: the kind, an edit, a withdrawal, a reaction.
-pub(super) fn marks(item: &WhatsAppItem) -> String {
+/// What is not in the text: the kind, a file that is not here, an edit, a withdrawal, a reaction; nothing of a mail.
+pub(super) fn marks(message: &ThreadMessage) -> String {
+    let Some(item) = &message.whatsapp else { return String::new() };
     let mut marks = String::new();
     if !matches!(item.kind.as_str(), "" | "text") {
         marks.push_str(&format!("  [{}]", clean(&item.kind)));
+    }
+    if let Some(Detail::Media(media)) = item.detail.as_ref().filter(|_| message.attachments.is_empty()) {
+        match media.failure.as_str() {
+            "" => marks.push_str("  [file is being fetched]"),
+            why => marks.push_str(&format!("  [no file: {}]", clean(why))),
+        }
     }
     if item.revoked_at.is_some() {
         marks.push_str("  [taken back]");
@@ -87,7 +95,8 @@ pub(super) fn marks(item: &WhatsAppItem) -> String {
 
 #[cfg(test)]
 mod tests {
-    use hilo_proto::history::v1::WhatsAppReactionMark;
+    use hilo_proto::history::v1::{WhatsAppItem, WhatsAppReactionMark};
+    use hilo_proto::inbound::v1::WhatsAppMedia;
     use prost_types::Timestamp;
 
     use super::*;
@@ -141,6 +150,14 @@ mod tests {
         let reaction = Some(WhatsAppReactionMark { emoji: "👍".to_owned(), at, ..Default::default() });
         let item =
             WhatsAppItem { kind: "image".to_owned(), edited_at: at, reaction, ..WhatsAppItem::default() };
-        assert_eq!(marks(&item), "  [image]  [edited]  👍");
+        let of =
+            |item: WhatsAppItem| marks(&ThreadMessage { whatsapp: Some(item), ..ThreadMessage::default() });
+        assert_eq!(of(item), "  [image]  [edited]  👍");
+        for (failure, shown) in [("", "file is being fetched"), ("MEDIA_EXPIRED", "no file: MEDIA_EXPIRED")] {
+            let media = WhatsAppMedia { failure: failure.to_owned(), ..WhatsAppMedia::default() };
+            let item = WhatsAppItem { detail: Some(Detail::Media(media)), ..WhatsAppItem::default() };
+            assert_eq!(of(item), format!("  [{shown}]"));
+        }
+        assert_eq!(marks(&mail), "");
     }
 }
