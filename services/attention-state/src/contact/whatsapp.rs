@@ -173,8 +173,13 @@ impl Known {
                 // Several persons share it.
                 Some(_) if one.value.contains(PARENT) => {}
                 None => self.gain(tx, one, contact).await?,
-                Some(owner) if is_since(tx, one, owner, at).await? || one.value == after.user_id => {
-                    twin = Some(owner);
+                // His own user id says who he is, before any number.
+                Some(owner) if one.value == after.user_id => twin = Some(owner),
+                Some(owner) if is_since(tx, one, owner, at).await? => {
+                    // Else it went on to somebody else before this notice came.
+                    if self.may_be(owner, one.kind, &after.user_id) {
+                        twin = twin.or(Some(owner));
+                    }
                 }
                 // Somebody had this number before him.
                 Some(_) => self.gain(tx, one, contact).await?,

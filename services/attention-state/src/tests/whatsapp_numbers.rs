@@ -95,6 +95,33 @@ async fn who_had_the_new_number_before_is_somebody_else() {
     assert_eq!(house.count(fresh).await, 2, "she has the number since now");
 }
 
+/// The number went on to somebody else before the notice came: his user id says so. Without `may_be` in `change` two people become one.
+#[tokio::test]
+async fn a_late_notice_merges_nobody_who_has_another_user_id() {
+    let house = house().await;
+    take(&house, &[Chat::from(EVA).who(|eva| eva.user_id = "PE.1".into())]).await;
+    let changed = OffsetDateTime::now_utc() - Duration::minutes(5);
+    take(&house, &[Chat::from(NEW).who(|zoe| zoe.user_id = "PE.9".into()).says("soy Zoe")]).await;
+    let before = live(&house).await;
+    let new = WhatsAppIdentity {
+        wa_id: NEW.into(),
+        phone: format!("+{NEW}"),
+        user_id: "PE.2".into(),
+        ..WhatsAppIdentity::default()
+    };
+    let system = WhatsAppSystem {
+        kind: SystemKind::NumberChanged.into(),
+        text: "Eva changed her number".into(),
+        new_identity: Some(new),
+    };
+    let late = Chat::from(EVA).who(|eva| eva.user_id = "PE.1".into()).kind(Kind::System(system)).at(changed);
+    take(&house, &[late]).await;
+    assert_eq!(contacts(&house).await, 2, "nobody is merged");
+    take(&house, &[Chat::from(NEW).who(|zoe| zoe.user_id = "PE.9".into()).says("sigo")]).await;
+    let after = live(&house).await;
+    assert_eq!((after[1].0, after[1].1), (before[1].0, 2), "the number stays Zoe's");
+}
+
 #[tokio::test]
 async fn a_repeated_notice_changes_nothing_more() {
     let house = house().await;
