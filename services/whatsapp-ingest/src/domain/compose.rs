@@ -41,6 +41,11 @@ pub fn is_mark(item: &OutboundWhatsApp) -> bool {
     matches!(item.kind, Some(Kind::ReadMark(_)))
 }
 
+/// True for a read mark that also shows that an answer is being written.
+pub fn is_typing(item: &OutboundWhatsApp) -> bool {
+    matches!(&item.kind, Some(Kind::ReadMark(mark)) if mark.typing)
+}
+
 /// The customer as the pace knows him.
 pub fn recipient(item: &OutboundWhatsApp) -> String {
     let to = item.to.clone().unwrap_or_default();

@@ -128,7 +128,7 @@ async fn begin(
     let mut begun = Begun::default();
     let (mut failed, mut late) = (Vec::new(), Vec::new());
     for one in due {
-        let request = match unfit(&one.item, now) {
+        let request = match unfit(&one, now) {
             Some(unfit) => Err(unfit),
             None => compose::request(&one.item, &one.send_id.to_string()),
         };
@@ -177,8 +177,19 @@ fn picked(one: Due, account: &str, recipient: String, request: Composed, epoch: 
     }
 }
 
-/// Free text does not go out after the window, however late this look is.
-fn unfit(item: &OutboundWhatsApp, now: OffsetDateTime) -> Option<Unsendable> {
+/// A sign of writing older than this tells the customer something that is not so.
+const TYPING_LATE: Duration = Duration::from_secs(60);
+
+/// Free text does not go out after the window, however late this look is; and no sign of writing when nobody writes any more, for
+/// instance after an outage.
+fn unfit(one: &Due, now: OffsetDateTime) -> Option<Unsendable> {
+    let item = &one.item;
+    if compose::is_typing(item) && one.age > TYPING_LATE {
+        return Some(Unsendable {
+            reason: "TYPING_TOO_LATE",
+            text: "the sign of writing is older than a minute",
+        });
+    }
     let ends = item.window_ends_at.as_ref().and_then(hilo_kit::clock::from_proto)?;
     (ends <= now && !compose::outlives_window(item)).then_some(Unsendable {
         reason: "WINDOW_CLOSED",
@@ -186,7 +197,7 @@ fn unfit(item: &OutboundWhatsApp, now: OffsetDateTime) -> Option<Unsendable> {
     })
 }
 
-/// The conditions are scalar subqueries, which PostgreSQL looks up row by row in the order of the index until the limit is
+/// What people wrote comes before what no person waits for, however long that has waited. The conditions are scalar subqueries, which PostgreSQL looks up row by row in the order of the index until the limit is
 /// reached.
 async fn due(tx: &mut PgConnection, account: &str, limit: i64) -> Result<Vec<Due>, Error> {
     let rows = sqlx::query!(
@@ -204,7 +215,7 @@ async fn due(tx: &mut PgConnection, account: &str, limit: i64) -> Result<Vec<Due
              AND (SELECT true FROM whatsapp.send e
                   WHERE e.conversation_key = s.conversation_key AND e.sequence < s.sequence
                     AND e.state IN ('planned', 'attempting', 'doubtful') LIMIT 1) IS NULL
-           ORDER BY s.next_at, s.sequence LIMIT $2 FOR UPDATE OF s SKIP LOCKED"#,
+           ORDER BY s.bulk, s.next_at, s.sequence LIMIT $2 FOR UPDATE OF s SKIP LOCKED"#,
         account,
         limit,
     )

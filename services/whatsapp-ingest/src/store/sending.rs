@@ -206,8 +206,9 @@ async fn take_one(tx: &mut PgConnection, envelope: &OutboundEnvelope) -> Result<
     }
     let traceparent = (!envelope.traceparent.is_empty()).then_some(envelope.traceparent.as_str());
     let inserted = sqlx::query!(
-        "INSERT INTO whatsapp.send (send_id, account_key, conversation_key, sequence, envelope, traceparent, is_mark)
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+        "INSERT INTO whatsapp.send (send_id, account_key, conversation_key, sequence, envelope, traceparent, is_mark,
+           bulk)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
         send_id,
         envelope.account_key,
         key,
@@ -215,6 +216,7 @@ async fn take_one(tx: &mut PgConnection, envelope: &OutboundEnvelope) -> Result<
         envelope.encode_to_vec(),
         traceparent,
         compose::is_mark(item),
+        item.bulk,
     )
     .execute(tx)
     .await?;

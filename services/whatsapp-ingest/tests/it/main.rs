@@ -24,3 +24,4 @@ mod statuses;
 mod store;
 mod strays;
 mod templates;
+mod turns;

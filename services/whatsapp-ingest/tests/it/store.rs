@@ -18,18 +18,18 @@ use hilo_whatsapp_ingest::store::{AttemptResult, Held, NewWebhook, Parsed, Picke
 
 use crate::rig::{CUSTOMER, send};
 
-const PACE: PairPace = PairPace { interval: 0.001, burst: 1000 };
+pub const PACE: PairPace = PairPace { interval: 0.001, burst: 1000 };
 const NOBODY: &[Uuid] = &[];
 const LONG: Duration = Duration::from_secs(600);
 
-async fn store() -> Store {
+pub async fn store() -> Store {
     let url = Postgres::shared().await.unwrap().fresh_database().await.unwrap();
     hilo_whatsapp_ingest::migrate(&url).await.unwrap();
     let db = Db::connect(&DatabaseConfig::new(url)).await.unwrap();
     Store::new(db, Subjects::new("hilo").unwrap())
 }
 
-async fn lease(store: &Store, name: &str, holder: &str) -> Lease {
+pub async fn lease(store: &Store, name: &str, holder: &str) -> Lease {
     sqlx::query("UPDATE kit.lease SET expires_at = '-infinity'").execute(store.db().pool()).await.unwrap();
     match acquire(store.db(), name, holder, Duration::from_secs(60)).await.unwrap() {
         Acquired::Taken(lease) | Acquired::Kept(lease) => lease,

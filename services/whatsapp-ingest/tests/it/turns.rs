@@ -1,0 +1,57 @@
+//! Whose turn it is at a number, and what is too old to go out.
+
+use hilo_kit::ids::Uuid;
+use hilo_proto::outbound::v1::SendReadMark;
+use hilo_proto::outbound::v1::outbound_envelope::Content;
+use hilo_proto::outbound::v1::outbound_whats_app::Kind;
+
+use crate::rig::{CUSTOMER, send};
+use crate::store::{PACE, lease, store};
+
+/// Without `bulk` first in the order of `due` a list of numbers goes before whoever waits for an answer.
+#[tokio::test]
+async fn what_people_wrote_leaves_before_the_rows_of_a_dialer() {
+    let store = store().await;
+    let lease = lease(&store, "whatsapp-send/ventas", "one").await;
+    let row = |bulk: bool| {
+        let mut one = send(Uuid::now_v7(), 1, CUSTOMER);
+        if let Some(Content::Whatsapp(item)) = &mut one.content {
+            item.bulk = bulk;
+        }
+        one
+    };
+    let written = row(false);
+    for one in [row(true), row(true), written.clone()] {
+        store.take(vec![(Uuid::now_v7(), one)]).await.unwrap();
+    }
+    let first = store.begin("ventas", &lease, 1, PACE).await.unwrap().picked.remove(0);
+    assert_eq!(first.send_id.to_string(), written.send_id);
+    assert_eq!(store.begin("ventas", &lease, 10, PACE).await.unwrap().picked.len(), 2, "then the list");
+}
+
+/// Without the look at its age a customer sees "typing" for an answer of an hour ago.
+#[tokio::test]
+async fn a_sign_of_writing_that_waited_is_not_shown_and_a_read_mark_is() {
+    let store = store().await;
+    let lease = lease(&store, "whatsapp-send/ventas", "one").await;
+    let mark = |typing: bool| {
+        let mut one = send(Uuid::now_v7(), 1, CUSTOMER);
+        if let Some(Content::Whatsapp(item)) = &mut one.content {
+            item.kind = Some(Kind::ReadMark(SendReadMark { wamid: "wamid.1".into(), typing }));
+        }
+        one
+    };
+    let (typing, read) = (mark(true), mark(false));
+    for one in [typing.clone(), read.clone()] {
+        store.take(vec![(Uuid::now_v7(), one)]).await.unwrap();
+    }
+    let wait = "UPDATE whatsapp.send SET taken_at = taken_at - interval '61 s'";
+    sqlx::query(wait).execute(store.db().pool()).await.unwrap();
+    let begun = store.begin("ventas", &lease, 10, PACE).await.unwrap();
+    let picked: Vec<String> = begun.picked.iter().map(|one| one.send_id.to_string()).collect();
+    assert_eq!((picked, begun.others), (vec![read.send_id], 1));
+    let ended = "SELECT state || ' ' || reason FROM whatsapp.send WHERE send_id = $1::uuid";
+    let ended: String =
+        sqlx::query_scalar(ended).bind(&typing.send_id).fetch_one(store.db().pool()).await.unwrap();
+    assert_eq!(ended, "failed TYPING_TOO_LATE");
+}
