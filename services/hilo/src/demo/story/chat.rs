@@ -7,8 +7,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use hilo_proto::attention::v1::chat_content::Kind;
+use hilo_proto::attention::v1::{ChatContent, SendMessageRequest};
 use hilo_proto::event::v1::AttentionState;
 use hilo_proto::history::v1::{SearchThreadsRequest, ThreadMessage};
+use hilo_proto::outbound::v1::SendTemplate;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -20,6 +23,7 @@ use super::stage::Play;
 use crate::cli::Failure;
 use crate::cli::desk::remote::DeskCalls as _;
 use crate::cli::terminal::instant;
+use crate::stack::meta;
 
 /// What is left until free text is refused, when the first message is handed over.
 const LEFT: Duration = Duration::from_secs(12);
@@ -27,6 +31,7 @@ const LEFT: Duration = Duration::from_secs(12);
 const EARLY: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const ANSWER: &str = "Buenos días, Rosa: salió esta mañana.";
+const AGAIN: &str = "Aquí seguimos.";
 const TOO_LATE: &str = "¿Le puedo ayudar en algo más?";
 
 /// Her attention, and when its window closes.
@@ -106,6 +111,8 @@ pub async fn window_lost_and_ended<'a>(
 ) -> Result<Case<'a>, Failure> {
     let case = &chat.case;
     clock.step("the 24 hours are over but a minute", too_late(play, chat)).await?;
+    clock.step("resumed by a template", resumed(play, case)).await?;
+    clock.step("Rosa answers, free text goes again", goes_on(play, case)).await?;
     clock.step("attention ended", ended(case)).await?;
     clock
         .step("history finds the conversation", async {
@@ -144,6 +151,53 @@ async fn too_late(play: &Play<'_>, chat: &Chat<'_>) -> Result<((), String), Fail
     let got = chat_of(play).await?.iter().filter(|row| row.get("received").is_some()).count();
     demand(got == 1, format!("her phone got {got} messages"))?;
     Ok(((), format!("free text is refused with {}, her phone still has 1 message of ours", refused.reason)))
+}
+
+async fn resumed(play: &Play<'_>, case: &Case<'_>) -> Result<((), String), Failure> {
+    let templates = until(SOON, "the account's templates are known", || async {
+        let templates = case.agent.desk.templates(CHAT_CAMPAIGN).await?;
+        Ok(Some(templates).filter(|all| all.iter().any(|one| one.name == meta::RESUME)))
+    })
+    .await?;
+    let named: Vec<&str> = templates.iter().map(|one| one.name.as_str()).collect();
+    let (name, language) = (meta::RESUME.to_owned(), meta::LANGUAGE.to_owned());
+    let template = SendTemplate { name, language, components: Vec::new() };
+    let whatsapp = Some(ChatContent { kind: Some(Kind::Template(template)), ..Default::default() });
+    let interaction_id = case.item.interaction_id.clone();
+    let request = SendMessageRequest { interaction_id, whatsapp, ..Default::default() };
+    let sent = case.agent.desk.send(request).await?;
+    let arrived = until(SOON, "the template is on her phone", || async {
+        let is = |row: &Value| {
+            row.pointer("/received/body/template/name").is_some_and(|name| name == meta::RESUME)
+        };
+        Ok(chat_of(play).await?.into_iter().find(is))
+    })
+    .await?;
+    let state = ticked(case, &sent, "delivered").await?;
+    let kind = arrived.pointer("/received/kind").and_then(Value::as_str).unwrap_or_default();
+    Ok((
+        (),
+        format!(
+            "of {} her phone shows the {kind} {}, the thread says {state:?}",
+            named.join(" and "),
+            meta::RESUME
+        ),
+    ))
+}
+
+async fn goes_on(play: &Play<'_>, case: &Case<'_>) -> Result<((), String), Failure> {
+    let said = json!({ "text": "Sí, gracias" });
+    play.phones.say(&play.customers.rosa.address, Some(NUMBER), &said).await?;
+    let open = case
+        .agent
+        .until(SOON, "the window is open again on the stream", |list| {
+            let end = list.get(&case.item.interaction_id)?.window_ends_at?;
+            (end.seconds > OffsetDateTime::now_utc().unix_timestamp()).then_some(end)
+        })
+        .await?;
+    case.agent.desk.reply(&case.item.interaction_id, AGAIN, false).await?;
+    on_the_phone(play, AGAIN).await?;
+    Ok(((), format!("free text until {}, her phone shows {AGAIN:?}", instant(Some(&open)))))
 }
 
 async fn ended(case: &Case<'_>) -> Result<((), String), Failure> {
