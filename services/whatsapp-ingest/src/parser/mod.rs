@@ -107,15 +107,15 @@ impl Parser {
             let (id, attempts) = (body.id, body.attempts);
             if attempts > MAX_ATTEMPTS {
                 // Its attempts ended with their process.
-                self.bury(id, attempts, "PARSE_ATTEMPTS_EXHAUSTED").await?;
+                self.bury(lease, id, attempts, "PARSE_ATTEMPTS_EXHAUSTED").await?;
                 continue;
             }
             let (known, patience) = (known.clone(), self.patience);
             // A panic costs this body its place and nobody else.
             match tokio::task::spawn_blocking(move || sorting::take_apart(body, &known, patience)).await {
                 Ok(Some(parsed)) => batch.push(parsed),
-                Ok(None) => self.bury(id, attempts, "WEBHOOK_UNREADABLE").await?,
-                Err(_) => self.bury(id, attempts, "PARSER_PANICKED").await?,
+                Ok(None) => self.bury(lease, id, attempts, "WEBHOOK_UNREADABLE").await?,
+                Err(_) => self.bury(lease, id, attempts, "PARSER_PANICKED").await?,
             }
         }
         fault::point("whatsapp.parse.before_commit").await;
@@ -137,13 +137,13 @@ impl Parser {
         match (fault_of(&error), batch.as_slice()) {
             (Fault::Nobody, _) => {
                 // Whoever holds the lease goes on with them.
-                self.store.put_back(&batch, false).await?;
+                self.store.put_back(lease, &batch, false).await?;
                 Err(error)
             }
-            (Fault::Slow | Fault::Body, [one]) => self.failed(one, &error).await,
+            (Fault::Slow | Fault::Body, [one]) => self.failed(lease, one, &error).await,
             (Fault::Slow, _) => {
                 error.log("committing a batch of webhooks took too long; each comes alone now");
-                self.store.put_back(&batch, true).await
+                self.store.put_back(lease, &batch, true).await
             }
             (Fault::Body, _) => {
                 error.log("committing a batch of webhooks; one by one now");
@@ -158,10 +158,10 @@ impl Parser {
             match self.store.parsed(lease, vec![one.clone()], VERSION).await {
                 Ok(_) => tell(one),
                 Err(error) if fault_of(&error) == Fault::Nobody => {
-                    self.store.put_back(left, false).await?;
+                    self.store.put_back(lease, left, false).await?;
                     return Err(error);
                 }
-                Err(error) => self.failed(one, &error).await?,
+                Err(error) => self.failed(lease, one, &error).await?,
             }
             left = behind;
         }
@@ -169,20 +169,20 @@ impl Parser {
     }
 
     /// A body failed alone: again after a pause, and a dead letter after the last attempt.
-    async fn failed(&self, one: &Parsed, error: &Error) -> Result<(), Error> {
-        let attempts = if one.alone { one.attempts } else { self.store.count_attempt(one.id).await? };
+    async fn failed(&self, lease: &Lease, one: &Parsed, error: &Error) -> Result<(), Error> {
+        let attempts = if one.alone { one.attempts } else { self.store.count_attempt(lease, one.id).await? };
         tracing::error!(webhook = %one.id, attempts, "a webhook cannot be committed");
         error.log("committing a parsed webhook");
         if attempts >= MAX_ATTEMPTS {
-            self.bury(one.id, attempts, error.reason()).await?;
+            self.bury(lease, one.id, attempts, error.reason()).await?;
         }
         Ok(())
     }
 
-    async fn bury(&self, id: Uuid, attempts: i32, reason: &str) -> Result<(), Error> {
+    async fn bury(&self, lease: &Lease, id: Uuid, attempts: i32, reason: &str) -> Result<(), Error> {
         tracing::error!(webhook = %id, reason, "a webhook cannot be parsed; it is a dead letter");
         metrics::stray(reason, 1);
-        self.store.quarantine(id, attempts, reason).await
+        self.store.quarantine(lease, id, attempts, reason).await
     }
 }
 

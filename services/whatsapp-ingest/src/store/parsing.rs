@@ -194,13 +194,21 @@ impl Store {
     /// Takes a whole body out of the queue into the dead letters.
     ///
     /// # Errors
-    /// Database errors.
-    pub async fn quarantine(&self, id: Uuid, attempts: i32, reason: &str) -> Result<(), Error> {
+    /// `STALE_EPOCH` when another replica goes on with it; database errors.
+    pub async fn quarantine(
+        &self,
+        lease: &Lease,
+        id: Uuid,
+        attempts: i32,
+        reason: &str,
+    ) -> Result<(), Error> {
         let letter = self.letter(id, attempts, &[], &StrayAt::whole(reason))?;
+        let lease = lease.clone();
         self.db
             .transaction(move |tx| {
-                let letter = letter.clone();
+                let (letter, lease) = (letter.clone(), lease.clone());
                 Box::pin(async move {
+                    lease::guard(tx, &lease).await?;
                     dead::bury_in(tx, &letter).await?;
                     leave_queue(tx, &[id]).await
                 })
@@ -211,13 +219,16 @@ impl Store {
     /// Puts claimed bodies back, uncounted: they are not at fault, or (`alone`) nobody knows yet which of them is.
     ///
     /// # Errors
-    /// Database errors.
-    pub async fn put_back(&self, bodies: &[Parsed], alone: bool) -> Result<(), Error> {
+    /// `STALE_EPOCH` when another replica has claimed them since; database errors.
+    pub async fn put_back(&self, lease: &Lease, bodies: &[Parsed], alone: bool) -> Result<(), Error> {
         let ids: Vec<Uuid> = bodies.iter().map(|one| one.id).collect();
         let counted: Vec<i32> = bodies.iter().map(|one| i32::from(one.alone)).collect();
+        let lease = lease.clone();
         self.db
-            .read(move |conn| {
+            .transaction(move |tx| {
+                let (ids, counted, lease) = (ids.clone(), counted.clone(), lease.clone());
                 Box::pin(async move {
+                    lease::guard(tx, &lease).await?;
                     sqlx::query!(
                         "UPDATE whatsapp.parse_queue q
                          SET attempts = q.attempts - b.counted, not_before = now(), alone = $3
@@ -226,7 +237,7 @@ impl Store {
                         &counted,
                         alone,
                     )
-                    .execute(conn)
+                    .execute(tx)
                     .await?;
                     Ok(())
                 })
@@ -237,18 +248,21 @@ impl Store {
     /// Counts an attempt of a body that failed alone after it was claimed with others; answers how many there were.
     ///
     /// # Errors
-    /// Database errors.
-    pub async fn count_attempt(&self, id: Uuid) -> Result<i32, Error> {
+    /// `STALE_EPOCH` when another replica goes on with it; database errors.
+    pub async fn count_attempt(&self, lease: &Lease, id: Uuid) -> Result<i32, Error> {
+        let lease = lease.clone();
         self.db
-            .read(move |conn| {
+            .transaction(move |tx| {
+                let lease = lease.clone();
                 Box::pin(async move {
+                    lease::guard(tx, &lease).await?;
                     let attempts = sqlx::query_scalar!(
                         "UPDATE whatsapp.parse_queue
                          SET attempts = attempts + 1, not_before = now() + make_interval(secs => least(4.0 ^ attempts, 300.0))
                          WHERE webhook_id = $1 RETURNING attempts",
                         id,
                     )
-                    .fetch_optional(conn)
+                    .fetch_optional(tx)
                     .await?;
                     Ok(attempts.unwrap_or(1))
                 })

@@ -53,7 +53,7 @@ async fn state(store: &Store, picked: &Picked) -> String {
     sqlx::query_scalar(query).bind(picked.send_id).fetch_one(store.db().pool()).await.unwrap()
 }
 
-async fn count(store: &Store, query: &'static str) -> i64 {
+pub async fn count(store: &Store, query: &'static str) -> i64 {
     sqlx::query_scalar(query).fetch_one(store.db().pool()).await.unwrap()
 }
 
@@ -165,7 +165,7 @@ async fn a_send_waits_for_its_predecessor_to_come() {
     assert_eq!(begun.iter().map(|one| one.send_id.to_string()).collect::<Vec<_>>(), [first.send_id]);
 }
 
-async fn keep(store: &Store, bodies: usize) -> Vec<Uuid> {
+pub async fn keep(store: &Store, bodies: usize) -> Vec<Uuid> {
     let rows: Vec<NewWebhook> = (0..bodies)
         .map(|_| NewWebhook {
             id: Uuid::now_v7(),
@@ -217,12 +217,12 @@ async fn only_who_comes_alone_is_counted_and_pauses_before_the_next_attempt() {
             ..together[0].clone()
         })
     };
-    store.put_back(&[one(2, true)], false).await.unwrap();
+    store.put_back(&lease, &[one(2, true)], false).await.unwrap();
     let first = "SELECT attempts::bigint FROM whatsapp.parse_queue WHERE NOT alone AND not_before <= now()";
     assert_eq!(count(&store, first).await, 1);
-    store.put_back(&[one(1, false)], true).await.unwrap();
+    store.put_back(&lease, &[one(1, false)], true).await.unwrap();
     assert_eq!(claim(&store, &lease).await, [(ids[0], 2)]);
-    assert_eq!(store.count_attempt(ids[0]).await.unwrap(), 3);
+    assert_eq!(store.count_attempt(&lease, ids[0]).await.unwrap(), 3);
 }
 
 #[tokio::test]

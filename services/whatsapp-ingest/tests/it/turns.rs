@@ -1,12 +1,13 @@
-//! Whose turn it is at a number, and what is too old to go out.
+//! Whose turn it is: at a number, at a body; and what is too old to go out.
 
 use hilo_kit::ids::Uuid;
 use hilo_proto::outbound::v1::SendReadMark;
 use hilo_proto::outbound::v1::outbound_envelope::Content;
 use hilo_proto::outbound::v1::outbound_whats_app::Kind;
+use hilo_whatsapp_ingest::store::{Parsed, Store};
 
 use crate::rig::{CUSTOMER, send};
-use crate::store::{PACE, lease, store};
+use crate::store::{PACE, count, keep, lease, store};
 
 /// Without `bulk` first in the order of `due` a list of numbers goes before whoever waits for an answer.
 #[tokio::test]
@@ -54,4 +55,32 @@ async fn a_sign_of_writing_that_waited_is_not_shown_and_a_read_mark_is() {
     let ended: String =
         sqlx::query_scalar(ended).bind(&typing.send_id).fetch_one(store.db().pool()).await.unwrap();
     assert_eq!(ended, "failed TYPING_TOO_LATE");
+}
+
+/// Without the lease's guard a parser that lost it frees, counts or buries what its successor works on.
+#[tokio::test]
+async fn whoever_lost_the_lease_leaves_the_bodies_to_his_successor() {
+    let store = store().await;
+    let old = lease(&store, "whatsapp-parse", "one").await;
+    let id = keep(&store, 1).await[0];
+    let claimed = store.claim(&old, 10, 1).await.unwrap();
+    lease(&store, "whatsapp-parse", "two").await;
+    let before = queue(&store).await;
+    let errors = [
+        store.put_back(&old, &[Parsed::of(&claimed[0])], false).await.unwrap_err(),
+        store.count_attempt(&old, id).await.unwrap_err(),
+        store.quarantine(&old, id, 1, "PARSER_PANICKED").await.unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!(error.reason(), "STALE_EPOCH");
+    }
+    assert_eq!(
+        (queue(&store).await, count(&store, "SELECT count(*) FROM kit.dead_letter").await),
+        (before, 0)
+    );
+}
+
+async fn queue(store: &Store) -> String {
+    let rows = "SELECT string_agg(q::text, ' ') FROM whatsapp.parse_queue AS q";
+    sqlx::query_scalar(rows).fetch_one(store.db().pool()).await.unwrap()
 }
