@@ -124,7 +124,7 @@ mod tests {
             "hilo apply -f directory.yaml --dry-run --as coordinadora",
             "hilo apply -f directory.yaml --prune --as coordinadora",
             "hilo audit --kind campaign --key ventas --limit 20 --as coordinadora",
-            "hilo dial create mensajes order_update --language en_US --per-minute 60 --as supervisora",
+            "hilo dial create mensajes pedido_en_camino --per-minute 60 --as supervisora",
             "hilo dial import 0198a0a0-0000-7000-8000-000000000000 lista.csv --skip-bad --as supervisora",
             "hilo dial show 0198a0a0-0000-7000-8000-000000000000 --as supervisora",
             "hilo demo",

@@ -1,4 +1,4 @@
-//! The three customers and their mails: UTF-8 with HTML, ISO 8859-1 in quoted-printable, and one with an attachment.
+//! The customers and what they write: three by mail, each in a charset or with a form of content of his own, one by WhatsApp.
 
 use lettre::address::Envelope;
 
@@ -23,7 +23,7 @@ pub struct Customer {
     pub words: &'static str,
 }
 
-/// All three, and the word that only mails of this run hold.
+/// All four, and the word that only mails of this run hold.
 #[derive(Clone, Debug)]
 pub struct Customers {
     /// Of this run only; letters and digits.
