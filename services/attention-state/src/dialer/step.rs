@@ -6,6 +6,7 @@ use hilo_kit::outbox::append;
 use hilo_kit::telemetry;
 use hilo_proto::attention::v1::Template;
 use hilo_proto::inbound::v1::WhatsAppIdentity;
+use hilo_proto::outbound::v1::OutboundWhatsApp;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -223,7 +224,7 @@ async fn send(
         composed,
         reply_to: None,
     };
-    let outbound = outgoing.outbound(&after);
+    let outbound = OutboundWhatsApp { bulk: true, ..outgoing.outbound(&after) };
     append(tx, &[outgoing::row(post, &after, message.uuid(), work.now(), traceparent, outbound).await?])
         .await?;
     let sending = Sending {

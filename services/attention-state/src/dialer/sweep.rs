@@ -33,7 +33,8 @@ pub(crate) fn spawn(db: &Db, subjects: Subjects, shutdown: &Shutdown) {
     });
 }
 
-/// Closes all that are due; answers how many. One that cannot be closed now is left for the next time.
+/// Closes all that are due; answers how many. One that cannot be closed now is left for the next time and holds up
+/// no other.
 ///
 /// # Errors
 /// Database errors.
@@ -43,8 +44,10 @@ pub(crate) async fn all(db: &Db, subjects: &Subjects) -> Result<usize, Error> {
         let due = db.read(|conn| Box::pin(async move { sends::due(conn, BATCH).await })).await?;
         let mut progress = 0;
         for (attention, due_at) in &due {
-            if one(db, subjects, *attention, *due_at).await? {
-                progress += 1;
+            match one(db, subjects, *attention, *due_at).await {
+                Ok(true) => progress += 1,
+                Ok(false) => {}
+                Err(error) => error.log("closing an attention that nobody answered"),
             }
         }
         closed += progress;

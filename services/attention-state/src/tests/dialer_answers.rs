@@ -133,6 +133,23 @@ async fn a_failure_that_every_row_would_meet_holds_the_dialer() {
     assert_eq!(step(&house, dialer).await, Step::NotDue);
 }
 
+/// With `?` in the loop of the sweep the second one waits for ever behind the first.
+#[tokio::test]
+async fn an_attention_that_cannot_be_closed_holds_up_no_other() {
+    let house = house().await;
+    let dialer = running(&house, &[EVA, "51900000002"]).await;
+    for _ in 0..2 {
+        sql(&house, "UPDATE dialer.dialer SET next_at = now()").await;
+        assert_eq!(step(&house, dialer).await, Step::Sent);
+    }
+    sql(&house, "UPDATE dialer.row SET due_at = now() - interval '1 second' * (3 - ordinal)").await;
+    let refuses = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+           $$ BEGIN IF NEW.customer_address LIKE '%987%' THEN RAISE 'broken'; END IF; RETURN NEW; END $$;
+         CREATE TRIGGER refuse BEFORE UPDATE ON attention.attention FOR EACH ROW EXECUTE FUNCTION refuse()";
+    sql(&house, refuses).await;
+    assert_eq!(give_up(&house).await, 1);
+}
+
 /// Removing `due_at <= now()` from `sends::due` and the domain's own look at the clock turns this red.
 #[tokio::test]
 async fn an_attention_nobody_answers_closes_in_its_time_and_a_later_answer_knows_the_row() {

@@ -60,6 +60,7 @@ async fn who_writes_out_of_hours_gets_one_text_by_attention_and_day() {
     assert!(matches!(&item.kind, Some(Kind::Text(text)) if text.body == TEXT), "{item:?}");
     assert_eq!((item.to.as_ref().unwrap().wa_id.as_str(), envelope.sequence), (EVA, 1));
     assert!(item.window_ends_at.is_some());
+    assert!(!item.bulk, "the customer waits for it");
     let seen = only(&house).await;
     let message = messages(&house, seen.attention_id).await.into_iter().find(|one| one.text == TEXT).unwrap();
     assert_eq!((message.agent_key.as_str(), message.delivery_state.as_str()), ("", "queued"));

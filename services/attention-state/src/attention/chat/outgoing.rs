@@ -46,14 +46,15 @@ impl Outgoing {
         }
     }
 
-    /// What the channel gets. Only a template may leave after the window of `attention`.
+    /// What the channel gets. Only a template may leave after the window of `attention`. A customer waits for it, whoever wrote it; what
+    /// nobody waits for says so itself (`bulk`).
     pub(crate) fn outbound(&self, attention: &Attention) -> OutboundWhatsApp {
         let window_ends_at = attention.window_ends_at.filter(|_| !self.composed.is_template());
         OutboundWhatsApp {
             to: Some(self.to.clone()),
             reply_to_wamid: self.reply_to.as_ref().map(|(_, wamid)| wamid.clone()).unwrap_or_default(),
             window_ends_at: window_ends_at.map(to_proto),
-            bulk: self.agent.is_none(),
+            bulk: false,
             kind: Some(self.composed.kind.clone()),
         }
     }
