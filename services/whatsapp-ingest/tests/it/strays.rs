@@ -30,7 +30,8 @@ async fn an_unknown_number_is_taken_and_what_is_old_is_replayed_by_an_operator()
     hilo_test_support::eventually("the new number is known", crate::rig::DEADLINE, known).await.unwrap();
     assert_eq!(rig.inbound().await.1.wamid, "wamid.3");
     // Those of the attempts above are young and come back by themselves.
-    let by_hand = "UPDATE kit.dead_letter SET state = 'replaying' WHERE created_at < now() - interval '24 hours'";
+    let by_hand =
+        "UPDATE kit.dead_letter SET state = 'replaying' WHERE created_at < now() - interval '24 hours'";
     sqlx::query(by_hand).execute(rig.db.pool()).await.unwrap();
     rig.counts("SELECT count(*) FROM whatsapp.item WHERE wamid IN ('wamid.1', 'wamid.2')", 2).await;
     rig.counts("SELECT count(*) FROM kit.dead_letter WHERE state <> 'replayed'", 0).await;
