@@ -145,11 +145,11 @@ pub struct MediaConfig {
     pub hosts: Vec<String>,
     /// Largest file in bytes; the object store's limit counts too.
     pub max_bytes: u64,
-    /// Memory for all files under way, in bytes.
+    /// Memory for all files under way, in and out, in bytes.
     pub memory_bytes: u64,
-    /// Files of one account under way at once.
+    /// Files of one account under way at once, at all replicas together.
     pub concurrency: usize,
-    /// Longest time for one try, in seconds.
+    /// Longest time for one call to Meta, the bytes of a file included, in seconds.
     pub fetch_seconds: u64,
     /// First pause before another try, in seconds; it grows fourfold.
     pub retry_seconds: f64,

@@ -1,24 +1,25 @@
 //! Fetches the files that customers sent: soon, a few per account at a time, again and again for as long as Meta keeps them, and
 //! nothing that is not what Meta's webhook told of.
 
-use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use hilo_kit::error::Error;
 use hilo_kit::fault;
 use hilo_kit::lifecycle::Shutdown;
 use hilo_kit::objects::{Digest256, Objects};
 use hilo_kit::secrets::Secrets;
 use hilo_proto::inbound::v1::Attachment;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::accounts::NumbersCache;
 use crate::adapter::files::{Files, Missed};
 use crate::config::MediaConfig;
 use crate::domain::media::{self, Next, Tried, Trouble};
+use crate::memory::Memory;
 use crate::metrics;
 use crate::store::{Again, Store, Wanted};
 
@@ -28,10 +29,8 @@ const CLAIM: Duration = Duration::from_secs(15);
 const RENEW: Duration = Duration::from_secs(5);
 /// Net under the wake-ups.
 const POLL: Duration = Duration::from_secs(1);
-/// Pause after the database was away.
-const PAUSE: Duration = Duration::from_secs(2);
-/// Memory is counted in these.
-const UNIT: u64 = 1_024;
+/// After so long an address is asked for anew: it lives five minutes.
+const ADDRESS: Duration = Duration::from_secs(240);
 
 /// What a fetcher needs.
 #[derive(Clone, Debug)]
@@ -46,6 +45,8 @@ pub struct Parts {
     pub files: Files,
     /// Where files are kept.
     pub objects: Objects,
+    /// Memory for files.
+    pub memory: Memory,
     /// Settings.
     pub config: MediaConfig,
     /// Largest object of the store, in bytes.
@@ -54,7 +55,6 @@ pub struct Parts {
 
 struct Fetcher {
     parts: Parts,
-    memory: Arc<Semaphore>,
     stop: Shutdown,
 }
 
@@ -64,20 +64,14 @@ pub async fn run(parts: Parts, shutdown: Shutdown) {
         () = parts.numbers.loaded() => {}
         () = shutdown.cancelled() => return,
     }
-    let units = usize::try_from(parts.config.memory_bytes / UNIT).unwrap_or(Semaphore::MAX_PERMITS);
-    let memory = Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS)));
     let wake = parts.store.unfetched();
-    let fetcher = Arc::new(Fetcher { parts, memory, stop: shutdown.clone() });
-    let mut running: JoinSet<String> = JoinSet::new();
-    let mut at_work: HashMap<String, usize> = HashMap::new();
+    let fetcher = Arc::new(Fetcher { parts, stop: shutdown.clone() });
+    let mut running = JoinSet::new();
     while !shutdown.is_cancelled() {
-        if let Err(error) = fetcher.begin(&mut running, &mut at_work).await {
-            error.log("looking for files to fetch");
-            shutdown.sleep(PAUSE).await;
-        }
+        fetcher.begin(&mut running).await;
         tokio::select! {
             () = wake.notified() => {}
-            Some(ended) = running.join_next() => forget(&mut at_work, ended.ok().as_deref()),
+            Some(_) = running.join_next() => {}
             () = tokio::time::sleep(POLL) => {}
             () = shutdown.cancelled() => {}
         }
@@ -85,50 +79,37 @@ pub async fn run(parts: Parts, shutdown: Shutdown) {
     while running.join_next().await.is_some() {}
 }
 
-/// One fewer of this account. One that panicked says no account; its claim ends by itself, and all are counted anew.
-fn forget(at_work: &mut HashMap<String, usize>, account: Option<&str>) {
-    match account {
-        Some(account) => {
-            if let Some(count) = at_work.get_mut(account) {
-                *count = count.saturating_sub(1);
-            }
-        }
-        None => at_work.clear(),
-    }
-}
-
 impl Fetcher {
-    async fn begin(
-        self: &Arc<Self>,
-        running: &mut JoinSet<String>,
-        at_work: &mut HashMap<String, usize>,
-    ) -> Result<(), Error> {
-        let config = &self.parts.config;
-        for account in self.parts.store.accounts_with_due_files().await? {
-            let busy = at_work.entry(account.clone()).or_default();
-            let free = config.concurrency.saturating_sub(*busy);
-            if free == 0 {
-                continue;
+    /// Begins what is due; how many are under way already, the ledger knows. The trouble of one account is no other's.
+    async fn begin(self: &Arc<Self>, running: &mut JoinSet<()>) {
+        let store = &self.parts.store;
+        let accounts = match store.accounts_with_due_files().await {
+            Ok(accounts) => accounts,
+            Err(error) => {
+                error.log("looking for files to fetch");
+                return;
             }
-            for wanted in self.parts.store.claim_files(&account, free, CLAIM).await? {
-                *busy += 1;
-                let (fetcher, account) = (self.clone(), account.clone());
-                running.spawn(async move {
-                    fetcher.one(&wanted).await;
-                    account
-                });
+        };
+        for account in accounts {
+            match store.claim_files(&account, self.parts.config.concurrency, CLAIM).await {
+                Ok(claimed) => {
+                    for wanted in claimed {
+                        let fetcher = self.clone();
+                        running.spawn(async move { fetcher.one(&wanted).await });
+                    }
+                }
+                Err(error) => error.log("claiming files to fetch"),
             }
         }
-        Ok(())
     }
 
     /// One try of one file; its end is written before this ends.
     async fn one(&self, wanted: &Wanted) {
-        let limit = Duration::from_secs(self.parts.config.fetch_seconds);
         let fetched = tokio::select! {
-            fetched = tokio::time::timeout(limit, self.fetch(wanted)) => {
-                fetched.unwrap_or(Err(Trouble::Away.into()))
-            }
+            fetched = AssertUnwindSafe(self.fetch(wanted)).catch_unwind() => fetched.unwrap_or_else(|_| {
+                tracing::error!(item = %wanted.item_id, "fetching a file panicked");
+                Err(Trouble::Away.into())
+            }),
             () = self.renew(wanted) => return,
             () = self.stop.cancelled() => {
                 if let Err(error) = self.parts.store.file_put_back(wanted).await {
@@ -210,14 +191,19 @@ impl Fetcher {
             return Err(Trouble::NotAsked.into());
         }
         let told = &wanted.media;
-        let info = parts.files.info(&number.phone_number_id, &told.media_id, &token).await?;
-        let most = parts.config.max_bytes.min(parts.max_object_bytes);
-        if info.size.is_some_and(|size| size > most) {
+        let ask = || self.call(parts.files.info(&number.phone_number_id, &told.media_id, &token));
+        let mut info = ask().await?;
+        let limit = parts.config.max_bytes.min(parts.max_object_bytes);
+        let most = info.size.unwrap_or(limit);
+        if most > limit {
             return Err(Trouble::TooLarge.into());
         }
-        let _room = self.room(info.size.unwrap_or(most)).await?;
-        let bytes = parts.files.download(&info.url, &token, info.size.unwrap_or(most)).await;
-        let bytes = match bytes {
+        let asked = Instant::now();
+        let _room = parts.memory.room(most).await.ok_or(Trouble::TooLarge)?;
+        if asked.elapsed() > ADDRESS {
+            info.url = ask().await?.url;
+        }
+        let bytes = match self.call(parts.files.download(&info.url, &token, most)).await {
             // More than Meta told of is not the file that it told of.
             Err(Missed { trouble: Trouble::TooLarge, .. }) if info.size.is_some() => {
                 return Err(Trouble::HashMismatch.into());
@@ -242,11 +228,10 @@ impl Fetcher {
         })
     }
 
-    /// Memory for so many bytes; waits for others to be done.
-    async fn room(&self, bytes: u64) -> Result<tokio::sync::OwnedSemaphorePermit, Trouble> {
-        let units = bytes.div_ceil(UNIT).clamp(1, self.parts.config.memory_bytes / UNIT);
-        let units = u32::try_from(units).map_err(|_| Trouble::NotAsked)?;
-        self.memory.clone().acquire_many_owned(units).await.map_err(|_| Trouble::NotAsked)
+    /// A call to Meta within its time; what we wait for ourselves is not counted in.
+    async fn call<T>(&self, call: impl Future<Output = Result<T, Missed>>) -> Result<T, Missed> {
+        let limit = Duration::from_secs(self.parts.config.fetch_seconds);
+        tokio::time::timeout(limit, call).await.unwrap_or(Err(Trouble::Away.into()))
     }
 }
 

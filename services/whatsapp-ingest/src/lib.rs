@@ -16,6 +16,7 @@ pub mod config;
 mod consumer;
 pub mod domain;
 mod fetcher;
+pub mod memory;
 mod metrics;
 mod parser;
 mod run;

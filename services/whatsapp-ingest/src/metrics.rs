@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use hilo_kit::telemetry::meter;
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{Counter, Histogram};
+use opentelemetry::metrics::{Counter, Gauge, Histogram};
 
 macro_rules! counter {
     ($name:ident, $metric:literal, $description:literal) => {
@@ -35,6 +35,18 @@ static COMMIT: LazyLock<Histogram<f64>> = LazyLock::new(|| {
         .with_description("from a whole body to its commit")
         .build()
 });
+
+static VERSION_DAYS_LEFT: LazyLock<Gauge<u64>> = LazyLock::new(|| {
+    meter()
+        .u64_gauge("hilo.whatsapp.version_days_left")
+        .with_description("days until Meta ends the version of the Graph API that is called; alarm below 180")
+        .build()
+});
+
+/// Days that Meta keeps the version of the Graph API.
+pub fn version_days_left(days: u64) {
+    VERSION_DAYS_LEFT.record(days, &[]);
+}
 
 /// A POST was answered: `accepted`, `bad_signature`, `no_secret`, `too_large`, `busy`, `not_committed`, `cut_off`.
 pub fn webhook(answer: &'static str) {
@@ -71,7 +83,8 @@ pub fn anomaly() {
     ANOMALIES.add(1, &[]);
 }
 
-/// An attempt ended: `accepted`, `not_sent`, `no_answer`, or the reason of a refusal.
+/// An attempt ended: `accepted`, `not_sent`, `no_answer`, the reason of an [`crate::domain::class::ErrorClass`] or an
+/// [`crate::domain::unfit::Unfit`].
 pub fn attempted(outcome: &'static str) {
     ATTEMPTS.add(1, &[KeyValue::new("outcome", outcome)]);
 }

@@ -24,8 +24,10 @@ use tokio::net::TcpListener;
 use crate::accounts::NumbersCache;
 use crate::adapter::files::Files;
 use crate::adapter::graph::Graph;
+use crate::adapter::version;
 use crate::config::Config;
 use crate::consumer::SendIntake;
+use crate::memory::Memory;
 use crate::store::{SENDER, Store};
 use crate::webhook::{Committer, Endpoint, KeyRing};
 use crate::{NAME, fetcher, parser, sender, templates, webhook};
@@ -72,6 +74,8 @@ struct Parts {
     secrets: Secrets,
     graph: Graph,
     objects: Objects,
+    files: Files,
+    memory: Memory,
     readiness: Readiness,
 }
 
@@ -119,10 +123,13 @@ async fn assemble(config: &Config, shutdown: &Shutdown) -> Result<Parts, Error> 
     let tokens = ServiceTokens::new(&config.auth, NAME);
     let directory = DirectoryCache::start(&config.endpoints, &tokens, &nats, shutdown)?;
     let store = Store::new(db.clone(), nats.subjects().clone());
+    let graph = Graph::new(&config.section.graph)?;
     Ok(Parts {
         numbers: NumbersCache::start(directory.clone(), &store, shutdown).await?,
         secrets: Secrets::new(config.section.secrets.clone()),
-        graph: Graph::new(&config.section.graph)?,
+        files: Files::new(graph.clone(), &config.section.media.hosts),
+        memory: Memory::new(config.section.media.memory_bytes),
+        graph,
         objects: Objects::open(&config.objects).await?,
         db,
         nats,
@@ -161,8 +168,9 @@ fn spawn_intake(config: &Config, parts: &Parts, listener: TcpListener, shutdown:
         store: parts.store.clone(),
         numbers: parts.numbers.clone(),
         secrets: parts.secrets.clone(),
-        files: Files::new(parts.graph.clone(), &config.section.media.hosts),
+        files: parts.files.clone(),
         objects: parts.objects.clone(),
+        memory: parts.memory.clone(),
         config: config.section.media.clone(),
         max_object_bytes: config.objects.max_bytes,
     };
@@ -180,10 +188,9 @@ fn spawn_sending(config: &Config, parts: &Parts, shutdown: &Shutdown) -> Result<
         consumer.confirmed().await;
         confirmed.set(true);
     });
-    let files = Files::new(parts.graph.clone(), &config.section.media.hosts);
-    let memory = config.section.media.memory_bytes;
+    let (files, objects, memory) = (parts.files.clone(), parts.objects.clone(), parts.memory.clone());
     let sending = sender::Parts {
-        uploads: sender::Uploads::new(parts.store.clone(), files, parts.objects.clone(), memory),
+        uploads: sender::Uploads::new(parts.store.clone(), files, objects, memory),
         store: parts.store.clone(),
         numbers: parts.numbers.clone(),
         secrets: parts.secrets.clone(),
@@ -191,6 +198,7 @@ fn spawn_sending(config: &Config, parts: &Parts, shutdown: &Shutdown) -> Result<
         config: config.section.sender.clone(),
     };
     shutdown.spawn("sender", sender::run(sending, shutdown.clone()));
+    shutdown.spawn("version of the Graph API", version::watch(shutdown.clone()));
     Ok(())
 }
 

@@ -11,10 +11,12 @@ use reqwest::multipart::{Form, Part};
 use reqwest::{Body, Client, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
 
-use super::graph::{ANSWER_BYTES, Graph, VERSION, whole};
+use super::graph::{ANSWER_BYTES, Graph, broken, refusal, unread, whole};
+use super::version::VERSION;
 use crate::domain::json::{error_of, object, text, whole as number};
 use crate::domain::media::Trouble;
 use crate::domain::send::Outcome;
+use crate::domain::unfit::Unfit;
 
 /// Meta's hosts for files refuse callers that do not say who they are.
 const AGENT: &str = concat!("hilo/", env!("CARGO_PKG_VERSION"));
@@ -105,7 +107,7 @@ impl Files {
         })
     }
 
-    /// The bytes at an address, at most `max` of them.
+    /// The bytes at an address, at most `max` of them; no more memory is taken than that.
     ///
     /// # Errors
     /// [`Missed`].
@@ -117,7 +119,9 @@ impl Files {
         if answer.content_length().is_some_and(|length| length > max) {
             return Err(Trouble::TooLarge.into());
         }
-        let mut bytes = Vec::new();
+        // As many as were asked for, or as are announced: a buffer that grows holds more than it has room for.
+        let length = answer.content_length().unwrap_or(max);
+        let mut bytes = Vec::with_capacity(usize::try_from(length).map_err(|_| Trouble::TooLarge)?);
         loop {
             let chunk = tokio::time::timeout(STALL, answer.chunk()).await;
             match chunk.map_err(|_| Trouble::Away)?.map_err(|_| Trouble::Away)? {
@@ -184,34 +188,45 @@ impl Files {
     /// # Errors
     /// Never a doubt: a file that was uploaded twice is one too many at Meta and nothing to the customer.
     pub async fn upload(&self, number: &str, token: &Secret, file: Upload) -> Result<String, Outcome> {
-        let not_sent = |text: &str| Outcome::NotSent { reason: "MEDIA_NOT_UPLOADED", text: text.to_owned() };
         let length = file.bytes.len() as u64;
         let part = Part::stream_with_length(Body::from(file.bytes), length).file_name(file.file_name);
-        let part = part.mime_str(&file.media_type).map_err(|_| not_sent("its media type is none"))?;
+        let part = part.mime_str(&file.media_type).map_err(|_| {
+            let text = "its media type is none".to_owned();
+            Outcome::Unsendable { why: Unfit::TypeRefused, text }
+        })?;
         let form = Form::new()
             .text("messaging_product", "whatsapp")
             .text("type", file.media_type)
             .part("file", part);
-        let url = self.graph.url(&[VERSION, number, "media"]);
-        let url = url.ok_or_else(|| not_sent("the number has no usable id"))?;
+        let url = self
+            .graph
+            .url(&[VERSION, number, "media"])
+            .ok_or_else(|| not_uploaded("the number has no usable id"))?;
         let sent = self.client().post(url).bearer_auth(token.expose()).multipart(form);
         let answer = match sent.timeout(UPLOAD).send().await {
             Ok(answer) => answer,
-            Err(error) if error.is_connect() => return Err(not_sent("the Graph API cannot be reached")),
-            Err(_) => return Err(not_sent("the upload got no answer")),
+            Err(error) => return Err(certain(broken(&error))),
         };
         let status = answer.status();
-        let answer = whole(answer, ANSWER_BYTES).await.map_err(not_sent)?;
-        let answer: Value = serde_json::from_slice(&answer).unwrap_or(Value::Null);
+        let bytes = whole(answer, ANSWER_BYTES).await.map_err(|why| certain(unread(status, why)))?;
+        let answer: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         let id = text(&answer, "id");
-        match object(&answer, "error").get("code").and_then(Value::as_i64) {
-            None if status.is_success() && !id.is_empty() => Ok(id),
-            Some(_) => {
-                let (code, text) = error_of(object(&answer, "error"));
-                Err(Outcome::Refused { code, text })
-            }
-            None => Err(not_sent("the upload was refused without a code")),
-        }
+        if status.is_success() && !id.is_empty() { Ok(id) } else { Err(certain(refusal(status, &answer))) }
+    }
+}
+
+fn not_uploaded(text: impl Into<String>) -> Outcome {
+    Outcome::NotSent { reason: "MEDIA_NOT_UPLOADED", text: text.into() }
+}
+
+/// What is a doubt about a message is none about a file.
+fn certain(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::NoAnswer(text) => not_uploaded(text),
+        other @ (Outcome::Accepted(_)
+        | Outcome::Refused { .. }
+        | Outcome::NotSent { .. }
+        | Outcome::Unsendable { .. }) => other,
     }
 }
 

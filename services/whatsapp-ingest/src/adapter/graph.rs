@@ -8,12 +8,11 @@ use reqwest::{Client, StatusCode, Url, redirect};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 
+use super::version::VERSION;
 use crate::config::GraphConfig;
 use crate::domain::json::{array, error_of, flag, object, text};
 use crate::domain::send::Outcome;
 
-/// Version of the Graph API, from 2026-02; Meta keeps it until 2028-07-29 (its page of versions).
-pub const VERSION: &str = "v25.0";
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
 /// An idle connection is given up before the other side does: a request that meets a closed one is in doubt.
@@ -98,7 +97,7 @@ impl Graph {
 }
 
 /// Only a connection that never came about is proof that nothing went out.
-fn broken(error: &reqwest::Error) -> Outcome {
+pub(super) fn broken(error: &reqwest::Error) -> Outcome {
     if error.is_connect() || error.is_builder() {
         return Outcome::NotSent {
             reason: "GRAPH_UNREACHABLE",
@@ -141,6 +140,11 @@ fn judge(status: StatusCode, answer: &Value) -> Outcome {
             (true, false) => Outcome::NoAnswer("an answer without a message id".to_owned()),
         };
     }
+    refusal(status, answer)
+}
+
+/// What an answer means that does not say that it was done.
+pub(super) fn refusal(status: StatusCode, answer: &Value) -> Outcome {
     if answer.get("error").is_some_and(|error| error.get("code").and_then(Value::as_i64).is_some()) {
         let (code, text) = error_of(object(answer, "error"));
         return Outcome::Refused { code, text };
@@ -149,7 +153,7 @@ fn judge(status: StatusCode, answer: &Value) -> Outcome {
 }
 
 /// The status alone: what the client did wrong was certainly not sent, what went wrong behind it may have been.
-fn unread(status: StatusCode, text: &str) -> Outcome {
+pub(super) fn unread(status: StatusCode, text: &str) -> Outcome {
     let text = format!("{text} (HTTP {})", status.as_u16());
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Outcome::Refused { code: 190, text },

@@ -3,3 +3,4 @@
 pub mod files;
 pub mod graph;
 mod templates;
+pub mod version;

@@ -3,7 +3,8 @@
 use hilo_kit::config::Secret;
 use serde_json::Value;
 
-use super::graph::{Graph, VERSION, whole};
+use super::graph::{Graph, whole};
+use super::version::VERSION;
 use crate::domain::json::{array, error_of, object, text};
 use crate::domain::templates::MOST;
 

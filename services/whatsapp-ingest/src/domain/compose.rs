@@ -9,26 +9,18 @@ use serde_json::{Map, Value, json};
 
 use super::filled;
 use super::outgoing::{self, FileNeeded};
+use super::unfit::{Unfit, Unsendable};
 
 /// Longest text, in characters.
 const TEXT_CHARS: usize = 4_096;
 /// Most contact cards of one message.
 const CARDS: usize = 257;
 
-/// Why a send can never be one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unsendable {
-    /// Stable reason.
-    pub reason: &'static str,
-    /// For people.
-    pub text: &'static str,
-}
-
 const NOT_CARRIED: Unsendable =
-    Unsendable { reason: "KIND_NOT_CARRIED", text: "this kind of message is not sent yet" };
+    Unsendable { why: Unfit::KindNotCarried, text: "this kind of message is not sent yet" };
 
 pub(super) fn invalid(text: &'static str) -> Unsendable {
-    Unsendable { reason: "CONTENT_INVALID", text }
+    Unsendable { why: Unfit::ContentInvalid, text }
 }
 
 /// True for what may go out after the window has closed.
@@ -83,8 +75,8 @@ pub fn request(item: &OutboundWhatsApp, send_id: &str) -> Result<Composed, Unsen
 }
 
 fn addressed(to: Option<&WhatsAppIdentity>) -> Result<Map<String, Value>, Unsendable> {
-    let none =
-        Unsendable { reason: "RECIPIENT_MISSING", text: "the customer has neither number nor user id" };
+    let text = "the customer has neither number nor user id";
+    let none = Unsendable { why: Unfit::RecipientMissing, text };
     let Some(to) = to else { return Err(none) };
     let number = if to.wa_id.is_empty() { &to.phone } else { &to.wa_id };
     let mut body = Map::new();
@@ -226,7 +218,7 @@ mod tests {
 
     #[test]
     fn what_meta_would_refuse_never_leaves() {
-        let reason = |item: &OutboundWhatsApp| request(item, "s").unwrap_err().reason;
+        let reason = |item: &OutboundWhatsApp| request(item, "s").unwrap_err().why.as_str();
         assert_eq!(reason(&of(text(&"ñ".repeat(4097)))), "CONTENT_INVALID");
         assert!(request(&of(text(&"ñ".repeat(4096))), "s").is_ok());
         assert_eq!(reason(&of(text(" \n"))), "CONTENT_INVALID");
@@ -327,7 +319,7 @@ mod tests {
         let expected = json!([{ "type": "coupon_code", "coupon_code": "A1" }]);
         assert_eq!(body["template"]["components"][0]["parameters"], expected);
         for bad in [file(MediaKind::Sticker, "image/webp"), file(MediaKind::Voice, "audio/ogg")] {
-            assert_eq!(request(&template(bad), "s").unwrap_err().reason, "CONTENT_INVALID");
+            assert_eq!(request(&template(bad), "s").unwrap_err().why.as_str(), "CONTENT_INVALID");
         }
     }
 }

@@ -7,8 +7,9 @@ use hilo_proto::outbound::v1::template_parameter::Value as Filled;
 use hilo_proto::outbound::v1::{SendMedia, SendTemplate, TemplateComponent, TemplateParameter};
 use serde_json::{Map, Value, json};
 
-use super::compose::{Unsendable, invalid};
+use super::compose::invalid;
 use super::outgoing::{self, FileNeeded};
+use super::unfit::Unsendable;
 
 /// Whether it is approved is Meta's answer (132001, 132015 and so on).
 pub(super) fn template(

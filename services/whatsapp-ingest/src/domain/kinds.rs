@@ -40,6 +40,7 @@ pub fn read(message: &Value) -> (Kind, Option<Change>) {
         "order" => order(message),
         "edit" => edit(message),
         "revoke" => revoke(message),
+        "unsupported" => Some(unsupported(message)),
         _ => None,
     };
     (kind.unwrap_or_else(|| placeholder(&named, message)), None)
@@ -152,6 +153,14 @@ fn revoke(message: &Value) -> Option<Kind> {
     (!target_wamid.is_empty()).then_some(Kind::Revoke(WhatsAppRevoke { target_wamid }))
 }
 
+/// What Meta's own apps know and the Cloud API does not, with what it would have been: a poll, for instance.
+fn unsupported(message: &Value) -> Kind {
+    match short(object(message, "unsupported"), "type", 60).as_str() {
+        "" => placeholder("unsupported", message),
+        named => placeholder(&format!("unsupported/{named}"), message),
+    }
+}
+
 fn system(message: &Value) -> (Kind, Option<Change>) {
     let system = object(message, "system");
     let words = short(system, "body", 1_000);
@@ -221,6 +230,11 @@ mod tests {
                 json!({"type": "unsupported", "errors": [{"code": 131051, "title": "t", "error_data": {"details": "d"}}]}),
                 "error_code: 131051, error_text: \"d\"",
             ),
+            (
+                json!({"type": "unsupported", "unsupported": {"type": "poll_creation"}}),
+                "\"unsupported/poll_creation\"",
+            ),
+            (json!({"type": "unsupported", "unsupported": 7}), "type: \"unsupported\""),
             (json!({"type": "text", "text": {}}), "type: \"text\""),
             (json!({"type": "image"}), "type: \"image\""),
             (json!({}), "type: \"unknown\""),

@@ -6,8 +6,9 @@ use hilo_proto::inbound::v1::{Attachment, MediaKind};
 use hilo_proto::outbound::v1::SendMedia;
 use serde_json::{Map, Value, json};
 
-use super::compose::Unsendable;
+use super::compose::invalid;
 use super::media::essence;
+use super::unfit::{Unfit, Unsendable};
 
 const KB: i64 = 1024;
 const MB: i64 = 1024 * KB;
@@ -19,9 +20,9 @@ const NAME_CHARS: usize = 240;
 const STILL_STICKER: usize = 100 * 1024;
 
 const TOO_LARGE: Unsendable =
-    Unsendable { reason: "MEDIA_TOO_LARGE", text: "WhatsApp takes no file of this kind and size" };
+    Unsendable { why: Unfit::FileTooLarge, text: "WhatsApp takes no file of this kind and size" };
 const WRONG_TYPE: Unsendable =
-    Unsendable { reason: "MEDIA_TYPE_REFUSED", text: "WhatsApp takes no file of this type as this kind" };
+    Unsendable { why: Unfit::TypeRefused, text: "WhatsApp takes no file of this type as this kind" };
 
 /// A file that must be at Meta before the request leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,9 +61,8 @@ fn limits(kind: MediaKind) -> Option<(&'static str, i64, &'static [&'static str]
 /// # Errors
 /// [`Unsendable`].
 pub(super) fn media(media: &SendMedia, at: &str) -> Result<(&'static str, Value, FileNeeded), Unsendable> {
-    let invalid = |text| Unsendable { reason: "CONTENT_INVALID", text };
-    let file = media.attachment.as_ref().ok_or(invalid("a file has its content"))?;
-    let (name, most, types) = limits(media.kind()).ok_or(invalid("a file has a kind"))?;
+    let file = media.attachment.as_ref().ok_or_else(|| invalid("a file has its content"))?;
+    let (name, most, types) = limits(media.kind()).ok_or_else(|| invalid("a file has a kind"))?;
     if !types.is_empty() && !types.contains(&essence(&file.media_type).as_str()) {
         return Err(WRONG_TYPE);
     }
@@ -95,7 +95,7 @@ fn needed(file: &Attachment, pointer: String, sticker: bool) -> Result<FileNeede
     let named = file.sha256.len() == 64 && file.sha256.bytes().all(|b| b.is_ascii_hexdigit());
     let size = u64::try_from(file.size_bytes).unwrap_or(0);
     if !named || size == 0 || file.media_type.is_empty() {
-        return Err(Unsendable { reason: "CONTENT_INVALID", text: "a file has a key, a type and a size" });
+        return Err(invalid("a file has a key, a type and a size"));
     }
     Ok(FileNeeded {
         pointer,
@@ -158,7 +158,11 @@ mod tests {
         ];
         for (kind, media_type, size, expected) in table {
             let found = media(&of(kind, media_type, size), "").map(|(name, _, _)| name);
-            assert_eq!(found.unwrap_or_else(|why| why.reason), expected, "{kind:?} {media_type} {size}");
+            assert_eq!(
+                found.unwrap_or_else(|why| why.why.as_str()),
+                expected,
+                "{kind:?} {media_type} {size}"
+            );
         }
         assert!(media(&SendMedia { kind: MediaKind::Image.into(), ..SendMedia::default() }, "").is_err());
     }

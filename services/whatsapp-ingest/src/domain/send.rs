@@ -8,6 +8,7 @@ use std::time::Duration;
 use hilo_proto::delivery::v1::SendState;
 
 use super::class::{ErrorClass, Scope, class};
+use super::unfit::Unfit;
 
 /// Longest time that something certainly not sent is tried again.
 pub const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 3600);
@@ -92,10 +93,10 @@ pub enum Outcome {
     },
     /// It left, and nobody knows what became of it.
     NoAnswer(String),
-    /// It can never leave as it is: its file is gone or too large.
+    /// It can never leave as it is.
     Unsendable {
-        /// Stable reason.
-        reason: &'static str,
+        /// Why.
+        why: Unfit,
         /// For people.
         text: String,
     },
@@ -159,13 +160,16 @@ impl Attempted {
 pub fn next_of_mark(outcome: Outcome, at: Attempted) -> Next {
     let outcome = match outcome {
         Outcome::NoAnswer(text) => Outcome::NotSent { reason: "NO_ANSWER", text },
-        other => other,
+        other @ (Outcome::Accepted(_)
+        | Outcome::Refused { .. }
+        | Outcome::NotSent { .. }
+        | Outcome::Unsendable { .. }) => other,
     };
     let next = next(outcome, at);
-    match next.state {
-        State::Planned if at.attempts >= MARK_ATTEMPTS => Next { state: State::Failed, after: None, ..next },
-        _ => next,
+    if next.state == State::Planned && at.attempts >= MARK_ATTEMPTS {
+        return Next { state: State::Failed, after: None, ..next };
     }
+    next
 }
 
 /// Decides; pure.
@@ -188,7 +192,7 @@ pub fn next(outcome: Outcome, at: Attempted) -> Next {
             again(end(State::Failed, reason, 0, text), at, u32::MAX, Hold::Nothing)
         }
         Outcome::Refused { code, text } => refused(end(State::Failed, class(code).reason(), code, text), at),
-        Outcome::Unsendable { reason, text } => end(State::Failed, reason, 0, text),
+        Outcome::Unsendable { why, text } => end(State::Failed, why.as_str(), 0, text),
     }
 }
 
@@ -289,7 +293,7 @@ mod tests {
             (refusal(131_000), at(8, 0), Failed, None, "TEMPORARY_FAILURE"),
             (refusal(999_999), at(1, 0), Failed, None, "REFUSED"),
             (
-                Outcome::Unsendable { reason: "OBJECT_MISSING", text: "x".into() },
+                Outcome::Unsendable { why: Unfit::ObjectMissing, text: "x".into() },
                 at(1, 0),
                 Failed,
                 None,

@@ -6,7 +6,8 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::item::{self, Item};
-use super::json::{array, object, short, text};
+use super::json::{array, object, short};
+use super::notices::{self, Told};
 use super::status::{self, Status};
 use super::{identity, tolerant};
 
@@ -104,7 +105,9 @@ fn read_change(finds: &mut Vec<Find>, at: &str, account: &str, change: &Value, r
         }
     }
     if finds.len() == before {
-        finds.push(Find { place: at.to_owned(), phone_number_id, what: other(account, &field, value) });
+        for (place, what) in read_other(at, account, &field, value) {
+            finds.push(Find { place, phone_number_id: phone_number_id.clone(), what });
+        }
     }
 }
 
@@ -120,30 +123,23 @@ fn notice(account: &str, field: &str, event: String, alarming: bool) -> What {
     What::Notice(Notice { business_account_id: account.to_owned(), field: field.to_owned(), event, alarming })
 }
 
-/// Fields that tell of other apps' or people's doings with the number: kept, no alarm.
-const QUIET: [&str; 12] = [
-    "history",
-    "smb_message_echoes",
-    "smb_app_state_sync",
-    "message_echoes",
-    "messaging_handovers",
-    "standby",
-    "flows",
-    "automatic_events",
-    "tracking_events",
-    "user_preferences",
-    "group_participants_update",
-    "group_status_update",
-];
-
-fn other(account: &str, field: &str, value: &Value) -> What {
+/// A change that is neither of messages nor of calls; of groups and preferences each element tells something of its own.
+fn read_other(at: &str, account: &str, field: &str, value: &Value) -> Vec<(String, What)> {
     if field.is_empty() || !value.is_object() {
-        return What::Stray("CHANGE_UNREADABLE");
+        return vec![(at.to_owned(), What::Stray("CHANGE_UNREADABLE"))];
     }
-    let event = short(value, "event", WORD_CHARS);
-    // An approved template is good news; every other change of a template, a number or an account wants eyes.
-    let good = field == "message_template_status_update" && text(value, "event") == "APPROVED";
-    notice(account, field, event, !good && !QUIET.contains(&field))
+    let told = |value: &Value| {
+        let Told { event, alarming } = notices::read(field, value);
+        notice(account, field, event, alarming)
+    };
+    let elements = notices::elements(field).map(|name| (name, array(value, name)));
+    match elements.filter(|(_, all)| !all.is_empty()) {
+        Some((name, all)) => {
+            let at = |number: usize| format!("{at}/value/{name}/{number}");
+            all.iter().enumerate().map(|(number, one)| (at(number), told(one))).collect()
+        }
+        None => vec![(at.to_owned(), told(value))],
+    }
 }
 
 #[cfg(test)]
@@ -181,20 +177,33 @@ mod tests {
     }
 
     #[test]
-    fn notices_are_alarming_unless_they_are_good_or_quiet() {
-        let table = [
-            ("account_update", json!({"event": "DISABLED_UPDATE"}), "DISABLED_UPDATE", true),
-            ("phone_number_quality_update", json!({"event": "FLAGGED"}), "FLAGGED", true),
-            ("message_template_status_update", json!({"event": "APPROVED"}), "APPROVED", false),
-            ("message_template_status_update", json!({"event": "PAUSED"}), "PAUSED", true),
-            ("smb_message_echoes", json!({"message_echoes": []}), "", false),
-            ("a_field_of_next_year", json!({}), "", true),
+    fn each_element_of_groups_and_preferences_is_a_notice_of_its_own() {
+        let of = |found: &[Find]| -> Vec<(String, String, bool)> {
+            let told = |find: &Find| match &find.what {
+                What::Notice(notice) => (find.place.clone(), notice.event.clone(), notice.alarming),
+                other => panic!("{other:?}"),
+            };
+            found.iter().map(told).collect()
+        };
+        let groups = json!({"groups": [{"type": "group_create"}, {"type": "group_suspend"}, 7]});
+        let at = |n: usize| format!("/entry/0/changes/0/value/groups/{n}");
+        let expected = [
+            (at(0), "group_create".into(), false),
+            (at(1), "group_suspend".into(), true),
+            (at(2), String::new(), false),
         ];
-        for (field, value, event, alarming) in table {
+        assert_eq!(of(&finds(&change("group_status_update", groups))), expected);
+        let preferences = json!({"user_preferences": [{"value": "stop"}, {"value": "resume"}]});
+        let found = of(&finds(&change("user_preferences", preferences)));
+        assert_eq!(found.iter().map(|(_, event, _)| event.as_str()).collect::<Vec<_>>(), ["stop", "resume"]);
+        for (field, value) in
+            [("group_status_update", json!({"groups": []})), ("security", json!({"event": "X"}))]
+        {
             let found = finds(&change(field, value));
-            let [Find { what: What::Notice(notice), .. }] = found.as_slice() else { panic!("{found:?}") };
-            assert_eq!((notice.event.as_str(), notice.alarming), (event, alarming), "{field}");
-            assert_eq!(notice.business_account_id, "9");
+            let [Find { what: What::Notice(notice), place, .. }] = found.as_slice() else {
+                panic!("{found:?}")
+            };
+            assert_eq!((place.as_str(), notice.business_account_id.as_str()), ("/entry/0/changes/0", "9"));
         }
     }
 

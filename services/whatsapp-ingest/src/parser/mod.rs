@@ -7,6 +7,7 @@
 mod sorting;
 mod sweep;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hilo_kit::error::{Class, Error};
@@ -14,11 +15,13 @@ use hilo_kit::fault;
 use hilo_kit::ids::Uuid;
 use hilo_kit::lease::{Keeper, Lease, TERM};
 use hilo_kit::lifecycle::Shutdown;
+use tokio::sync::Notify;
 
 use crate::accounts::NumbersCache;
+use crate::domain::accounts::Numbers;
 use crate::domain::webhook::VERSION;
 use crate::metrics;
-use crate::store::{MAX_ATTEMPTS, Parsed, Store};
+use crate::store::{MAX_ATTEMPTS, Parsed, SLOW, Store};
 
 /// Bodies of one batch.
 const BATCH: i64 = 200;
@@ -36,10 +39,12 @@ pub async fn run(store: Store, numbers: NumbersCache, patience: Duration, shutdo
     }
     let holder = format!("whatsapp-ingest-{}", Uuid::new_v4());
     let keeper = Keeper::spawn(store.db().clone(), "whatsapp-parse", holder, TERM, &shutdown);
-    let sweep = sweep::run(store.clone(), numbers.clone(), keeper.clone(), shutdown.clone());
+    let overtaken = Arc::new(Notify::new());
+    let looks_again = overtaken.clone();
+    let sweep = sweep::run(store.clone(), numbers.clone(), keeper.clone(), looks_again, shutdown.clone());
     shutdown.spawn("whatsapp sweep", sweep);
     let wake = store.unparsed();
-    let parser = Parser { store, numbers, patience };
+    let parser = Parser { store, numbers, patience, overtaken };
     while !shutdown.is_cancelled() {
         let held = tokio::select! {
             held = keeper.held() => held,
@@ -80,10 +85,18 @@ enum Fault {
 }
 
 fn fault_of(error: &Error) -> Fault {
-    match (error.reason(), error.class()) {
-        ("STATEMENT_TIMEOUT" | "TRANSACTION_TIMEOUT" | "COMMIT_UNKNOWN", _) => Fault::Slow,
-        (_, Class::Unavailable | Class::Conflict | Class::Rejected) => Fault::Nobody,
-        _ => Fault::Body,
+    if SLOW.contains(&error.reason()) {
+        return Fault::Slow;
+    }
+    match error.class() {
+        Class::Unavailable | Class::Conflict | Class::Rejected => Fault::Nobody,
+        Class::Invalid
+        | Class::Missing
+        | Class::Duplicate
+        | Class::Denied
+        | Class::Exhausted
+        | Class::Corrupt
+        | Class::Internal => Fault::Body,
     }
 }
 
@@ -91,6 +104,8 @@ struct Parser {
     store: Store,
     numbers: NumbersCache,
     patience: Duration,
+    /// Rung when a stray was judged by a directory that is not the current one any more.
+    overtaken: Arc<Notify>,
 }
 
 impl Parser {
@@ -113,49 +128,61 @@ impl Parser {
             let (known, patience) = (known.clone(), self.patience);
             // A panic costs this body its place and nobody else.
             match tokio::task::spawn_blocking(move || sorting::take_apart(body, &known, patience)).await {
-                Ok(Some(parsed)) => batch.push(parsed),
+                Ok(Some(parsed)) => batch.push(Arc::new(parsed)),
                 Ok(None) => self.bury(lease, id, attempts, "WEBHOOK_UNREADABLE").await?,
                 Err(_) => self.bury(lease, id, attempts, "PARSER_PANICKED").await?,
             }
         }
         fault::point("whatsapp.parse.before_commit").await;
         if !batch.is_empty() {
-            self.commit(lease, batch).await?;
+            let batch: Arc<[Arc<Parsed>]> = batch.into();
+            let ended = self.commit(lease, &batch).await;
+            self.look_again(&batch, &known);
+            ended?;
         }
         fault::point("whatsapp.parse.after_commit").await;
         Ok(count)
     }
 
-    async fn commit(&self, lease: &Lease, batch: Vec<Parsed>) -> Result<(), Error> {
+    /// A directory that came before the strays it might place were committed has looked for them in vain: then it is asked again.
+    fn look_again(&self, batch: &[Arc<Parsed>], judged_by: &Numbers) {
+        let behind =
+            batch.iter().flat_map(|one| &one.strays).any(|stray| sorting::may_be_behind(stray.reason));
+        if behind && self.numbers.current().is_some_and(|now| now.version() != judged_by.version()) {
+            self.overtaken.notify_one();
+        }
+    }
+
+    async fn commit(&self, lease: &Lease, batch: &Arc<[Arc<Parsed>]>) -> Result<(), Error> {
         let error = match self.store.parsed(lease, batch.clone(), VERSION).await {
             Ok(_) => {
-                batch.iter().for_each(tell);
+                batch.iter().for_each(|one| tell(one));
                 return Ok(());
             }
             Err(error) => error,
         };
-        match (fault_of(&error), batch.as_slice()) {
+        match (fault_of(&error), batch.as_ref()) {
             (Fault::Nobody, _) => {
                 // Whoever holds the lease goes on with them.
-                self.store.put_back(lease, &batch, false).await?;
+                self.store.put_back(lease, batch, false).await?;
                 Err(error)
             }
             (Fault::Slow | Fault::Body, [one]) => self.failed(lease, one, &error).await,
             (Fault::Slow, _) => {
                 error.log("committing a batch of webhooks took too long; each comes alone now");
-                self.store.put_back(lease, &batch, true).await
+                self.store.put_back(lease, batch, true).await
             }
             (Fault::Body, _) => {
                 error.log("committing a batch of webhooks; one by one now");
-                self.one_by_one(lease, &batch).await
+                self.one_by_one(lease, batch).await
             }
         }
     }
 
-    async fn one_by_one(&self, lease: &Lease, batch: &[Parsed]) -> Result<(), Error> {
+    async fn one_by_one(&self, lease: &Lease, batch: &[Arc<Parsed>]) -> Result<(), Error> {
         let mut left = batch;
         while let [one, behind @ ..] = left {
-            match self.store.parsed(lease, vec![one.clone()], VERSION).await {
+            match self.store.parsed(lease, [one.clone()].into(), VERSION).await {
                 Ok(_) => tell(one),
                 Err(error) if fault_of(&error) == Fault::Nobody => {
                     self.store.put_back(lease, left, false).await?;
@@ -180,9 +207,11 @@ impl Parser {
     }
 
     async fn bury(&self, lease: &Lease, id: Uuid, attempts: i32, reason: &str) -> Result<(), Error> {
-        tracing::error!(webhook = %id, reason, "a webhook cannot be parsed; it is a dead letter");
-        metrics::stray(reason, 1);
-        self.store.quarantine(lease, id, attempts, reason).await
+        if self.store.quarantine(lease, id, attempts, reason).await? {
+            tracing::error!(webhook = %id, reason, "a webhook cannot be parsed; it is a dead letter");
+            metrics::stray(reason, 1);
+        }
+        Ok(())
     }
 }
 

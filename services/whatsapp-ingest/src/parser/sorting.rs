@@ -20,7 +20,7 @@ pub(super) fn take_apart(claimed: Claimed, numbers: &Numbers, patience: Duration
     for find in finds {
         let (place, number) = (find.place.clone(), find.phone_number_id.clone());
         let Err(reason) = assign(&mut parsed, find, numbers, &claimed.signed_by) else { continue };
-        if young && MAY_BE_BEHIND.contains(&reason) {
+        if young && may_be_behind(reason) {
             let until = patience.saturating_sub(claimed.age);
             parsed.waits = Some(Waits { directory_version: numbers.version(), at_most: until });
             continue;
@@ -37,6 +37,10 @@ pub(super) fn take_apart(claimed: Claimed, numbers: &Numbers, patience: Duration
 
 /// Reasons that a newer directory may do away with.
 pub(super) const MAY_BE_BEHIND: [&str; 3] = ["UNKNOWN_NUMBER", "OTHER_APP", "NUMBER_SWITCHED_OFF"];
+
+pub(super) fn may_be_behind(reason: &str) -> bool {
+    MAY_BE_BEHIND.contains(&reason)
+}
 
 /// The account that a body with these signatures may speak to under this number.
 ///

@@ -1,6 +1,7 @@
-//! What comes back by itself: replays that an operator wants, bodies whose number is in the directory now, and statuses that were
-//! faster than the answer they belong to.
+//! What comes back by itself: replays that an operator wants, bodies whose number is in the directory now, bodies that a slow database
+//! could not take, and statuses that were faster than the answer they belong to.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hilo_kit::consumer::DeadLetterSink as _;
@@ -9,6 +10,7 @@ use hilo_kit::error::Error;
 use hilo_kit::ids::Uuid;
 use hilo_kit::lease::Keeper;
 use hilo_kit::lifecycle::Shutdown;
+use tokio::sync::Notify;
 
 use super::sorting::{MAY_BE_BEHIND, account};
 use crate::accounts::NumbersCache;
@@ -20,17 +22,26 @@ const SWEEP: Duration = Duration::from_secs(2);
 /// Late statuses of one sweep.
 const LATE: i64 = 500;
 
-/// Runs until the shutdown begins.
-pub(super) async fn run(store: Store, numbers: NumbersCache, keeper: Keeper, shutdown: Shutdown) {
+/// Runs until the shutdown begins; `overtaken` says that the current directory has to be looked up again.
+pub(super) async fn run(
+    store: Store,
+    numbers: NumbersCache,
+    keeper: Keeper,
+    overtaken: Arc<Notify>,
+    shutdown: Shutdown,
+) {
     let letters = DeadLetters::new(store.db().clone());
     let mut revived: Option<(i64, i64)> = None;
-    while shutdown.sleep(SWEEP).await {
+    loop {
+        tokio::select! {
+            () = overtaken.notified() => revived = None,
+            alive = shutdown.sleep(SWEEP) => if !alive { return },
+        }
         match letters.replays(PARSER).await {
             Ok(replays) => {
                 for replay in replays {
-                    let Some(webhook) = named(replay.delivery.payload()) else { continue };
-                    if let Err(error) = store.replay(replay.dead_letter, webhook).await {
-                        error.log("replaying a webhook");
+                    if let Some(webhook) = named(replay.delivery.payload()) {
+                        back(&store, replay.dead_letter, webhook).await;
                     }
                 }
             }
@@ -40,9 +51,13 @@ pub(super) async fn run(store: Store, numbers: NumbersCache, keeper: Keeper, shu
         // Once per directory and owner: nothing but a new directory gives a stray its account.
         if revived != Some((lease.epoch, numbers.version())) {
             match revive(&store, &numbers).await {
-                Ok(()) => revived = Some((lease.epoch, numbers.version())),
+                Ok(true) => revived = Some((lease.epoch, numbers.version())),
+                Ok(false) => {}
                 Err(error) => error.log("looking for webhooks whose number is known now"),
             }
+        }
+        if let Err(error) = revive_slow(&store).await {
+            error.log("looking for webhooks that the database could not take");
         }
         if let Err(error) = store.late_statuses(LATE).await {
             error.log("applying late statuses");
@@ -50,19 +65,41 @@ pub(super) async fn run(store: Store, numbers: NumbersCache, keeper: Keeper, shu
     }
 }
 
+/// Puts a body into the queue again; false when it could not be done.
+async fn back(store: &Store, dead_letter: Uuid, webhook: Uuid) -> bool {
+    match store.replay(dead_letter, webhook).await {
+        Ok(()) => true,
+        Err(error) => {
+            error.log("replaying a webhook");
+            false
+        }
+    }
+}
+
+/// Brings back what the database was too slow for.
+async fn revive_slow(store: &Store) -> Result<(), Error> {
+    for (dead_letter, webhook) in store.slow_strays().await? {
+        tracing::info!(%webhook, "the database was slow; a webhook is parsed again");
+        back(store, dead_letter, webhook).await;
+    }
+    Ok(())
+}
+
 fn named(payload: &[u8]) -> Option<Uuid> {
     let payload: serde_json::Value = serde_json::from_slice(payload).ok()?;
     payload.get("webhook_id")?.as_str()?.parse().ok()
 }
 
-/// Replays what was a stray because the directory was behind, as soon as one of its numbers has an account.
-async fn revive(store: &Store, numbers: &Numbers) -> Result<(), Error> {
+/// Brings back what was a stray because the directory was behind, as soon as one of its numbers has an account; false when some of
+/// it could not be brought back.
+async fn revive(store: &Store, numbers: &Numbers) -> Result<bool, Error> {
+    let mut all = true;
     for stray in store.strays(&MAY_BE_BEHIND).await? {
         let known = |number: &String| account(numbers, number, &stray.signed_by).is_ok();
         if stray.numbers.iter().any(known) {
             tracing::info!(webhook = %stray.webhook, "its number is known now; a webhook is parsed again");
-            store.replay(stray.dead_letter, stray.webhook).await?;
+            all &= back(store, stray.dead_letter, stray.webhook).await;
         }
     }
-    Ok(())
+    Ok(all)
 }

@@ -65,7 +65,7 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::Refused { code, .. } => class(*code).reason(),
         Outcome::NotSent { .. } => "not_sent",
         Outcome::NoAnswer(_) => "no_answer",
-        Outcome::Unsendable { reason, .. } => reason,
+        Outcome::Unsendable { why, .. } => why.as_str(),
     }
 }
 
@@ -82,17 +82,17 @@ async fn request(parts: &Parts, picked: &Picked, keeper: &Keeper) -> Outcome {
         Ok(_) => return not_sent("SECRET_MISSING", "the access token is empty"),
         Err(error) => return not_sent("SECRET_MISSING", error.message()),
     };
-    let (id, mut body, mut remembered) = (&number.phone_number_id, picked.request.clone(), Vec::new());
+    let (id, mut body, mut old) = (&number.phone_number_id, picked.request.clone(), Vec::new());
     for file in &picked.files {
         let at_meta = match parts.uploads.at_meta(id, &token, file).await {
             Ok(at_meta) => at_meta,
             Err(outcome) => return outcome,
         };
         if let Some(place) = body.pointer_mut(&file.pointer) {
-            *place = serde_json::Value::String(at_meta.id.clone());
+            *place = serde_json::Value::String(at_meta.media_id.clone());
         }
-        if at_meta.remembered {
-            remembered.push(at_meta.id);
+        if at_meta.old {
+            old.push(at_meta.media_id);
         }
     }
     if !picked.files.is_empty() {
@@ -107,9 +107,9 @@ async fn request(parts: &Parts, picked: &Picked, keeper: &Keeper) -> Outcome {
         return not_sent("LEASE_LOST", "the right to send for this number was lost");
     }
     let outcome = parts.graph.send(id, &token, &body).await;
-    if !remembered.is_empty() && may_be_the_file(&outcome) {
-        // Meta may have lost what it was given before: with a new upload the next attempt knows.
-        parts.uploads.forget(id, remembered).await;
+    if !old.is_empty() && may_be_the_file(&outcome) {
+        // Meta may have lost what it was given long ago: with a new upload the next attempt knows, and is excused by nothing.
+        parts.uploads.forget(id, old).await;
         return not_sent("MEDIA_FORGOTTEN", "Meta did not take a file that was uploaded before");
     }
     outcome

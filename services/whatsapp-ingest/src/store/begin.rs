@@ -16,9 +16,10 @@ use time::OffsetDateTime;
 
 use super::Store;
 use super::reports::{self, Report};
-use crate::domain::compose::{self, Composed, Unsendable};
+use crate::domain::compose::{self, Composed};
 use crate::domain::outgoing::FileNeeded;
 use crate::domain::pace::PairPace;
+use crate::domain::unfit::{Unfit, Unsendable};
 
 /// A send whose attempt is committed and may begin.
 #[derive(Clone, Debug, PartialEq)]
@@ -179,20 +180,25 @@ fn picked(one: Due, account: &str, recipient: String, request: Composed, epoch: 
 
 /// A sign of writing older than this tells the customer something that is not so.
 const TYPING_LATE: Duration = Duration::from_secs(60);
+/// After an outage of an hour a customer has his answer or waits for one, and whatever is read from then on marks all before it: marks
+/// that piled up would only take the number's pace from the answers.
+const MARK_LATE: Duration = Duration::from_secs(3600);
 
-/// Free text does not go out after the window, however late this look is; and no sign of writing when nobody writes any more, for
-/// instance after an outage.
+/// Free text does not go out after the window, however late this look is; and no mark that has become untrue or idle, for instance
+/// in an outage.
 fn unfit(one: &Due, now: OffsetDateTime) -> Option<Unsendable> {
     let item = &one.item;
     if compose::is_typing(item) && one.age > TYPING_LATE {
-        return Some(Unsendable {
-            reason: "TYPING_TOO_LATE",
-            text: "the sign of writing is older than a minute",
-        });
+        let text = "the sign of writing is older than a minute";
+        return Some(Unsendable { why: Unfit::TypingTooLate, text });
+    }
+    if compose::is_mark(item) && one.age > MARK_LATE {
+        let text = "the read mark is older than an hour";
+        return Some(Unsendable { why: Unfit::MarkTooLate, text });
     }
     let ends = item.window_ends_at.as_ref().and_then(hilo_kit::clock::from_proto)?;
     (ends <= now && !compose::outlives_window(item)).then_some(Unsendable {
-        reason: "WINDOW_CLOSED",
+        why: Unfit::WindowClosed,
         text: "the customer service window closed before the message went out",
     })
 }
@@ -267,7 +273,7 @@ async fn write_begun(tx: &mut PgConnection, picked: &[Picked], epoch: i64) -> Re
     let with_files: Vec<Uuid> = with_files.map(|one| one.send_id).collect();
     sqlx::query!(
         "UPDATE whatsapp.send SET state = 'attempting', epoch = $2, attempts = attempts + 1, next_at = NULL,
-             held_since = NULL, uploading = send_id = ANY($3), changed_at = now() WHERE send_id = ANY($1)",
+             uploading = send_id = ANY($3), changed_at = now() WHERE send_id = ANY($1)",
         &ids,
         epoch,
         &with_files,
@@ -328,7 +334,7 @@ async fn fail(
             "UPDATE whatsapp.send SET state = 'failed', next_at = NULL, reason = $2, error_text = $3, changed_at = now()
              WHERE send_id = $1",
             one.send_id,
-            unfit.reason,
+            unfit.why.as_str(),
             unfit.text,
         )
         .execute(&mut *tx)
@@ -342,7 +348,7 @@ async fn fail(
             state: SendState::Failed,
             occurred_at: None,
             wamid: String::new(),
-            reason: unfit.reason.to_owned(),
+            reason: unfit.why.as_str().to_owned(),
             code: 0,
             text: unfit.text.to_owned(),
         });

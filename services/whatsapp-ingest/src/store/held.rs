@@ -79,11 +79,10 @@ async fn hold(tx: &mut PgConnection, account: &str, held: Held) -> Result<Vec<Re
              SELECT send_id, taken_at <= now() - make_interval(secs => $2) AS over FROM whatsapp.send
              WHERE account_key = $1 AND state = 'planned' AND next_at <= now()
                AND taken_at <= now() - make_interval(secs => $3)
-               AND (held_since IS NULL AND NOT is_mark OR reason <> $4 AND NOT is_mark
-                    OR taken_at <= now() - make_interval(secs => $2))
+               AND (reason <> $4 AND NOT is_mark OR taken_at <= now() - make_interval(secs => $2))
              ORDER BY conversation_key, sequence LIMIT $6 FOR UPDATE SKIP LOCKED)
            UPDATE whatsapp.send s
-           SET held_since = coalesce(held_since, now()), reason = $4, error_code = 0, error_text = $5, changed_at = now(),
+           SET reason = $4, error_code = 0, error_text = $5, changed_at = now(),
                state = CASE WHEN due.over THEN 'failed' ELSE 'planned' END,
                next_at = CASE WHEN due.over THEN NULL ELSE next_at END
            FROM due WHERE s.send_id = due.send_id

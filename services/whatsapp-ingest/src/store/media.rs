@@ -19,8 +19,8 @@ use sqlx::PgConnection;
 use super::{CHANNEL, Store, take_numbers};
 use crate::domain::media::{Failure, Trouble};
 
-/// Answers of Meta that may be errors, per account and hour. Partners of Meta's report that it shuts out for half an hour whoever
-/// has 20; those under way when the last one comes are counted in.
+/// Answers of Meta that may be errors, per account and hour; each fetch under way may become one. Partners of Meta's report that it
+/// shuts out for half an hour whoever has 20: two replicas that claim at the same instant may go beyond by what one claims.
 const ERRORS_PER_HOUR: i64 = 15;
 
 /// A file that is to be fetched now.
@@ -74,27 +74,28 @@ impl Store {
             .await
     }
 
-    /// Claims due files of an account for so long; fewer, or none, when Meta has answered it with too many errors.
+    /// Claims due files of an account for so long, at most so many with those that are under way at any replica; fewer, or none, when
+    /// Meta has answered with too many errors.
     ///
     /// # Errors
     /// Database errors.
     pub async fn claim_files(
         &self,
         account: &str,
-        limit: usize,
+        at_once: usize,
         lasts: Duration,
     ) -> Result<Vec<Wanted>, Error> {
         let account = account.to_owned();
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let at_once = i64::try_from(at_once).unwrap_or(i64::MAX);
         self.db
             .transaction(move |tx| {
                 let account = account.clone();
-                Box::pin(async move { claim(tx, &account, limit, lasts).await })
+                Box::pin(async move { claim(tx, &account, at_once, lasts).await })
             })
             .await
     }
 
-    /// Another try is due later. `false` when the claim is over.
+    /// Another try is due later; one in which Meta was not asked does not count. `false` when the claim is over.
     ///
     /// # Errors
     /// Database errors: then the claim ends by itself.
@@ -110,13 +111,14 @@ impl Store {
                     let done = sqlx::query!(
                         "UPDATE whatsapp.media
                          SET claim = NULL, next_at = now() + make_interval(secs => $3), faults = faults + $4, reason = $5,
-                             changed_at = now()
+                             attempts = attempts - $6, changed_at = now()
                          WHERE item_id = $1 AND claim = $2 AND state = 'waiting'",
                         item_id,
                         claim,
                         again.after.as_secs_f64(),
                         i32::from(again.trouble.is_fault()),
                         again.trouble.as_str(),
+                        i32::from(again.trouble == Trouble::NotAsked),
                     )
                     .execute(tx)
                     .await?;
@@ -196,14 +198,19 @@ impl Store {
 async fn claim(
     tx: &mut PgConnection,
     account: &str,
-    limit: i64,
+    at_once: i64,
     lasts: Duration,
 ) -> Result<Vec<Wanted>, Error> {
     let claim = Uuid::now_v7();
     let rows = sqlx::query!(
-        r#"WITH free AS (
-             SELECT greatest(0, least($2, $3 - count(*))) AS files FROM whatsapp.media_error
+        r#"WITH errors AS (
+             SELECT count(*) AS answers FROM whatsapp.media_error
              WHERE account_key = $1 AND happened_at > now() - interval '1 hour'),
+           under_way AS (
+             SELECT count(*) AS files FROM whatsapp.media
+             WHERE account_key = $1 AND claim IS NOT NULL AND next_at > now()),
+           free AS (
+             SELECT greatest(0, least($2, $3 - answers) - under_way.files) AS files FROM errors, under_way),
            due AS (
              SELECT item_id FROM whatsapp.media WHERE account_key = $1 AND next_at <= now()
              ORDER BY next_at LIMIT (SELECT files FROM free) FOR UPDATE SKIP LOCKED)
@@ -213,7 +220,7 @@ async fn claim(
            RETURNING m.item_id, m.item, m.traceparent, m.attempts, m.faults,
                      extract(epoch FROM now() - m.received_at)::float8 AS "age!""#,
         account,
-        limit,
+        at_once,
         ERRORS_PER_HOUR,
         claim,
         lasts.as_secs_f64(),

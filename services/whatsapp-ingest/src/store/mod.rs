@@ -34,7 +34,8 @@ pub use media::{Again, Wanted};
 pub use parsing::{Claimed, Heard, ItemAt, MAX_ATTEMPTS, Parsed, Waits};
 pub use sending::{Due, SENDER};
 pub use settling::AttemptResult;
-pub use strays::{PARSER, Stray, StrayAt};
+pub use strays::{PARSER, SLOW, Stray, StrayAt};
+pub use uploads::Uploaded;
 
 /// Name of the channel in subjects.
 pub(crate) const CHANNEL: &str = "whatsapp";

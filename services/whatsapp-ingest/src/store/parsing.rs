@@ -1,6 +1,7 @@
 //! The parser's side of the ledger: claims under the parser's lease, results that commit together with what they tell.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hilo_kit::dead;
@@ -65,8 +66,8 @@ pub struct Waits {
     pub at_most: Duration,
 }
 
-/// A body taken apart.
-#[derive(Clone, Debug)]
+/// A body taken apart; shared and never copied, for it may be large.
+#[derive(Debug)]
 pub struct Parsed {
     /// Ledger id.
     pub id: Uuid,
@@ -149,10 +150,14 @@ impl Store {
     /// Commits a batch: everything new is handed over, everything known is left alone, the bodies leave the queue.
     ///
     /// # Errors
-    /// `STALE_EPOCH`; database errors: then nothing of the batch is committed.
-    pub async fn parsed(&self, lease: &Lease, batch: Vec<Parsed>, version: i32) -> Result<Heard, Error> {
+    /// `STALE_EPOCH`; `BODY_ENDED` when one has left the queue already; database errors: then nothing of the batch is committed.
+    pub async fn parsed(
+        &self,
+        lease: &Lease,
+        batch: Arc<[Arc<Parsed>]>,
+        version: i32,
+    ) -> Result<Heard, Error> {
         let (lease, store) = (lease.clone(), self.clone());
-        let batch = std::sync::Arc::new(batch);
         let accounts: BTreeSet<String> =
             batch.iter().flat_map(|one| &one.statuses).map(|(account, _)| account.clone()).collect();
         let files = batch.iter().flat_map(|one| &one.items).any(|at| at.item.kind == "media");
@@ -162,6 +167,7 @@ impl Store {
                 let (lease, store, batch) = (lease.clone(), store.clone(), batch.clone());
                 Box::pin(async move {
                     lease::guard(tx, &lease).await?;
+                    leave(tx, &batch).await?;
                     let items = written::items(tx, &store.subjects, &batch, version).await?;
                     let (statuses, anomalies) = statuses::hear(tx, &store.subjects, &batch).await?;
                     written::notices(tx, &batch).await?;
@@ -171,12 +177,7 @@ impl Store {
                                 store.letter(parsed.id, parsed.attempts, &parsed.signed_by, stray)?;
                             dead::bury_in(tx, &letter).await?;
                         }
-                        if let Some(waits) = parsed.waits {
-                            wait(tx, parsed.id, waits).await?;
-                        }
                     }
-                    let done = batch.iter().filter(|one| one.waits.is_none());
-                    leave_queue(tx, &done.map(|one| one.id).collect::<Vec<_>>()).await?;
                     Ok(Heard { items, statuses, anomalies })
                 })
             })
@@ -191,7 +192,8 @@ impl Store {
         Ok(heard)
     }
 
-    /// Takes a whole body out of the queue into the dead letters.
+    /// Takes a whole body out of the queue into the dead letters. `false` when it is not there: a commit whose end nobody learned of
+    /// has handed it over.
     ///
     /// # Errors
     /// `STALE_EPOCH` when another replica goes on with it; database errors.
@@ -201,7 +203,7 @@ impl Store {
         id: Uuid,
         attempts: i32,
         reason: &str,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let letter = self.letter(id, attempts, &[], &StrayAt::whole(reason))?;
         let lease = lease.clone();
         self.db
@@ -209,8 +211,11 @@ impl Store {
                 let (letter, lease) = (letter.clone(), lease.clone());
                 Box::pin(async move {
                     lease::guard(tx, &lease).await?;
-                    dead::bury_in(tx, &letter).await?;
-                    leave_queue(tx, &[id]).await
+                    let there = leave_queue(tx, &[id]).await? > 0;
+                    if there {
+                        dead::bury_in(tx, &letter).await?;
+                    }
+                    Ok(there)
                 })
             })
             .await
@@ -220,7 +225,7 @@ impl Store {
     ///
     /// # Errors
     /// `STALE_EPOCH` when another replica has claimed them since; database errors.
-    pub async fn put_back(&self, lease: &Lease, bodies: &[Parsed], alone: bool) -> Result<(), Error> {
+    pub async fn put_back(&self, lease: &Lease, bodies: &[Arc<Parsed>], alone: bool) -> Result<(), Error> {
         let ids: Vec<Uuid> = bodies.iter().map(|one| one.id).collect();
         let counted: Vec<i32> = bodies.iter().map(|one| i32::from(one.alone)).collect();
         let lease = lease.clone();
@@ -313,9 +318,26 @@ async fn claim(tx: &mut PgConnection, limit: i64, directory_version: i64) -> Res
         .collect())
 }
 
-/// It stays in the queue until there is another directory, or its time is over.
-async fn wait(tx: &mut PgConnection, id: Uuid, waits: Waits) -> Result<(), Error> {
-    sqlx::query!(
+/// The bodies leave the queue, or wait in it. Before all else: whoever would end one of them otherwise, for nobody knows yet what
+/// became of this transaction, waits for it here, or it ends here.
+async fn leave(tx: &mut PgConnection, batch: &[Arc<Parsed>]) -> Result<(), Error> {
+    let (mut found, mut done) = (0, Vec::new());
+    for one in batch {
+        match one.waits {
+            Some(waits) => found += wait(tx, one.id, waits).await?,
+            None => done.push(one.id),
+        }
+    }
+    found += leave_queue(tx, &done).await?;
+    if found < batch.len() as u64 {
+        return Err(Error::rejected("BODY_ENDED", "a webhook has left the queue already"));
+    }
+    Ok(())
+}
+
+/// It stays in the queue until there is another directory, or its time is over; answers the number of rows.
+async fn wait(tx: &mut PgConnection, id: Uuid, waits: Waits) -> Result<u64, Error> {
+    let waiting = sqlx::query!(
         "UPDATE whatsapp.parse_queue
          SET directory_version = $2, not_before = now() + make_interval(secs => $3), attempts = 0, alone = false
          WHERE webhook_id = $1",
@@ -325,12 +347,13 @@ async fn wait(tx: &mut PgConnection, id: Uuid, waits: Waits) -> Result<(), Error
     )
     .execute(tx)
     .await?;
-    Ok(())
+    Ok(waiting.rows_affected())
 }
 
-async fn leave_queue(tx: &mut PgConnection, ids: &[Uuid]) -> Result<(), Error> {
-    sqlx::query!("DELETE FROM whatsapp.parse_queue WHERE webhook_id = ANY($1)", ids).execute(tx).await?;
-    Ok(())
+/// Answers how many were there.
+async fn leave_queue(tx: &mut PgConnection, ids: &[Uuid]) -> Result<u64, Error> {
+    let left = sqlx::query!("DELETE FROM whatsapp.parse_queue WHERE webhook_id = ANY($1)", ids);
+    Ok(left.execute(tx).await?.rows_affected())
 }
 
 /// The counts of keys, in one order.

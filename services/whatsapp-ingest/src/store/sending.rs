@@ -7,6 +7,7 @@ use hilo_kit::error::Error;
 use hilo_kit::ids::Uuid;
 use hilo_kit::inbox;
 use hilo_kit::lease::{self, Lease};
+use hilo_kit::nats::Subjects;
 use hilo_proto::delivery::v1::SendState;
 use hilo_proto::outbound::v1::{OutboundEnvelope, outbound_envelope};
 use prost::Message as _;
@@ -18,6 +19,11 @@ use crate::domain::compose;
 
 /// Durable consumer of OUTBOUND, and its name in the inbox.
 pub const SENDER: &str = "whatsapp-sender";
+/// Attempts in a row that may be cut off before anything leaves; with the pauses between them about six minutes, in which a process
+/// that is stopped for other reasons comes back.
+const MOST_CUT_OFFS: i32 = 6;
+/// Reason of a failure after so many.
+const CUT_OFF: &str = "CUT_OFF_TOO_OFTEN";
 
 /// What waits for a number's owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +114,8 @@ impl Store {
     }
 
     /// What is `attempting` and not at work here was cut off: it may have gone out, so a status is waited for. What was still with
-    /// its files, and a mark, which is harmless twice, is planned again. Answers how many.
+    /// its files, and a mark, which is harmless twice, is planned again, each time a little later, and fails when that was too
+    /// often. Answers how many.
     ///
     /// # Errors
     /// `STALE_EPOCH`; database errors.
@@ -118,28 +125,16 @@ impl Store {
         lease: &Lease,
         at_work: &[Uuid],
         doubt: Duration,
-    ) -> Result<u64, Error> {
-        let (account, lease, at_work) = (account.to_owned(), lease.clone(), at_work.to_vec());
+    ) -> Result<usize, Error> {
+        let (account, lease, subjects) = (account.to_owned(), lease.clone(), self.subjects.clone());
+        let at_work = at_work.to_vec();
         self.db
             .transaction(move |tx| {
-                let (account, lease, at_work) = (account.clone(), lease.clone(), at_work.clone());
+                let (account, lease, subjects) = (account.clone(), lease.clone(), subjects.clone());
+                let at_work = at_work.clone();
                 Box::pin(async move {
                     lease::guard(tx, &lease).await?;
-                    let left = sqlx::query!(
-                        "UPDATE whatsapp.send
-                         SET state = CASE WHEN uploading OR is_mark THEN 'planned' ELSE 'doubtful' END, epoch = NULL,
-                             next_at = CASE WHEN uploading OR is_mark THEN now() ELSE now() + make_interval(secs => $4) END,
-                             reason = CASE WHEN uploading OR is_mark THEN '' ELSE 'NO_ANSWER' END,
-                             error_code = 0, error_text = 'the attempt was cut off', uploading = false, changed_at = now()
-                         WHERE account_key = $1 AND state = 'attempting' AND epoch <= $2 AND send_id <> ALL($3)",
-                        account,
-                        lease.epoch,
-                        &at_work,
-                        doubt.as_secs_f64(),
-                    )
-                    .execute(tx)
-                    .await?;
-                    Ok(left.rows_affected())
+                    doubt_or_plan(tx, &subjects, &account, (lease.epoch, &at_work), doubt).await
                 })
             })
             .await
@@ -191,6 +186,55 @@ impl Store {
             })
             .await
     }
+}
+
+async fn doubt_or_plan(
+    tx: &mut PgConnection,
+    subjects: &Subjects,
+    account: &str,
+    (epoch, at_work): (i64, &[Uuid]),
+    doubt: Duration,
+) -> Result<usize, Error> {
+    let rows = sqlx::query!(
+        r#"WITH cut AS (
+             SELECT send_id, uploading OR is_mark AS harmless, cut_offs + 1 AS times FROM whatsapp.send
+             WHERE account_key = $1 AND state = 'attempting' AND epoch <= $2 AND send_id <> ALL($3) FOR UPDATE)
+           UPDATE whatsapp.send s
+           SET state = CASE WHEN NOT harmless THEN 'doubtful' WHEN times < $5 THEN 'planned' ELSE 'failed' END,
+               next_at = CASE WHEN NOT harmless THEN now() + make_interval(secs => $4)
+                              WHEN times < $5 THEN now() + make_interval(secs => least(4.0 ^ (times - 1), 300.0)) END,
+               reason = CASE WHEN NOT harmless THEN 'NO_ANSWER' WHEN times < $5 THEN '' ELSE $6 END,
+               cut_offs = CASE WHEN harmless THEN times ELSE 0 END, epoch = NULL, uploading = false,
+               error_code = 0, error_text = 'the attempt was cut off', changed_at = now()
+           FROM cut WHERE s.send_id = cut.send_id
+           RETURNING s.send_id, s.conversation_key, s.sequence, s.traceparent, s.attempts, s.state = 'failed' AS "failed!""#,
+        account,
+        epoch,
+        at_work,
+        doubt.as_secs_f64(),
+        MOST_CUT_OFFS,
+        CUT_OFF,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let count = rows.len();
+    let mut failed: Vec<_> = rows.into_iter().filter(|row| row.failed).collect();
+    failed.sort_unstable_by_key(|row| (row.conversation_key, row.sequence));
+    let reports = failed.into_iter().map(|row| Report {
+        send_id: row.send_id,
+        account_key: account.to_owned(),
+        conversation_key: row.conversation_key,
+        traceparent: row.traceparent,
+        attempts: row.attempts,
+        state: SendState::Failed,
+        occurred_at: None,
+        wamid: String::new(),
+        reason: CUT_OFF.to_owned(),
+        code: 0,
+        text: "each attempt broke off with its process".to_owned(),
+    });
+    reports::append(tx, subjects, reports.collect()).await?;
+    Ok(count)
 }
 
 async fn take_one(tx: &mut PgConnection, envelope: &OutboundEnvelope) -> Result<(), Error> {

@@ -118,7 +118,7 @@ async fn write(tx: &mut PgConnection, picked: &Picked, next: &Next) -> Result<()
     let wamid = (!next.wamid.is_empty()).then_some(next.wamid.as_str());
     sqlx::query!(
         "UPDATE whatsapp.send
-         SET state = $2, epoch = NULL, uploading = false, wamid = coalesce(wamid, $3), reason = $4, error_code = $5, error_text = $6,
+         SET state = $2, epoch = NULL, uploading = false, cut_offs = 0, wamid = coalesce(wamid, $3), reason = $4, error_code = $5, error_text = $6,
              reached = CASE WHEN $2 = 'sent' THEN coalesce(reached, 'sent') ELSE reached END,
              next_at = CASE WHEN $7::float8 IS NULL THEN NULL ELSE now() + make_interval(secs => $7::float8) END,
              changed_at = now()

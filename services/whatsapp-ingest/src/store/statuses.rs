@@ -1,6 +1,7 @@
 //! Statuses of our messages: each heard once, each raising its send as the lattice says, with a report of every change.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use hilo_kit::error::Error;
 use hilo_kit::ids::Uuid;
@@ -44,7 +45,7 @@ type Heard<'a> = (&'a str, &'a Status);
 pub(super) async fn hear(
     tx: &mut PgConnection,
     subjects: &Subjects,
-    batch: &[Parsed],
+    batch: &[Arc<Parsed>],
 ) -> Result<(usize, usize), Error> {
     let fresh = record(tx, batch).await?;
     if fresh.is_empty() {
@@ -54,7 +55,7 @@ pub(super) async fn hear(
     Ok((fresh.len(), anomalies))
 }
 
-async fn record<'a>(tx: &mut PgConnection, batch: &'a [Parsed]) -> Result<Vec<Heard<'a>>, Error> {
+async fn record<'a>(tx: &mut PgConnection, batch: &'a [Arc<Parsed>]) -> Result<Vec<Heard<'a>>, Error> {
     let mut fresh = Vec::new();
     for parsed in batch.iter().filter(|parsed| !parsed.statuses.is_empty()) {
         let statuses = &parsed.statuses;

@@ -11,10 +11,16 @@ use super::Store;
 
 /// Name under which what cannot be parsed stands among the dead letters.
 pub const PARSER: &str = "whatsapp-parser";
+/// Reasons that say that the database was slow, with a body that may be as good as any.
+pub const SLOW: [&str; 3] = ["STATEMENT_TIMEOUT", "TRANSACTION_TIMEOUT", "COMMIT_UNKNOWN"];
 /// Strays are brought back by themselves for this long; after it only by an operator.
 const REVIVED_FOR: &str = "24 hours";
 /// Strays looked at when the directory changes.
 const REVIVED_AT_ONCE: i64 = 1_000;
+/// A slow database has so long to recover before a body that it could not take is tried again.
+const SLOW_PAUSE: &str = "10 minutes";
+/// Bodies brought back to a database that was slow, at one time.
+const SLOW_AT_ONCE: i64 = 100;
 
 /// Everything of one body that cannot be handed over for one reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +133,36 @@ impl Store {
             })
         });
         Ok(read.collect())
+    }
+
+    /// Dead letters, with their bodies, of which the database was the reason some time ago, oldest first. A body that is slow by itself
+    /// is one again after its attempts, and none of these any more a day after it came.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn slow_strays(&self) -> Result<Vec<(Uuid, Uuid)>, Error> {
+        let reasons = SLOW.map(str::to_owned);
+        self.db
+            .read(move |conn| {
+                Box::pin(async move {
+                    let rows = sqlx::query!(
+                        r#"SELECT d.id, w.id AS webhook FROM kit.dead_letter d
+                           JOIN whatsapp.webhook w ON w.id = (convert_from(d.payload, 'UTF8')::jsonb ->> 'webhook_id')::uuid
+                           WHERE d.consumer = $1 AND d.state = 'dead' AND d.reason = ANY($2)
+                             AND d.created_at <= now() - $3::text::interval AND w.received_at > now() - $4::text::interval
+                           ORDER BY d.created_at, d.id LIMIT $5"#,
+                        PARSER,
+                        &reasons,
+                        SLOW_PAUSE,
+                        REVIVED_FOR,
+                        SLOW_AT_ONCE,
+                    )
+                    .fetch_all(conn)
+                    .await?;
+                    Ok(rows.into_iter().map(|row| (row.id, row.webhook)).collect())
+                })
+            })
+            .await
     }
 
     /// The dead letter of a stray; again for the same body and reason it is the same.

@@ -7,25 +7,39 @@ use crate::domain::outgoing::FileNeeded;
 
 /// Meta keeps an upload for thirty days; a message on its way needs it a little longer than we do.
 const REMEMBERED: &str = "28 days";
+/// Meta does not lose an upload so soon: when it refuses a message with a younger one, the file or the message is the reason, and
+/// another upload would be refused alike, of every send of a list.
+const LOSABLE: &str = "1 hour";
+
+/// A file at Meta.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uploaded {
+    /// Meta's id.
+    pub media_id: String,
+    /// True when it was uploaded so long ago that Meta may have lost it.
+    pub old: bool,
+}
 
 impl Store {
-    /// Meta's id of a content for this number, if it was uploaded not long ago.
+    /// A content at Meta for this number, while Meta keeps it.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn uploaded(&self, number: &str, file: &FileNeeded) -> Result<Option<String>, Error> {
+    pub async fn uploaded(&self, number: &str, file: &FileNeeded) -> Result<Option<Uploaded>, Error> {
         let (number, file) = (number.to_owned(), file.clone());
         self.db
             .read(move |conn| {
                 Box::pin(async move {
-                    Ok(sqlx::query_scalar!(
-                        "SELECT media_id FROM whatsapp.uploaded
-                         WHERE phone_number_id = $1 AND sha256 = $2 AND media_type = $3
-                           AND uploaded_at > now() - $4::text::interval",
+                    Ok(sqlx::query_as!(
+                        Uploaded,
+                        r#"SELECT media_id, uploaded_at <= now() - $5::text::interval AS "old!" FROM whatsapp.uploaded
+                           WHERE phone_number_id = $1 AND sha256 = $2 AND media_type = $3
+                             AND uploaded_at > now() - $4::text::interval"#,
                         number,
                         file.sha256,
                         file.media_type,
                         REMEMBERED,
+                        LOSABLE,
                     )
                     .fetch_optional(conn)
                     .await?)

@@ -1,6 +1,7 @@
 //! New items and notices of a batch, each in a few statements for all of them.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use hilo_kit::error::Error;
 use hilo_kit::ids::Uuid;
@@ -21,7 +22,7 @@ use crate::metrics;
 pub(super) async fn items(
     tx: &mut PgConnection,
     subjects: &Subjects,
-    batch: &[Parsed],
+    batch: &[Arc<Parsed>],
     version: i32,
 ) -> Result<usize, Error> {
     let fresh = unknown(tx, batch).await?;
@@ -78,9 +79,14 @@ pub(super) async fn items(
 /// else can write one between this look and the commit.
 async fn unknown<'a>(
     tx: &mut PgConnection,
-    batch: &'a [Parsed],
+    batch: &'a [Arc<Parsed>],
 ) -> Result<Vec<(&'a Parsed, &'a ItemAt)>, Error> {
-    let all = || batch.iter().flat_map(|parsed| parsed.items.iter().map(move |item| (parsed, item)));
+    let all = || {
+        batch
+            .iter()
+            .map(AsRef::as_ref)
+            .flat_map(|parsed: &Parsed| parsed.items.iter().map(move |item| (parsed, item)))
+    };
     let numbers: Vec<String> = all().map(|(_, at)| at.phone_number_id.clone()).collect();
     let wamids: Vec<String> = all().map(|(_, at)| at.item.content.wamid.clone()).collect();
     if numbers.is_empty() {
@@ -182,7 +188,7 @@ impl Written {
 }
 
 /// Records notices; again is harmless.
-pub(super) async fn notices(tx: &mut PgConnection, batch: &[Parsed]) -> Result<(), Error> {
+pub(super) async fn notices(tx: &mut PgConnection, batch: &[Arc<Parsed>]) -> Result<(), Error> {
     for parsed in batch {
         for (place, notice) in &parsed.notices {
             sqlx::query!(

@@ -15,7 +15,7 @@ use hilo_whatsapp_ingest::domain::media::{Failure, Trouble};
 use hilo_whatsapp_ingest::store::{Again, Store};
 use tokio::net::TcpListener;
 
-use crate::rig::{DEADLINE, NUMBER, Rig, Setup};
+use crate::rig::{DEADLINE, NUMBER, Rig, Setup, account, said, webhook};
 use crate::simulated::{customer, simulated, world};
 
 const JPEG: &[u8] = b"\xff\xd8\xff\xe0\x00\x10JFIF a small picture";
@@ -210,7 +210,11 @@ async fn a_number_that_is_switched_off_asks_for_nothing_until_the_file_is_too_ol
     let (mut rig, simulator, phone) = started(quick()).await;
     rig.set_secret("token", "");
     let wamid = phone.says(NUMBER, &Say::media("image", picture())).unwrap();
-    rig.counts("SELECT count(*) FROM whatsapp.media WHERE reason = 'NOT_ASKED' AND next_at > now()", 1).await;
+    rig.counts(
+        "SELECT count(*) FROM whatsapp.media WHERE reason = 'NOT_ASKED' AND next_at > now() AND attempts = 0",
+        1,
+    )
+    .await;
     assert_eq!(media_calls(&simulator), 0);
     sqlx::query("UPDATE whatsapp.media SET received_at = now() - interval '7 days', next_at = now()")
         .execute(rig.db.pool())
@@ -272,6 +276,50 @@ async fn whose_claim_is_over_hands_nothing_over() {
             .await
             .unwrap();
     assert_eq!(sequence, Some(2));
+}
+
+/// Without those under way in the count two looks in a row ask Meta for twice as many, and each of them may be answered with an error.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_under_way_counts_for_how_many_and_for_the_gate() {
+    let (mut rig, simulator, phone) = started(quick()).await;
+    simulator.fault(Fault::new(Endpoint::MediaInfo, 1, Effect::HangBefore { ms: 60_000 }).lasting());
+    for _ in 0..6 {
+        phone.says(NUMBER, &Say::media("image", picture())).unwrap();
+    }
+    rig.counts("SELECT count(*) FROM whatsapp.media", 6).await;
+    rig.stop().await;
+    let store = Store::new(rig.db.clone(), Subjects::new("hilo").unwrap());
+    let claims = async |at_once: usize| {
+        store.claim_files("ventas", at_once, Duration::from_secs(600)).await.unwrap().len()
+    };
+    assert_eq!([claims(4).await, claims(4).await, claims(5).await], [4, 0, 1]);
+    let over = "UPDATE whatsapp.media SET next_at = now()";
+    sqlx::query(over).execute(rig.db.pool()).await.unwrap();
+    let errors = "INSERT INTO whatsapp.media_error (account_key) SELECT 'ventas' FROM generate_series(1, 13)";
+    sqlx::query(errors).execute(rig.db.pool()).await.unwrap();
+    assert_eq!([claims(4).await, claims(4).await], [2, 0], "those of a dead process are not under way");
+}
+
+/// Without it one account whose rows cannot be claimed keeps all behind it from their files.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_trouble_of_one_account_is_no_other_s() {
+    let accounts = vec![account("alfa", "222", "app"), account("ventas", NUMBER, "app")];
+    let (mut rig, simulator) =
+        simulated(world(), Setup { media: quick(), accounts, ..Setup::default() }).await;
+    let function = "CREATE FUNCTION whatsapp.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF NEW.account_key = 'alfa' THEN RAISE EXCEPTION 'refused'; END IF; RETURN NEW; END $$";
+    sqlx::query(function).execute(rig.db.pool()).await.unwrap();
+    let trigger = "CREATE TRIGGER refuse BEFORE UPDATE ON whatsapp.media FOR EACH ROW EXECUTE FUNCTION whatsapp.refuse()";
+    sqlx::query(trigger).execute(rig.db.pool()).await.unwrap();
+    let mut image = said("wamid.alfa", "x");
+    image["type"] = "image".into();
+    image["image"] = serde_json::json!({ "id": "77", "mime_type": "image/jpeg" });
+    assert_eq!(rig.post(&webhook("222", vec![image], vec![])).await, 200);
+    rig.counts(WAITING, 1).await;
+    customer(&simulator).says(NUMBER, &Say::media("image", picture())).unwrap();
+    let (envelope, _, content) = content(&mut rig).await;
+    assert!(matches!(content, Content::Attachment(_)), "{content:?}");
+    assert_eq!((envelope.account_key.as_str(), rig.count(WAITING).await), ("ventas", 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

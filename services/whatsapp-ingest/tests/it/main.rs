@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod bounded;
 mod conforming;
 mod doubts;
 mod feed;
@@ -25,3 +26,4 @@ mod store;
 mod strays;
 mod templates;
 mod turns;
+mod uploads;

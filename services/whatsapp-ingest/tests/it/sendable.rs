@@ -125,7 +125,8 @@ async fn files_of_every_kind_arrive_and_each_content_is_uploaded_once() {
     sqlx::query(age).execute(talk.rig.db.pool()).await.unwrap();
     talk.sent(Kind::Media(again.clone())).await;
     assert_eq!(talk.uploads(), kinds + 1);
-    sqlx::query("UPDATE whatsapp.uploaded SET media_id = '1'").execute(talk.rig.db.pool()).await.unwrap();
+    let lost = "UPDATE whatsapp.uploaded SET media_id = '1', uploaded_at = now() - interval '2 hours'";
+    sqlx::query(lost).execute(talk.rig.db.pool()).await.unwrap();
     let reports = talk.sends(Kind::Media(again)).await;
     assert_eq!(reports.first().unwrap().reason, "MEDIA_FORGOTTEN");
     assert_eq!(reports.last().unwrap().state(), SendState::Sent);
@@ -204,6 +205,26 @@ async fn an_upload_without_an_answer_is_no_doubt() {
         "the wait is told once"
     );
     assert_eq!((talk.phone.received().len(), talk.uploads()), (1, 3));
+}
+
+/// Whoever is excused again and again uploads the file of a list as often as it has rows, and never comes to an end with another.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_meta_refuses_is_uploaded_once_more_and_then_its_sends_fail() {
+    let mut talk = Talk::begun().await;
+    let media = talk.file(MediaKind::Document, "application/pdf", b"%PDF refused").await;
+    talk.sent(Kind::Media(media.clone())).await;
+    let age = "UPDATE whatsapp.uploaded SET uploaded_at = now() - interval '2 hours'";
+    sqlx::query(age).execute(talk.rig.db.pool()).await.unwrap();
+    let refuse = Effect::Refuse { code: 131_053, http: None, details: None };
+    talk.simulator.fault(Fault::new(Endpoint::Messages, 1, refuse).lasting());
+    for _ in 0..5 {
+        let mut one = send(Uuid::now_v7(), 1, CUSTOMER);
+        change(&mut one, |item| item.kind = Some(Kind::Media(media.clone())));
+        talk.rig.publish(&one).await;
+    }
+    let failed = "SELECT count(*) FROM whatsapp.send WHERE state = 'failed' AND reason = 'MEDIA_REFUSED'";
+    talk.rig.counts(failed, 5).await;
+    assert_eq!(talk.uploads(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! The ledger's guards: whose attempt it is, which doubt is over, which lease still holds.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hilo_kit::config::DatabaseConfig;
@@ -14,13 +15,13 @@ use hilo_test_support::Postgres;
 use hilo_whatsapp_ingest::domain::outgoing::FileNeeded;
 use hilo_whatsapp_ingest::domain::pace::PairPace;
 use hilo_whatsapp_ingest::domain::send::Outcome;
-use hilo_whatsapp_ingest::store::{AttemptResult, Held, NewWebhook, Parsed, Picked, Store, Waits};
+use hilo_whatsapp_ingest::store::{AttemptResult, Held, NewWebhook, Parsed, Picked, Store, Uploaded, Waits};
 
 use crate::rig::{CUSTOMER, send};
 
 pub const PACE: PairPace = PairPace { interval: 0.001, burst: 1000 };
-const NOBODY: &[Uuid] = &[];
-const LONG: Duration = Duration::from_secs(600);
+pub const NOBODY: &[Uuid] = &[];
+pub const LONG: Duration = Duration::from_secs(600);
 
 pub async fn store() -> Store {
     let url = Postgres::shared().await.unwrap().fresh_database().await.unwrap();
@@ -44,11 +45,16 @@ async fn begun(store: &Store, lease: &Lease) -> Picked {
     begun.picked.remove(0)
 }
 
-fn result(outcome: Outcome) -> AttemptResult {
+/// A batch as the parser commits it.
+pub fn batch(bodies: Vec<Parsed>) -> Arc<[Arc<Parsed>]> {
+    bodies.into_iter().map(Arc::new).collect()
+}
+
+pub fn result(outcome: Outcome) -> AttemptResult {
     AttemptResult { outcome, retry: Duration::from_millis(1), doubt: LONG, pace: PACE, jitter: 0.0 }
 }
 
-async fn state(store: &Store, picked: &Picked) -> String {
+pub async fn state(store: &Store, picked: &Picked) -> String {
     let query = "SELECT state FROM whatsapp.send WHERE send_id = $1";
     sqlx::query_scalar(query).bind(picked.send_id).fetch_one(store.db().pool()).await.unwrap()
 }
@@ -145,7 +151,7 @@ async fn who_lost_his_lease_changes_nothing() {
     store.keep(vec![webhook]).await.unwrap();
     let new = lease(&store, "whatsapp-parse", "two").await;
     assert_eq!(store.claim(&old, 10, 1).await.unwrap_err().reason(), stale);
-    assert_eq!(store.parsed(&old, vec![], 1).await.unwrap_err().reason(), stale);
+    assert_eq!(store.parsed(&old, batch(vec![]), 1).await.unwrap_err().reason(), stale);
     assert_eq!(store.claim(&new, 10, 1).await.unwrap().len(), 1);
 }
 
@@ -217,10 +223,10 @@ async fn only_who_comes_alone_is_counted_and_pauses_before_the_next_attempt() {
             ..together[0].clone()
         })
     };
-    store.put_back(&lease, &[one(2, true)], false).await.unwrap();
+    store.put_back(&lease, &batch(vec![one(2, true)]), false).await.unwrap();
     let first = "SELECT attempts::bigint FROM whatsapp.parse_queue WHERE NOT alone AND not_before <= now()";
     assert_eq!(count(&store, first).await, 1);
-    store.put_back(&lease, &[one(1, false)], true).await.unwrap();
+    store.put_back(&lease, &batch(vec![one(1, false)]), true).await.unwrap();
     assert_eq!(claim(&store, &lease).await, [(ids[0], 2)]);
     assert_eq!(store.count_attempt(&lease, ids[0]).await.unwrap(), 3);
 }
@@ -233,7 +239,7 @@ async fn what_waits_for_a_directory_is_due_with_another_one_or_when_its_time_is_
     let claimed = store.claim(&lease, 10, 5).await.unwrap();
     let waits =
         |at_most| Parsed { waits: Some(Waits { directory_version: 5, at_most }), ..Parsed::of(&claimed[0]) };
-    store.parsed(&lease, vec![waits(LONG)], 1).await.unwrap();
+    store.parsed(&lease, batch(vec![waits(LONG)]), 1).await.unwrap();
     assert!(store.claim(&lease, 10, 5).await.unwrap().is_empty());
     let due = store.claim(&lease, 10, 6).await.unwrap();
     assert_eq!(
@@ -241,9 +247,9 @@ async fn what_waits_for_a_directory_is_due_with_another_one_or_when_its_time_is_
         [(id, 1)],
         "waiting is no attempt"
     );
-    store.parsed(&lease, vec![waits(Duration::ZERO)], 1).await.unwrap();
+    store.parsed(&lease, batch(vec![waits(Duration::ZERO)]), 1).await.unwrap();
     assert_eq!(store.claim(&lease, 10, 5).await.unwrap().len(), 1);
-    store.parsed(&lease, vec![Parsed::of(&claimed[0])], 1).await.unwrap();
+    store.parsed(&lease, batch(vec![Parsed::of(&claimed[0])]), 1).await.unwrap();
     assert_eq!(count(&store, "SELECT count(*) FROM whatsapp.parse_queue").await, 0);
 }
 
@@ -280,8 +286,8 @@ async fn only_young_strays_of_the_named_reasons_come_back_and_each_once() {
         };
         Parsed { strays: vec![stray], ..Parsed::of(&claimed[n]) }
     };
-    let batch = vec![stray("UNKNOWN_NUMBER", 0), stray("ITEM_UNREADABLE", 1), stray("UNKNOWN_NUMBER", 2)];
-    store.parsed(&lease, batch, 1).await.unwrap();
+    let strays = vec![stray("UNKNOWN_NUMBER", 0), stray("ITEM_UNREADABLE", 1), stray("UNKNOWN_NUMBER", 2)];
+    store.parsed(&lease, batch(strays), 1).await.unwrap();
     let aged = "UPDATE kit.dead_letter SET created_at = now() - interval '25 hours' WHERE detail LIKE $1";
     sqlx::query(aged).bind(format!("%{}%", claimed[2].id)).execute(store.db().pool()).await.unwrap();
     let found = store.strays(&["UNKNOWN_NUMBER"]).await.unwrap();
@@ -293,7 +299,7 @@ async fn only_young_strays_of_the_named_reasons_come_back_and_each_once() {
     store.replay(one.dead_letter, one.webhook).await.unwrap();
     assert!(store.strays(&["UNKNOWN_NUMBER"]).await.unwrap().is_empty());
     assert_eq!(claim(&store, &lease).await.len(), 1);
-    store.parsed(&lease, vec![Parsed::of(&claimed[0])], 1).await.unwrap();
+    store.parsed(&lease, batch(vec![Parsed::of(&claimed[0])]), 1).await.unwrap();
     store.replay(one.dead_letter, one.webhook).await.unwrap();
     assert_eq!(count(&store, "SELECT count(*) FROM whatsapp.parse_queue").await, 0, "settled already");
 }
@@ -337,6 +343,8 @@ async fn what_was_cut_off_with_its_files_is_no_doubt_and_what_left_is_one() {
     ];
     assert_eq!(states, ["planned", "doubtful", "planned", "doubtful"]);
     assert!(!store.leaves_now(of(0)).await.unwrap(), "it is not this attempt's any more");
+    let due = "UPDATE whatsapp.send SET next_at = now() WHERE state = 'planned'";
+    sqlx::query(due).execute(store.db().pool()).await.unwrap();
     assert_eq!(store.begin("ventas", &lease, 10, PACE).await.unwrap().picked.len(), 2);
 }
 
@@ -352,7 +360,8 @@ async fn an_upload_is_known_for_its_number_content_and_type_while_meta_keeps_it(
         sticker: false,
     };
     store.keep_upload("1", &file, "m1").await.unwrap();
-    assert_eq!(store.uploaded("1", &file).await.unwrap().as_deref(), Some("m1"));
+    let known = |media_id: &str| Some(Uploaded { media_id: media_id.into(), old: false });
+    assert_eq!(store.uploaded("1", &file).await.unwrap(), known("m1"));
     assert_eq!(store.uploaded("2", &file).await.unwrap(), None);
     assert_eq!(
         store.uploaded("1", &FileNeeded { media_type: "image/jpeg".into(), ..file.clone() }).await.unwrap(),
@@ -365,7 +374,13 @@ async fn an_upload_is_known_for_its_number_content_and_type_while_meta_keeps_it(
     store.keep_upload("1", &file, "m2").await.unwrap();
     store.forget_uploads("2", vec!["m2".into()]).await.unwrap();
     store.forget_uploads("1", vec!["m1".into()]).await.unwrap();
-    assert_eq!(store.uploaded("1", &file).await.unwrap().as_deref(), Some("m2"));
+    assert_eq!(store.uploaded("1", &file).await.unwrap(), known("m2"));
+    let age = "UPDATE whatsapp.uploaded SET uploaded_at = now() - interval '61 minutes'";
+    sqlx::query(age).execute(store.db().pool()).await.unwrap();
+    assert!(
+        store.uploaded("1", &file).await.unwrap().is_some_and(|known| known.old),
+        "Meta may have lost it"
+    );
     let age = "UPDATE whatsapp.uploaded SET uploaded_at = now() - interval '31 days'";
     sqlx::query(age).execute(store.db().pool()).await.unwrap();
     assert_eq!(store.uploaded("1", &file).await.unwrap(), None);

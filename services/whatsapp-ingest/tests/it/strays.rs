@@ -38,6 +38,23 @@ async fn an_unknown_number_is_taken_and_what_is_old_is_replayed_by_an_operator()
     assert_eq!(rig.inbound().await.1.wamid, "wamid.1");
 }
 
+/// The directory that knows its number comes while the parser is burying it: whoever looked for strays then has not seen it.
+#[tokio::test]
+async fn a_stray_that_a_new_directory_overtook_comes_back_with_that_one() {
+    let mut rig = Rig::start(Setup::default()).await;
+    let slow = "CREATE FUNCTION kit.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(4); RETURN NEW; END $$";
+    sqlx::query(slow).execute(rig.db.pool()).await.unwrap();
+    let trigger =
+        "CREATE TRIGGER slow BEFORE INSERT ON kit.dead_letter FOR EACH ROW EXECUTE FUNCTION kit.slow()";
+    sqlx::query(trigger).execute(rig.db.pool()).await.unwrap();
+    assert_eq!(rig.post(&webhook("999", vec![said("wamid.1", "a")], vec![])).await, 200);
+    let burying =
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
+    rig.counts(burying, 1).await;
+    rig.set_accounts(vec![account("ventas", NUMBER, "app"), account("nueva", "999", "app")]);
+    assert_eq!(rig.inbound().await.1.wamid, "wamid.1");
+}
+
 #[tokio::test]
 async fn an_app_speaks_for_its_own_numbers_only() {
     let accounts = vec![account("ventas", NUMBER, "app"), account("otra", "222", "other-app")];

@@ -7,7 +7,7 @@ use hilo_proto::outbound::v1::outbound_whats_app::Kind;
 use hilo_whatsapp_ingest::store::{Parsed, Store};
 
 use crate::rig::{CUSTOMER, send};
-use crate::store::{PACE, count, keep, lease, store};
+use crate::store::{PACE, batch, count, keep, lease, store};
 
 /// Without `bulk` first in the order of `due` a list of numbers goes before whoever waits for an answer.
 #[tokio::test]
@@ -30,9 +30,9 @@ async fn what_people_wrote_leaves_before_the_rows_of_a_dialer() {
     assert_eq!(store.begin("ventas", &lease, 10, PACE).await.unwrap().picked.len(), 2, "then the list");
 }
 
-/// Without the look at its age a customer sees "typing" for an answer of an hour ago.
+/// Without the look at its age a customer sees "typing" for an answer of an hour ago, and the marks of an outage go before answers.
 #[tokio::test]
-async fn a_sign_of_writing_that_waited_is_not_shown_and_a_read_mark_is() {
+async fn a_sign_of_writing_that_waited_is_not_shown_and_a_read_mark_is_for_an_hour() {
     let store = store().await;
     let lease = lease(&store, "whatsapp-send/ventas", "one").await;
     let mark = |typing: bool| {
@@ -42,19 +42,22 @@ async fn a_sign_of_writing_that_waited_is_not_shown_and_a_read_mark_is() {
         }
         one
     };
-    let (typing, read) = (mark(true), mark(false));
-    for one in [typing.clone(), read.clone()] {
-        store.take(vec![(Uuid::now_v7(), one)]).await.unwrap();
+    let (typing, read, late) = (mark(true), mark(false), mark(false));
+    for (one, seconds) in [(&typing, 61.0), (&read, 3540.0), (&late, 3601.0)] {
+        store.take(vec![(Uuid::now_v7(), one.clone())]).await.unwrap();
+        let wait =
+            "UPDATE whatsapp.send SET taken_at = now() - make_interval(secs => $2) WHERE send_id = $1::uuid";
+        let wait = sqlx::query(wait).bind(&one.send_id).bind(seconds);
+        wait.execute(store.db().pool()).await.unwrap();
     }
-    let wait = "UPDATE whatsapp.send SET taken_at = taken_at - interval '61 s'";
-    sqlx::query(wait).execute(store.db().pool()).await.unwrap();
     let begun = store.begin("ventas", &lease, 10, PACE).await.unwrap();
     let picked: Vec<String> = begun.picked.iter().map(|one| one.send_id.to_string()).collect();
-    assert_eq!((picked, begun.others), (vec![read.send_id], 1));
-    let ended = "SELECT state || ' ' || reason FROM whatsapp.send WHERE send_id = $1::uuid";
-    let ended: String =
-        sqlx::query_scalar(ended).bind(&typing.send_id).fetch_one(store.db().pool()).await.unwrap();
-    assert_eq!(ended, "failed TYPING_TOO_LATE");
+    assert_eq!((picked, begun.others), (vec![read.send_id], 2));
+    for (one, expected) in [(typing, "failed TYPING_TOO_LATE"), (late, "failed MARK_TOO_LATE")] {
+        let ended = "SELECT state || ' ' || reason FROM whatsapp.send WHERE send_id = $1::uuid";
+        let ended = sqlx::query_scalar(ended).bind(&one.send_id).fetch_one(store.db().pool());
+        assert_eq!(ended.await.map(|ended: String| ended).unwrap(), expected);
+    }
 }
 
 /// Without the lease's guard a parser that lost it frees, counts or buries what its successor works on.
@@ -67,7 +70,7 @@ async fn whoever_lost_the_lease_leaves_the_bodies_to_his_successor() {
     lease(&store, "whatsapp-parse", "two").await;
     let before = queue(&store).await;
     let errors = [
-        store.put_back(&old, &[Parsed::of(&claimed[0])], false).await.unwrap_err(),
+        store.put_back(&old, &batch(vec![Parsed::of(&claimed[0])]), false).await.unwrap_err(),
         store.count_attempt(&old, id).await.unwrap_err(),
         store.quarantine(&old, id, 1, "PARSER_PANICKED").await.unwrap_err(),
     ];
