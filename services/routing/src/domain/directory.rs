@@ -8,7 +8,6 @@ use super::decision::Decision;
 use super::engine::Engine;
 use super::ids::{AgentId, CampaignId, Channel};
 use super::input::AgentView;
-use super::item::{State, Wait};
 use super::pool::Pool;
 
 impl Engine {
@@ -27,44 +26,56 @@ impl Engine {
             return;
         }
         let known_pointer = campaign.pointer.map(|position| (position, campaign.member(position)));
-        let detached = self.detach(id);
+        let (old_channel, new_channel) = (campaign.config.channel, config.channel);
+        campaign.waiting.clear();
+        campaign.resting.clear();
+        let slots = self.slots_of(id);
         self.leave_indexes(id);
         let pointer = restored_pointer(&config, known_pointer, stored_pointer);
         let campaign = self.campaign_mut(id);
         campaign.pool = Pool::new(config.mode, config.members.len());
         campaign.config = config;
         campaign.pointer = pointer;
-        self.enter_indexes(id);
-        for (slot, state) in detached {
-            let rest = self.items.get(slot).and_then(|item| item.rest_until);
-            self.transition(slot, state, rest);
+        if old_channel != new_channel {
+            self.move_loads(&slots, old_channel, new_channel);
         }
+        self.enter_indexes(id);
+        slots.into_iter().for_each(|slot| self.requeue(id, slot));
         self.list(id);
     }
 
-    /// The campaign's items stay known, but nothing is offered.
+    /// The campaign leaves with its items.
     pub(super) fn remove_campaign(&mut self, id: CampaignId) {
-        let detached = self.detach(id);
+        self.slots_of(id).into_iter().for_each(|slot| self.discard(slot));
         self.leave_indexes(id);
         *self.campaign_mut(id) = Campaign::undescribed(id);
-        for (slot, _) in detached {
-            self.discard(slot);
+    }
+
+    fn slots_of(&self, id: CampaignId) -> Vec<u32> {
+        self.items.iter().filter(|(_, item)| item.campaign == id).map(|(slot, _)| slot).collect()
+    }
+
+    /// Counts the items of a campaign in another channel than before.
+    fn move_loads(&mut self, slots: &[u32], from: Channel, to: Channel) {
+        for slot in slots {
+            if let Some(agent) = self.items.get(*slot).and_then(|item| item.state.occupant()) {
+                self.unseat(agent, from, *slot);
+                self.seat(agent, to, *slot);
+            }
         }
     }
 
-    /// Takes the campaign's items out of queue and loads and answers their states.
-    fn detach(&mut self, id: CampaignId) -> Vec<(u32, State)> {
-        let of_campaign: Vec<(u32, State)> = self
-            .items
-            .iter()
-            .filter(|(_, item)| item.campaign == id)
-            .map(|(slot, item)| (slot, item.state))
-            .collect();
-        for (slot, _) in &of_campaign {
-            let rest = self.items.get(*slot).and_then(|item| item.rest_until);
-            self.transition(*slot, State::Overflowing(Wait::NEVER, None), rest);
+    /// Puts an item of a changed campaign in its place. What rested because everybody eligible had let it pass is looked at
+    /// again: these may be others now.
+    fn requeue(&mut self, id: CampaignId, slot: u32) {
+        let Some(item) = self.items.get_mut(slot) else { return };
+        if item.rests_between_rounds() {
+            item.rest_until = None;
         }
-        of_campaign
+        item.resting = false;
+        let key = item.wait_key(slot);
+        self.touched.push(slot);
+        self.campaign_mut(id).waiting.extend(key);
     }
 
     fn leave_indexes(&mut self, id: CampaignId) {
@@ -152,6 +163,8 @@ impl Engine {
             }
             if new == Standing::Eligible {
                 campaign.pool.insert((key.0, key.1, *position));
+            }
+            if new == Standing::Eligible && old != Standing::Eligible {
                 // Whoever becomes eligible ends the rest of what he has not let pass: it waited longer than what follows.
                 let fresh = |slot: &&u32| items.get(**slot).is_some_and(|item| !item.has_passed(id));
                 woken.extend(campaign.resting.iter().filter(fresh).copied());

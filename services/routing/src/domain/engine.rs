@@ -241,7 +241,7 @@ impl Engine {
         }
     }
 
-    fn seat(&mut self, agent: AgentId, channel: Channel, slot: u32) {
+    pub(super) fn seat(&mut self, agent: AgentId, channel: Channel, slot: u32) {
         let occupant = self.agents.get_mut(agent);
         occupant.items.push(slot);
         let seat = (occupant.items.len() - 1) as u32;
@@ -252,7 +252,7 @@ impl Engine {
         self.refresh(agent, channel);
     }
 
-    fn unseat(&mut self, agent: AgentId, channel: Channel, slot: u32) {
+    pub(super) fn unseat(&mut self, agent: AgentId, channel: Channel, slot: u32) {
         let seat = self.items.get(slot).map_or(0, |item| item.seat) as usize;
         let occupant = self.agents.get_mut(agent);
         debug_assert_eq!(occupant.items.get(seat), Some(&slot));

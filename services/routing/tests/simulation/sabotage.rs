@@ -1,0 +1,81 @@
+//! Broken engines and a broken writer, one for each invariant: a check that none of these can upset checks nothing.
+
+use hilo_routing::domain::*;
+
+use super::draw::Draw;
+use super::reference::{Line, Reference};
+
+/// What is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sabotage {
+    /// Nothing.
+    None,
+    /// An item is offered to two agents at once.
+    OfferTwice,
+    /// The writer commits what rests on an old version, and without looking at capacities.
+    BlindWriter,
+    /// Somebody who is full gets the offer.
+    ToTheFull,
+    /// Somebody absent or paused gets the offer.
+    ToTheAbsent,
+    /// A younger item is offered instead of the one whose turn it is.
+    YoungerFirst,
+    /// A decision is never sent, and never answered.
+    Swallow,
+    /// An item that somebody could have is left waiting.
+    Leave,
+    /// The first eligible agent always gets it.
+    Favourite,
+    /// The first eligible agent gets one in three by favour.
+    Bias,
+}
+
+impl Sabotage {
+    /// What becomes of a decision; `draw` decides which ones are spoiled.
+    pub fn spoil(self, decision: Decision, mind: &Reference, draw: &mut Draw) -> Vec<Decision> {
+        let (Decision::Offer(offer), true) = (decision, self != Self::None) else { return vec![decision] };
+        let Target::Agent(winner) = offer.target else { return vec![decision] };
+        let loads = mind.loads();
+        let config = &mind.campaigns[&offer.campaign].config;
+        let kept_away = |agent: AgentId| mind.kept_away(agent, config.channel, &loads);
+        let to = |agent: Option<AgentId>| {
+            let target = agent.map_or(offer.target, Target::Agent);
+            vec![Decision::Offer(Offer { target, ..offer })]
+        };
+        let first = |wanted: &dyn Fn(AgentId) -> bool| {
+            config.members.iter().copied().find(|agent| *agent != winner && wanted(*agent))
+        };
+        let fits = |agent: AgentId| {
+            let passed = mind.lines.get(&offer.interaction).map(|line| line.view.passed_by.contains(&agent));
+            kept_away(agent).is_none() && passed == Some(false)
+        };
+        match self {
+            // What is swallowed is decided all the same; it is lost on its way.
+            Self::None | Self::BlindWriter | Self::Swallow => vec![decision],
+            Self::OfferTwice => [vec![decision], to(first(&fits))].concat(),
+            Self::ToTheFull => to(first(&|agent| kept_away(agent) == Some(Rule::Full))),
+            Self::ToTheAbsent => {
+                to(first(&|agent| matches!(kept_away(agent), Some(Rule::Absent | Rule::Paused))))
+            }
+            Self::YoungerFirst => vec![younger(&offer, winner, mind).map_or(decision, Decision::Offer)],
+            Self::Leave if draw.chance(5) => Vec::new(),
+            Self::Leave => vec![decision],
+            Self::Favourite => to(config.members.iter().copied().find(|agent| fits(*agent))),
+            Self::Bias if draw.chance(33) => to(config.members.iter().copied().find(|agent| fits(*agent))),
+            Self::Bias => vec![decision],
+        }
+    }
+}
+
+/// The same offer of an item of the campaign whose turn comes later.
+fn younger(offer: &Offer, winner: AgentId, mind: &Reference) -> Option<Offer> {
+    let first = mind.lines.get(&offer.interaction).filter(|line| !line.view.passed_by.contains(&winner))?;
+    let turn = mind.turn(first);
+    let later = |line: &&Line| {
+        line.is_ready(mind.now)
+            && line.view.campaign == offer.campaign
+            && !line.view.passed_by.contains(&winner)
+    };
+    let line = mind.lines.values().filter(later).find(|line| mind.turn(line) > turn)?;
+    Some(Offer { interaction: line.view.interaction, version: line.view.version, ..*offer })
+}

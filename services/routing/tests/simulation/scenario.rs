@@ -1,0 +1,124 @@
+//! What kind of day it is: campaigns and agents, how much happens, how badly the wires behave. All of it from the seed.
+
+use hilo_routing::domain::*;
+
+use super::draw::Draw;
+
+/// The measure of things of one run.
+pub struct Scenario {
+    pub agents: u32,
+    pub campaigns: u32,
+    /// Mean time between two arrivals.
+    pub arrivals: Span,
+    /// Mean time an agent has an item open.
+    pub handling: Span,
+    /// Mean time between two things that happen to agents (presence, pause, capacity, deactivation).
+    pub people: Span,
+    /// Mean time between two changes of a campaign.
+    pub changes: Span,
+    /// Mean time between two restarts of the engine.
+    pub restarts: Span,
+    /// Longest way of an event, a decision or an answer.
+    pub delay: Span,
+    /// Of 100 decisions, how many are refused without a reason the engine knows.
+    pub refused: u64,
+    /// Of 100 decisions, how many get no answer (half of them are committed all the same, some later than that).
+    pub unanswered: u64,
+    /// Of 100 offers to one agent, how many are let pass, by hand or by time.
+    pub passed: u64,
+    /// The only mode, or any.
+    pub mode: Option<Mode>,
+}
+
+const MODES: [Mode; 5] = [Mode::Everyone, Mode::RoundRobin, Mode::RoundRobin, Mode::LeastBusy, Mode::Random];
+
+impl Scenario {
+    /// Any kind of day.
+    pub fn any(draw: &mut Draw) -> Self {
+        let calm = draw.chance(30);
+        let noise = |draw: &mut Draw, most: u64| if calm { 0 } else { draw.below(most) };
+        Self {
+            agents: draw.between(1, 9) as u32,
+            campaigns: draw.between(1, 4) as u32,
+            arrivals: Span::millis(draw.between(100, 3_000) as i64),
+            handling: Span::seconds(draw.between(1, 40) as i64),
+            people: Span::seconds(draw.between(2, 60) as i64),
+            changes: Span::seconds(draw.between(20, 300) as i64),
+            restarts: Span::seconds(draw.between(30, 600) as i64),
+            delay: Span::millis(draw.between(1, 2_000) as i64),
+            refused: noise(draw, 8),
+            unanswered: noise(draw, 8),
+            passed: draw.below(60),
+            mode: None,
+        }
+    }
+
+    /// A day on which almost nothing but work happens, with plenty of agents, in one mode.
+    pub fn quiet(mode: Mode) -> Self {
+        let never = Span::seconds(1_000_000_000);
+        Self {
+            agents: 6,
+            campaigns: 2,
+            arrivals: Span::millis(1_000),
+            handling: Span::seconds(6),
+            people: never,
+            changes: never,
+            restarts: never,
+            delay: Span::millis(20),
+            refused: 0,
+            unanswered: 0,
+            passed: 0,
+            mode: Some(mode),
+        }
+    }
+
+    /// A quiet day but for decisions that are given up before they are committed.
+    pub fn hasty(_: &mut Draw) -> Self {
+        Self { unanswered: 30, ..Self::quiet(Mode::RoundRobin) }
+    }
+
+    /// People open much by themselves and the news of it travel long.
+    pub fn self_served(draw: &mut Draw) -> Self {
+        Self {
+            delay: Span::seconds(2),
+            unanswered: 0,
+            refused: 0,
+            restarts: Span::seconds(1_000_000_000),
+            ..Self::any(draw)
+        }
+    }
+
+    pub fn capacity(&self, draw: &mut Draw) -> [u32; 2] {
+        let least = if self.mode.is_some() { 4 } else { 0 };
+        [draw.between(least, 5) as u32, draw.between(least, 5) as u32]
+    }
+
+    /// A campaign, at first or after a change. The channel stays what it is, as the directory demands.
+    pub fn campaign(&self, id: u32, version: i64, draw: &mut Draw) -> CampaignConfig {
+        let channel = |id: u32| if id.is_multiple_of(2) { Channel::Email } else { Channel::Whatsapp };
+        let mut members: Vec<AgentId> = (0..self.agents).map(AgentId).collect();
+        draw.shuffle(&mut members);
+        if self.mode.is_none() {
+            members.truncate(draw.between(1, u64::from(self.agents)) as usize);
+        }
+        let another = (0..self.campaigns).filter(|other| *other != id && channel(*other) == channel(id));
+        let action = match draw.one_of(&another.collect::<Vec<_>>()).filter(|_| draw.chance(50)) {
+            Some(to) => OverflowAction::SendToCampaign(CampaignId(to)),
+            None => OverflowAction::AssignToAll,
+        };
+        let overflows = self.mode.is_none() && draw.chance(50);
+        let overflow = Overflow { after: Span::seconds(draw.between(5, 90) as i64), action };
+        let accept = draw.between(2, 30) as i64;
+        CampaignConfig {
+            campaign: CampaignId(id),
+            version,
+            channel: channel(id),
+            active: self.mode.is_some() || draw.chance(90),
+            mode: self.mode.unwrap_or_else(|| draw.one_of(&MODES).unwrap()),
+            accept_timeout: draw.chance(80).then(|| Span::seconds(accept)),
+            overflow: overflows.then_some(overflow),
+            members,
+            pointer: None,
+        }
+    }
+}
