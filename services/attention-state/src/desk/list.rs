@@ -20,7 +20,7 @@ const MIN_SEARCH: usize = 3;
 /// Most characters of a search.
 const MAX_SEARCH: usize = 100;
 /// Queued items of a snapshot; further ones come by pages.
-const SNAPSHOT_QUEUED: i64 = 100;
+pub(super) const SNAPSHOT_QUEUED: i64 = 100;
 /// Open items of a snapshot; nobody serves more at once.
 const SNAPSHOT_OPEN: i64 = 500;
 /// Offers of a snapshot that are older than its queued items.

@@ -288,10 +288,11 @@ impl Session {
         self.subscription.follow(&open);
     }
 
-    /// True when the list holds too many queued items, or too few of many.
+    /// True when the list holds too many queued items, too few of many, or only the newest although all would fit.
     fn is_out_of_shape(&self) -> bool {
         let queued = self.shown.values().filter(|shown| !shown.open).count();
-        queued > MOST_QUEUED || (self.floor.is_some() && queued < LEAST_QUEUED)
+        let all_fit = self.counted.is_some_and(|counted| i64::from(counted.queued) < list::SNAPSHOT_QUEUED);
+        queued > MOST_QUEUED || (self.floor.is_some() && (all_fit || queued < LEAST_QUEUED))
     }
 
     /// Looks at the rights again: ends the stream, or begins anew with other campaigns.
