@@ -214,6 +214,7 @@ impl Fetcher {
         let digests = [told.sha256.clone(), info.sha256];
         let (bytes, media_type) = verified(bytes, media_type, digests).await?;
         let size_bytes = i64::try_from(bytes.len()).map_err(|_| Trouble::TooLarge)?;
+        fault::point("whatsapp.media.before_store").await;
         let stored = parts.objects.put(bytes).await.map_err(|error| {
             error.log("storing a file of a customer");
             Trouble::NotAsked

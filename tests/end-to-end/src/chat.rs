@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use hilo_proto::attention::v1::DeskItem;
+use hilo_proto::attention::v1::{DeskItem, ListTemplatesRequest};
 use hilo_proto::event::v1::Direction;
 use hilo_proto::history::v1::ThreadMessage;
 use hilo_simulators::{Phone, SIGNATURE_HEADER, Say, Sent, Simulator, signature};
@@ -17,8 +17,8 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
-use crate::agent::Presence;
-use crate::{Agent, Desk, Installation, Options};
+use crate::agent::{Presence, persist};
+use crate::{Agent, Desk, Installation, Options, directory};
 
 /// How long anything may take that waits for a condition.
 pub const SOON: Duration = Duration::from_secs(120);
@@ -171,10 +171,57 @@ impl Chat {
     /// # Errors
     /// When the database does not answer.
     pub async fn ledger(&self, query: &'static str) -> Result<i64> {
-        let mut session = PgConnection::connect(&self.installation.database("hilo_whatsapp")).await?;
+        self.count("hilo_whatsapp", query).await
+    }
+
+    /// A number from a service's database, of what can be seen nowhere else.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn count(&self, database: &str, query: &'static str) -> Result<i64> {
+        let mut session = PgConnection::connect(&self.installation.database(database)).await?;
         let count = sqlx::query_scalar(query).fetch_one(&mut session).await?;
         session.close().await?;
         Ok(count)
+    }
+
+    /// Moves an instant in a service's database: hours pass at once. Answers how many rows it found.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn hours_pass(&self, database: &str, statement: &'static str) -> Result<u64> {
+        let mut session = PgConnection::connect(&self.installation.database(database)).await?;
+        let moved = sqlx::query(statement).execute(&mut session).await?.rows_affected();
+        session.close().await?;
+        Ok(moved)
+    }
+
+    /// Names of the templates that the agent may send now, sorted.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub async fn templates(&self) -> Result<Vec<String>> {
+        let request = ListTemplatesRequest {
+            campaign_key: directory::WHATSAPP.to_owned(),
+            page_size: 200,
+            ..ListTemplatesRequest::default()
+        };
+        let answer = persist(SOON, || {
+            let (mut client, request) = (self.agent.attention(), request.clone());
+            async move { client.list_templates(request).await }
+        });
+        let mut names: Vec<String> = answer.await?.templates.into_iter().map(|one| one.name).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Waits until exactly these templates were read from Meta and reported.
+    ///
+    /// # Errors
+    /// When they are not in time.
+    pub async fn templates_are(&self, names: &[&str]) -> Result<()> {
+        let look = || async { Ok((self.templates().await? == names).then_some(())) };
+        until(&format!("the templates are {names:?}"), look).await
     }
 
     /// Waits until everything that was taken in is parsed.

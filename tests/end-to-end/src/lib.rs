@@ -11,6 +11,7 @@ pub mod case;
 pub mod chat;
 pub mod customer;
 pub mod desk;
+pub mod dialing;
 pub mod directory;
 pub mod download;
 pub mod embedded;
@@ -19,6 +20,7 @@ pub mod foreign;
 pub mod installation;
 pub mod sink;
 pub mod subscriber;
+pub mod upload;
 
 pub use agent::Agent;
 pub use chat::{Chat, Poster};

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use hilo_end_to_end::installation::Part;
 use hilo_end_to_end::subscriber::Subscriber;
+use hilo_end_to_end::{Installation, Service};
 use hilo_proto::event::v1::Direction;
 
 use crate::{Journey, Step, Witness};
@@ -59,19 +60,81 @@ impl Tally {
     /// Prints the kills of each step.
     ///
     /// # Errors
-    /// When none landed at a step.
+    /// When none landed at a step, of the process itself and of another part beside it.
     pub fn account(&self, steps: &[Step]) -> Result<()> {
+        self.account_own(steps)?;
         for step in steps {
-            let of = |counts: &BTreeMap<&str, u32>| counts.get(step.point).copied().unwrap_or(0);
-            let (own, others, (from, to)) = (of(&self.landed), of(&self.beside), step.between);
-            println!(
-                "{}: {own} kill between \"{from}\" and \"{to}\", {others} of other parts while it stood there",
-                step.point
-            );
-            anyhow::ensure!(own > 0 && others > 0, "no kill landed at {}", step.point);
+            let others = self.beside.get(step.point).copied().unwrap_or(0);
+            println!("{}: {others} kills of other parts while a process stood there", step.point);
+            anyhow::ensure!(others > 0, "no other part was killed at {}", step.point);
         }
         Ok(())
     }
+
+    /// Prints the kills of each step that hit the process which stood there.
+    ///
+    /// # Errors
+    /// When none landed at a step.
+    pub fn account_own(&self, steps: &[Step]) -> Result<()> {
+        for step in steps {
+            let (own, (from, to)) = (self.landed.get(step.point).copied().unwrap_or(0), step.between);
+            println!("{}: {own} kill between \"{from}\" and \"{to}\"", step.point);
+            anyhow::ensure!(own > 0, "no kill landed at {}", step.point);
+        }
+        Ok(())
+    }
+
+    /// Kills the one process that stands at all of these steps.
+    ///
+    /// # Errors
+    /// As [`stands`]; when it cannot be killed.
+    pub async fn strike(&mut self, installation: &Installation, steps: &[Step]) -> Result<()> {
+        let service = stands(installation, steps).await?;
+        installation.kill(Part::Service(service)).await?;
+        for step in steps {
+            installation.faults().release(step.point)?;
+            *self.landed.entry(step.point).or_default() += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Whoever comes to one of these steps first stops there.
+///
+/// # Errors
+/// When a point cannot be armed.
+pub fn arm(installation: &Installation, steps: &[Step]) -> Result<()> {
+    steps.iter().try_for_each(|step| installation.faults().arm(step.point))
+}
+
+/// Waits until the running process of their service stands at all of these steps.
+///
+/// # Errors
+/// When it does not in time, or another process does.
+pub async fn stands(installation: &Installation, steps: &[Step]) -> Result<Service> {
+    let service = steps.first().context("no steps")?.service;
+    for step in steps {
+        let process = installation.faults().reached(step.point, Duration::from_secs(60)).await;
+        let process = process.with_context(|| format!("no process came to {}", step.point))?;
+        anyhow::ensure!(
+            step.service == service && installation.process_id(service) == Some(process),
+            "{:?} stands at {} instead of the running {service:?}",
+            installation.service_of(process),
+            step.point
+        );
+    }
+    Ok(service)
+}
+
+/// All of them hold, or an error that names every one that does not.
+///
+/// # Errors
+/// What does not hold.
+pub fn all(found: impl IntoIterator<Item = (&'static str, Result<()>)>) -> Result<()> {
+    let wrong = found.into_iter().filter_map(|(what, held)| Some(format!("{what}: {:#}", held.err()?)));
+    let wrong: Vec<String> = wrong.collect();
+    anyhow::ensure!(wrong.is_empty(), "{}", wrong.join("; "));
+    Ok(())
 }
 
 async fn round<F>(

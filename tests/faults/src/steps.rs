@@ -58,3 +58,52 @@ pub const ARCHIVE: &[Step] = &[
         ("page of bodies committed", "next page fetched"),
     ),
 ];
+
+/// Files of WhatsApp both ways, and the templates. Each is on a way of its own, so one process stands at all of them at once.
+pub const CHANNEL: &[Step] = &[
+    step(
+        "whatsapp.media.before_store",
+        Service::WhatsappIngest,
+        ("file fetched and checked", "object stored"),
+    ),
+    step("whatsapp.media.before_commit", Service::WhatsappIngest, ("object stored", "content handed over")),
+    step(
+        "whatsapp.media.after_commit",
+        Service::WhatsappIngest,
+        ("content committed to the outbox", "fetcher told"),
+    ),
+    step("whatsapp.upload.before_kept", Service::WhatsappIngest, ("Meta's id for an upload", "id recorded")),
+    step("whatsapp.send.after_upload", Service::WhatsappIngest, ("id recorded", "message sent")),
+    step("whatsapp.templates.after_page", Service::WhatsappIngest, ("page of templates read", "next page")),
+];
+
+/// Dialers, in three rounds: rows go through one runner one after the other, so it stands before a commit in one round and after it
+/// in the next. The sweep begins with its process: the second round kills it in its first attention, the third behind it.
+pub const DIALERS: [&[Step]; 3] = [
+    &[
+        step(
+            "attention.dialer.import.before_commit",
+            Service::AttentionState,
+            ("rows written", "import commit"),
+        ),
+        step("attention.dialer.before_commit", Service::AttentionState, ("row handed over", "its commit")),
+    ],
+    &[
+        step(
+            "attention.dialer.sweep.before_commit",
+            Service::AttentionState,
+            ("unanswered attention closed", "its commit"),
+        ),
+        step(
+            "attention.dialer.import.after_commit",
+            Service::AttentionState,
+            ("import commit", "answer to the supervisor"),
+        ),
+        step("attention.dialer.after_commit", Service::AttentionState, ("commit of a row", "next row")),
+    ],
+    &[step(
+        "attention.dialer.sweep.after_commit",
+        Service::AttentionState,
+        ("commit of an unanswered attention", "next one"),
+    )],
+];

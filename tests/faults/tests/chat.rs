@@ -36,11 +36,13 @@ async fn statuses_in_all_24_orders_end_alike() -> Result<()> {
     Ok(())
 }
 
-/// Case 27 in small. Guard: 200 only after the commit.
+/// Case 27 in small, and the broker away before. Guards: 200 only after the commit, and for nothing more than the commit.
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_missing_or_double_after_the_database_was_away() -> Result<()> {
+async fn nothing_is_missing_or_double_after_the_broker_or_the_database_was_away() -> Result<()> {
+    let house = house().await?;
     let size = Down { customers: 3, messages: 4, lasting: Duration::from_secs(2) };
-    println!("{}", chat::postgres_down(&house().await?, size).await?);
+    println!("{}", chat::nats_down(&house, size).await?);
+    println!("{}", chat::postgres_down(&house, size).await?);
     Ok(())
 }
 

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use futures::StreamExt;
-use hdrhistogram::Histogram;
 use hilo_end_to_end::agent::Presence;
 use hilo_end_to_end::customer::{self, Mail};
 use hilo_end_to_end::{Agent, Desk, Installation};
@@ -19,6 +18,7 @@ use hilo_proto::attention::v1::{OpenInteractionRequest, SendMessageRequest};
 use hilo_proto::event::v1::InteractionState;
 use tokio::task::JoinSet;
 
+use crate::Took;
 use crate::probe::{self, Commits};
 
 /// Size of a run.
@@ -32,13 +32,13 @@ pub struct Act {
     pub settle: Duration,
 }
 
-/// What was found. Latencies in microseconds, from the instant an act was due to its answer.
+/// What was found. Latencies from the instant an act was due to its answer.
 #[derive(Debug)]
 pub struct ActReport {
     /// Answers of OpenInteraction.
-    pub opens: Histogram<u64>,
+    pub opens: Took,
     /// Answers of SendMessage.
-    pub sends: Histogram<u64>,
+    pub sends: Took,
     /// Acts that were due.
     pub due: usize,
     /// Acts that were refused, not answered, or never made because an agent fell too far behind.
@@ -95,7 +95,7 @@ pub async fn act(installation: &Installation, size: Act) -> Result<ActReport> {
     let ended = Instant::now();
     let loaded = probing.await.context("the probe panicked")??;
     let due = people.len() * size.acts;
-    while installation.sink().count()? < sends.len() as usize && ended.elapsed() < size.settle {
+    while installation.sink().count()? < sends.count() as usize && ended.elapsed() < size.settle {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(ActReport {
@@ -210,10 +210,7 @@ struct Done {
 }
 
 /// Every agent once per second, evenly over the second; half of them answer while the other half opens.
-async fn acts(
-    people: &[Person],
-    acts: usize,
-) -> Result<(Histogram<u64>, Histogram<u64>, Vec<String>, Duration)> {
+async fn acts(people: &[Person], acts: usize) -> Result<(Took, Took, Vec<String>, Duration)> {
     let begun = Instant::now() + Duration::from_secs(1);
     let mut tasks = JoinSet::new();
     for (index, person) in people.iter().enumerate() {
@@ -222,13 +219,13 @@ async fn acts(
         let from = begun + Duration::from_secs(1).mul_f64(index as f64 / people.len() as f64) + later;
         tasks.spawn(work(person.agent.clone(), person.items.clone(), from, acts));
     }
-    let (mut opens, mut sends) = (Histogram::new(3)?, Histogram::new(3)?);
+    let (mut opens, mut sends) = (Took::none()?, Took::none()?);
     let (mut failures, mut lag) = (Vec::new(), Duration::ZERO);
     while let Some(done) = tasks.join_next().await {
         let done = done.context("an agent panicked")?;
         for (from, to) in [(&done.opens, &mut opens), (&done.sends, &mut sends)] {
             for latency in from {
-                to.record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX))?;
+                to.note(*latency)?;
             }
         }
         failures.extend(done.failures);
@@ -289,21 +286,11 @@ async fn send(agent: &Agent, item: &str) -> Result<(), tonic::Status> {
 }
 
 impl ActReport {
-    /// A quantile of what took OpenInteraction.
-    pub fn open(&self, quantile: f64) -> Duration {
-        Duration::from_micros(self.opens.value_at_quantile(quantile))
-    }
-
-    /// A quantile of what took SendMessage.
-    pub fn send(&self, quantile: f64) -> Duration {
-        Duration::from_micros(self.sends.value_at_quantile(quantile))
-    }
-
     /// True when every act was made and answered, and every answer arrived at its customer.
     pub fn is_exact(&self) -> bool {
         self.failures.is_empty()
-            && (self.opens.len() + self.sends.len()) as usize == self.due
-            && self.arrived == self.sends.len() as usize
+            && (self.opens.count() + self.sends.count()) as usize == self.due
+            && self.arrived == self.sends.count() as usize
     }
 }
 
@@ -311,11 +298,11 @@ impl fmt::Display for ActReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "acts due                      {:>10}", self.due)?;
         for (what, of) in [("OpenInteraction", &self.opens), ("SendMessage", &self.sends)] {
-            writeln!(f, "{what:<24} {:>15}, ms p50 p99 max: {}", of.len(), quantiles(of))?;
+            writeln!(f, "{what:<24} {:>15}, ms p50 p99 max: {}", of.count(), of)?;
         }
         let (quiet, loaded) = &self.commits;
-        writeln!(f, "commit before the acts, ms p50 p99 max: {}", quantiles(&quiet.took))?;
-        writeln!(f, "commit during the acts, ms p50 p99 max: {}", quantiles(&loaded.took))?;
+        writeln!(f, "commit before the acts, ms p50 p99 max: {}", quiet.took)?;
+        writeln!(f, "commit during the acts, ms p50 p99 max: {}", loaded.took)?;
         writeln!(f, "generator late by at most     {:>10.1} ms", self.generator_lag.as_secs_f64() * 1_000.0)?;
         writeln!(
             f,
@@ -326,9 +313,4 @@ impl fmt::Display for ActReport {
         write!(f, "failed                        {:>10}", self.failures.len())?;
         self.failures.first().map_or(Ok(()), |first| write!(f, "\nfirst: {first}"))
     }
-}
-
-fn quantiles(of: &Histogram<u64>) -> String {
-    let at = |quantile: f64| of.value_at_quantile(quantile) as f64 / 1_000.0;
-    format!("{:.1} {:.1} {:.1}", at(0.5), at(0.99), at(1.0))
 }

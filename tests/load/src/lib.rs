@@ -10,6 +10,7 @@ pub mod flaps;
 pub mod probe;
 pub mod report;
 pub mod steady;
+pub mod took;
 pub mod webhooks;
 
 pub use act::{Act, ActReport, act};
@@ -18,4 +19,5 @@ pub use desks::{Desks, DesksReport, desks};
 pub use flaps::{Flaps, FlapsReport, flaps};
 pub use report::Report;
 pub use steady::{Steady, steady};
+pub use took::Took;
 pub use webhooks::{Floor, Webhooks, WebhooksReport, webhooks};

@@ -4,28 +4,22 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use hdrhistogram::Histogram;
 use sqlx::{Connection, PgConnection};
 use tokio::time::MissedTickBehavior;
+
+use crate::Took;
 
 /// Commits measured.
 #[derive(Debug)]
 pub struct Commits {
-    /// From the statement to its answer, in microseconds.
-    pub took: Histogram<u64>,
+    /// From the statement to its answer.
+    pub took: Took,
 }
 
 /// Between two commits: twenty per second are enough for a p99 and little beside hundreds.
 const EVERY: Duration = Duration::from_millis(50);
 /// A server that does not answer a commit within this is stuck.
 const MAX_WAIT: Duration = Duration::from_secs(20);
-
-impl Commits {
-    /// A quantile.
-    pub fn quantile(&self, quantile: f64) -> Duration {
-        Duration::from_micros(self.took.value_at_quantile(quantile))
-    }
-}
 
 /// Measures on the database at `url`, in a table of its own, which is dropped again.
 ///
@@ -40,7 +34,7 @@ pub async fn run(url: &str, lasting: Duration) -> Result<Commits> {
     }
     sqlx::query("DROP TABLE IF EXISTS commit_probe").execute(&mut session).await?;
     sqlx::query("CREATE TABLE commit_probe (number bigint PRIMARY KEY)").execute(&mut session).await?;
-    let mut took = Histogram::new(3)?;
+    let mut took = Took::none()?;
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let until = Instant::now() + lasting;
@@ -52,7 +46,7 @@ pub async fn run(url: &str, lasting: Duration) -> Result<Commits> {
         tokio::time::timeout(MAX_WAIT, row).await.context("a commit was not answered")??;
         // The first prepares the statement.
         if number > 0 {
-            took.record(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX))?;
+            took.note(started.elapsed())?;
         }
         number += 1;
     }

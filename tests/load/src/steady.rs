@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use futures::StreamExt;
-use hdrhistogram::Histogram;
 use hilo_end_to_end::customer::{self, Mail};
 use hilo_end_to_end::{Agent, Desk, Installation};
 use hilo_proto::event::v1::InteractionState;
 use tokio::sync::Mutex;
 
-use crate::Report;
+use crate::{Report, Took};
 
 /// Size of a steady run.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +71,7 @@ pub async fn steady(installation: &Installation, address: &str, size: Steady) ->
         worker.abort();
     }
 
-    let mut time_to_assign = Histogram::new(3)?;
+    let mut time_to_assign = Took::none()?;
     let (mut lost, mut doubled, mut last) = (0, 0, begun);
     for index in 0..size.mails {
         match rings.get(&customer_of(index)) {
@@ -80,8 +79,7 @@ pub async fn steady(installation: &Installation, address: &str, size: Steady) ->
             Some(ring) => {
                 doubled += usize::from(ring.interactions.len() > 1);
                 last = last.max(ring.first);
-                let micros = ring.first.saturating_duration_since(due(index)).as_micros();
-                time_to_assign.record(u64::try_from(micros).unwrap_or(u64::MAX))?;
+                time_to_assign.note(ring.first.saturating_duration_since(due(index)))?;
             }
         }
     }

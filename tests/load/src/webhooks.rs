@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use futures::StreamExt as _;
-use hdrhistogram::Histogram;
 use hilo_end_to_end::chat::{Poster, text, webhook};
 use http::StatusCode;
+
+use crate::Took;
 
 mod floor;
 
@@ -42,8 +43,8 @@ pub struct WebhooksReport {
     pub events: usize,
     /// POSTs answered otherwise than 200, or not at all.
     pub refused: usize,
-    /// From the instant a POST was due to its answer, in microseconds.
-    pub took: Histogram<u64>,
+    /// From the instant a POST was due to its answer.
+    pub took: Took,
     /// From the first due instant to the last answer.
     pub elapsed: Duration,
     /// Largest delay between a due instant and the begin of its POST.
@@ -51,11 +52,6 @@ pub struct WebhooksReport {
 }
 
 impl WebhooksReport {
-    /// A quantile.
-    pub fn quantile(&self, quantile: f64) -> Duration {
-        Duration::from_micros(self.took.value_at_quantile(quantile))
-    }
-
     /// Events acknowledged per second.
     pub fn rate(&self) -> f64 {
         self.events as f64 / self.elapsed.as_secs_f64().max(0.001)
@@ -68,9 +64,9 @@ impl fmt::Display for WebhooksReport {
             f,
             "{:.0} events/s acknowledged, p50 {:.1?}, p99 {:.1?}, max {:.1?}, {} POSTs refused",
             self.rate(),
-            self.quantile(0.5),
-            self.quantile(0.99),
-            self.quantile(1.0),
+            self.took.quantile(0.5),
+            self.took.quantile(0.99),
+            self.took.quantile(1.0),
             self.refused
         )
     }
@@ -103,7 +99,7 @@ pub async fn webhooks(poster: &Poster, size: &Webhooks) -> Result<WebhooksReport
     let mut report = WebhooksReport {
         events: posts * size.per_post,
         refused: 0,
-        took: Histogram::new(3)?,
+        took: Took::none()?,
         elapsed: Duration::ZERO,
         generator_lag: Duration::ZERO,
     };
@@ -112,7 +108,7 @@ pub async fn webhooks(poster: &Poster, size: &Webhooks) -> Result<WebhooksReport
         let (lag, took, taken) = outcome?;
         report.generator_lag = report.generator_lag.max(lag);
         report.refused += usize::from(!taken);
-        report.took.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX))?;
+        report.took.note(took)?;
     }
     report.elapsed = begun.elapsed();
     Ok(report)

@@ -19,7 +19,7 @@ async fn every_webhook_of_a_schedule_is_acknowledged_and_stored() -> Result<()> 
     };
     let report = webhooks(&house.poster()?, &size).await?;
     println!("{report}");
-    assert_eq!((report.events, report.refused, report.took.len()), (120, 0, 40), "{report}");
+    assert_eq!((report.events, report.refused, report.took.count()), (120, 0, 40), "{report}");
     house.parsed().await?;
     assert_eq!(house.ledger("SELECT count(*) FROM whatsapp.webhook").await?, 40);
     assert_eq!(house.ledger("SELECT count(*) FROM whatsapp.item").await?, 120);

@@ -1,7 +1,7 @@
 //! Rows come in as CSV: all of a text or nothing, unless bad rows are to be left out.
 
 use hilo_kit::error::Error;
-use hilo_kit::ids;
+use hilo_kit::{fault, ids};
 use hilo_proto::dialer::v1::{ImportRowsRequest, ImportRowsResponse};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -36,11 +36,17 @@ impl Dialers {
         let dialer =
             self.db.read(move |conn| Box::pin(async move { rights::seen(conn, &who, id).await })).await?;
         let sheet = std::sync::Arc::new(csv::read(&text, &dialer.columns)?);
-        once.answered(&self.db, move |tx| {
+        let answered = once.answered(&self.db, move |tx| {
             let (access, sheet) = (access.clone(), sheet.clone());
-            Box::pin(async move { imported(tx, &access, id, &sheet, skip_bad).await })
-        })
-        .await
+            Box::pin(async move {
+                let answer = imported(tx, &access, id, &sheet, skip_bad).await?;
+                fault::point("attention.dialer.import.before_commit").await;
+                Ok(answer)
+            })
+        });
+        let answer = answered.await?;
+        fault::point("attention.dialer.import.after_commit").await;
+        Ok(answer)
     }
 }
 

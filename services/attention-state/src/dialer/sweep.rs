@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hilo_kit::db::Db;
 use hilo_kit::error::Error;
+use hilo_kit::fault;
 use hilo_kit::lifecycle::Shutdown;
 use hilo_kit::nats::Subjects;
 use time::OffsetDateTime;
@@ -65,7 +66,7 @@ async fn one(
     due_at: OffsetDateTime,
 ) -> Result<bool, Error> {
     let subjects = subjects.clone();
-    db.transaction(move |tx| {
+    let closed = db.transaction(move |tx| {
         let subjects = subjects.clone();
         Box::pin(async move {
             let mut work = Work::lock_current(tx, &[attention.uuid()], Wait::Skip).await?;
@@ -78,8 +79,11 @@ async fn one(
             }
             work.write(tx, &subjects).await?;
             sends::give_up(tx, attention).await?;
+            fault::point("attention.dialer.sweep.before_commit").await;
             Ok(true)
         })
-    })
-    .await
+    });
+    let closed = closed.await?;
+    fault::point("attention.dialer.sweep.after_commit").await;
+    Ok(closed)
 }

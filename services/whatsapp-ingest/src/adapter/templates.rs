@@ -1,6 +1,7 @@
 //! The templates of a business account at the Graph API, page by page.
 
 use hilo_kit::config::Secret;
+use hilo_kit::fault;
 use serde_json::Value;
 
 use super::graph::{Graph, whole};
@@ -53,6 +54,7 @@ impl Graph {
             if text(paging, "next").is_empty() || after.is_empty() {
                 return Ok(rows);
             }
+            fault::point("whatsapp.templates.after_page").await;
         }
         Err("the pages have no end".to_owned())
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hilo_kit::config::Secret;
 use hilo_kit::error::{Class, Error};
+use hilo_kit::fault;
 use hilo_kit::objects::{Digest256, Objects};
 use parking_lot::Mutex;
 
@@ -78,6 +79,7 @@ impl Uploads {
         let upload = Upload { bytes, media_type: file.media_type.clone(), file_name: file.file_name.clone() };
         let media_id = self.files.upload(number, token, upload).await?;
         drop(room);
+        fault::point("whatsapp.upload.before_kept").await;
         if let Err(error) = self.store.keep_upload(number, file, &media_id).await {
             error.log("remembering an upload");
         }

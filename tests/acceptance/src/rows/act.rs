@@ -23,22 +23,22 @@ pub async fn run(target: &Act) -> Result<Measured> {
     };
     let report = act(&installation, size).await?;
     let (quiet, loaded) = &report.commits;
-    let commit = loaded.quantile(0.99);
+    let commit = loaded.took.quantile(0.99);
     let figure = format!(
         "OpenInteraction p50 {:.1?}, p99 {:.1?}, max {:.1?} of {}; SendMessage p50 {:.1?}, p99 {:.1?}, max {:.1?} of {}; \
          commit p50 {:.1?}, p99 {commit:.1?}, max {:.1?} meanwhile, p99 {:.1?} before; {} of {} acts failed, {} answers arrived \
          {:.1} s after the last act; generator late by at most {:.1?}",
-        report.open(0.5),
-        report.open(0.99),
-        report.open(1.0),
-        report.opens.len(),
-        report.send(0.5),
-        report.send(0.99),
-        report.send(1.0),
-        report.sends.len(),
-        loaded.quantile(0.5),
-        loaded.quantile(1.0),
-        quiet.quantile(0.99),
+        report.opens.quantile(0.5),
+        report.opens.quantile(0.99),
+        report.opens.quantile(1.0),
+        report.opens.count(),
+        report.sends.quantile(0.5),
+        report.sends.quantile(0.99),
+        report.sends.quantile(1.0),
+        report.sends.count(),
+        loaded.took.quantile(0.5),
+        loaded.took.quantile(1.0),
+        quiet.took.quantile(0.99),
         report.failures.len(),
         report.due,
         report.arrived,
@@ -46,16 +46,16 @@ pub async fn run(target: &Act) -> Result<Measured> {
         report.generator_lag,
     );
     let figures = [
-        ("open_p50_ms", report.open(0.5)),
-        ("open_p99_ms", report.open(0.99)),
-        ("open_max_ms", report.open(1.0)),
-        ("send_p50_ms", report.send(0.5)),
-        ("send_p99_ms", report.send(0.99)),
-        ("send_max_ms", report.send(1.0)),
-        ("commit_p50_ms", loaded.quantile(0.5)),
+        ("open_p50_ms", report.opens.quantile(0.5)),
+        ("open_p99_ms", report.opens.quantile(0.99)),
+        ("open_max_ms", report.opens.quantile(1.0)),
+        ("send_p50_ms", report.sends.quantile(0.5)),
+        ("send_p99_ms", report.sends.quantile(0.99)),
+        ("send_max_ms", report.sends.quantile(1.0)),
+        ("commit_p50_ms", loaded.took.quantile(0.5)),
         ("commit_p99_ms", commit),
-        ("commit_max_ms", loaded.quantile(1.0)),
-        ("commit_quiet_p99_ms", quiet.quantile(0.99)),
+        ("commit_max_ms", loaded.took.quantile(1.0)),
+        ("commit_quiet_p99_ms", quiet.took.quantile(0.99)),
         ("generator_lag_ms", report.generator_lag),
     ];
     let verdict = judge(target, &report, commit, figure);
@@ -65,8 +65,8 @@ pub async fn run(target: &Act) -> Result<Measured> {
 }
 
 fn judge(target: &Act, report: &hilo_load::ActReport, commit: Duration, figure: String) -> Verdict {
-    let within = report.open(0.99) <= Duration::from_millis(target.open_p99_at_most_milliseconds)
-        && report.send(0.99) <= Duration::from_millis(target.send_p99_at_most_milliseconds);
+    let within = report.opens.quantile(0.99) <= Duration::from_millis(target.open_p99_at_most_milliseconds)
+        && report.sends.quantile(0.99) <= Duration::from_millis(target.send_p99_at_most_milliseconds);
     let quick = commit <= Duration::from_millis(target.commit_p99_at_most_milliseconds);
     match (report.is_exact(), within, quick) {
         (false, _, _) => Verdict::Fail(format!("{figure}; {:?}", report.failures.first())),

@@ -17,7 +17,7 @@ pub async fn run(target: &Latency) -> Result<Verdict> {
     let installation = Installation::start(Options { agents: 20, ..Options::default() }).await?;
     let size = Steady { rate: target.rate, mails: target.mails, settle: Duration::from_secs(30) };
     let report = steady(&installation, installation.support_address(), size).await?;
-    let (p50, p99, most) = (report.quantile(0.5), report.quantile(0.99), report.quantile(1.0));
+    let [p50, p99, most] = [0.5, 0.99, 1.0].map(|quantile| report.time_to_assign.quantile(quantile));
     let figure = format!(
         "p50 {p50:.1?}, p99 {p99:.1?}, max {most:.1?} over {} mails at {}/s; lost {}, double {}",
         report.sent, target.rate, report.lost, report.doubled

@@ -361,18 +361,6 @@ async fn customer_of(agent: &Agent, attention: &str) -> contact::Contact {
 }
 
 async fn upload(agent: &Agent, word: &str) -> String {
-    let content = format!("subido {word}").into_bytes();
-    let begin = attention::BeginUploadRequest {
-        file_name: format!("subido-{word}.txt"),
-        media_type: "text/plain".to_owned(),
-        size_bytes: i64::try_from(content.len()).unwrap(),
-        sha256: hilo_kit::objects::Digest256::of(&content).to_string(),
-        request_id: fresh(),
-    };
-    let mut client = agent.attention();
-    let upload_id = client.begin_upload(begin).await.unwrap().into_inner().upload.unwrap().upload_id;
-    let chunk = attention::PutChunkRequest { upload_id: upload_id.clone(), offset: 0, content };
-    client.put_chunk(chunk).await.unwrap();
-    client.finish_upload(attention::FinishUploadRequest { upload_id: upload_id.clone() }).await.unwrap();
-    upload_id
+    let (name, content) = (format!("subido-{word}.txt"), format!("subido {word}"));
+    agent.upload(&name, "text/plain", content.as_bytes()).await.unwrap()
 }

@@ -88,7 +88,7 @@ fn write(people: &[Customer], messages: usize) -> Result<()> {
     Ok(())
 }
 
-/// Each customer's thread has each message once; nothing of a repetition is under way any more.
+/// Each customer's thread has each message once, nothing of a repetition is under way any more, and he is answered.
 async fn arrived(house: &Chat, people: &[Customer], messages: usize) -> Result<()> {
     for customer in people {
         customer.writes("fin")?;
@@ -99,6 +99,8 @@ async fn arrived(house: &Chat, people: &[Customer], messages: usize) -> Result<(
         let said = house.said(&item.attention_id, messages + 1).await?;
         let different: BTreeSet<&str> = said.iter().map(|one| one.text.as_str()).collect();
         ensure!(different.len() == messages + 1, "{}: a message is there twice", customer.address);
+        house.agent.reply(&item.interaction_id, "Recibido").await?;
+        customer.receives("Recibido").await?;
     }
     Ok(())
 }

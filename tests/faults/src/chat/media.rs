@@ -29,7 +29,7 @@ fn cases() -> Vec<(&'static str, Option<MediaFault>, bool)> {
 }
 
 /// A JPEG as far as its first bytes say.
-fn picture(n: usize) -> Vec<u8> {
+pub(crate) fn picture(n: usize) -> Vec<u8> {
     let mut bytes = vec![0xff, 0xd8, 0xff, 0xe0, 0, 16];
     bytes.extend_from_slice(b"JFIF\0");
     bytes.extend((0..2_000).map(|at| u8::try_from((at * 7 + n) % 251).unwrap_or_default()));
