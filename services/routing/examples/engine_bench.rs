@@ -1,17 +1,22 @@
 //! Measures the engine alone: decisions per second on one core, and how the cost grows with the number waiting.
 //!
-//! `cargo run --release -p hilo-routing --example engine_bench`. A decision is one offer together with the events that
-//! caused it: here always the arrival, the answer that commits the offer, the opening and the end of an item. Time is
-//! the thread's time on a processor, so that other work on the machine does not count (its use of the caches does).
+//! `cargo run --release -p hilo-routing --example engine_bench` prints the figures of the targets; with `-- matrix` it goes
+//! through 1,000 to 500,000 waiting × 10 to 10,000 agents × each mode, plain and with skills and priorities. A decision is
+//! one offer together with the events that caused it: here always the arrival, the answer that commits the offer, the
+//! opening and the end of an item. Time is the thread's time on a processor, so that other work on the machine does not
+//! count (its use of the caches does).
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant as Wall;
 
 use hilo_routing::domain::*;
 
 const AGENTS: u32 = 10_000;
-const CAMPAIGNS: u32 = 20;
 /// Microseconds between two arrivals: 10,000 a second.
 const TICK: i64 = 100;
+const SKILLS: u32 = 4;
+const MODES: [Mode; 4] = [Mode::RoundRobin, Mode::LeastBusy, Mode::Random, Mode::LongestIdle];
 
 /// Seconds this thread has been on a processor (first number of `/proc/thread-self/schedstat`, nanoseconds); wall time
 /// where that is missing.
@@ -25,48 +30,84 @@ impl Clock {
     }
 }
 
+/// What is measured.
+#[derive(Clone, Copy)]
+struct Setup {
+    mode: Mode,
+    agents: u32,
+    capacity: u32,
+    /// Half of the items ask for one of four skills, which each agent but one in four has; priorities age, VIPs go first.
+    wide: bool,
+}
+
+impl Setup {
+    /// Twenty campaigns, or one for ten agents.
+    fn campaigns(self) -> u32 {
+        (self.agents / 10).clamp(1, 20)
+    }
+}
+
 struct Bench {
+    setup: Setup,
     engine: Engine,
     decisions: Vec<Decision>,
+    /// What items may ask for; shared, as the items of a campaign share it.
+    demands: Vec<SharedDemand>,
     next: u64,
     now: i64,
 }
 
 impl Bench {
-    fn new(mode: Mode, capacity: u32) -> Self {
-        let mut bench = Self { engine: Engine::new(1), decisions: Vec::new(), next: 0, now: 0 };
-        for campaign in 0..CAMPAIGNS {
-            // Every agent is in two campaigns: agents 0..1000 in 0 and 1, and so on.
-            let members = (0..AGENTS).filter(|agent| {
-                let home = agent % CAMPAIGNS;
-                home == campaign || (home + 1) % CAMPAIGNS == campaign
-            });
-            let config = CampaignConfig {
-                campaign: CampaignId(campaign),
-                version: 1,
-                channel: Channel::Email,
-                active: true,
-                mode,
-                accept_timeout: Some(Span::seconds(30)),
-                overflow: Some(Overflow { after: Span::seconds(3_600), action: OverflowAction::AssignToAll }),
-                members: members.map(AgentId).collect(),
-                pointer: None,
-            };
-            bench.feed(Input::Campaign(config));
-        }
-        for agent in (0..AGENTS).map(AgentId) {
-            let view = AgentView {
-                agent,
-                version: 1,
-                active: true,
-                paused: false,
-                capacity: [capacity; 2],
-                last_offered: [None; 2],
-            };
-            bench.feed(Input::Agent(view));
-            bench.feed(Input::Presence { agent, presence: Presence::Present });
-        }
+    fn new(setup: Setup) -> Self {
+        let asked = |skill| vec![Skill { skill: SkillId(skill), level: 1 }];
+        let some =
+            |skill| Some(Arc::new(Demand { skills: asked(skill), vip: skill == 0, ..Demand::default() }));
+        let demands = if setup.wide { (0..SKILLS).map(some).collect() } else { Vec::new() };
+        let mut bench =
+            Self { setup, engine: Engine::new(1), decisions: Vec::new(), demands, next: 0, now: 0 };
+        (0..setup.campaigns()).for_each(|campaign| bench.campaign(campaign));
+        (0..setup.agents).for_each(|agent| bench.agent(agent));
         bench
+    }
+
+    /// Every agent is in two campaigns: with twenty of them, agents 0, 20, ... in 0 and 1, and so on.
+    fn campaign(&mut self, campaign: u32) {
+        let count = self.setup.campaigns();
+        let members = (0..self.setup.agents).filter(|agent| {
+            let home = agent % count;
+            home == campaign || (home + 1) % count == campaign
+        });
+        let ageing = Selection { ageing: Some(Span::seconds(60)), vip_bonus: 1, ..Selection::default() };
+        let config = CampaignConfig {
+            campaign: CampaignId(campaign),
+            version: 1,
+            channel: Channel::Email,
+            active: true,
+            mode: self.setup.mode,
+            accept_timeout: Some(Span::seconds(30)),
+            overflow: Some(Overflow { after: Span::seconds(3_600), action: OverflowAction::AssignToAll }),
+            members: members.map(AgentId).collect(),
+            pointer: None,
+            selection: if self.setup.wide { ageing } else { Selection::default() },
+        };
+        self.feed(Input::Campaign(config));
+    }
+
+    fn agent(&mut self, number: u32) {
+        let all = (0..SKILLS).filter(|skill| *skill != number / 20 % SKILLS);
+        let skills = all.map(|skill| Skill { skill: SkillId(skill), level: 1 });
+        let view = AgentView {
+            agent: AgentId(number),
+            version: 1,
+            active: true,
+            paused: false,
+            capacity: [self.setup.capacity; 2],
+            last_offered: [None; 2],
+            idle_since: [None; 2],
+            skills: if self.setup.wide { skills.collect() } else { Vec::new() },
+        };
+        self.feed(Input::Agent(view));
+        self.feed(Input::Presence { agent: AgentId(number), presence: Presence::Present });
     }
 
     fn feed(&mut self, input: Input) {
@@ -81,11 +122,15 @@ impl Bench {
 
     fn queued(&self, number: u64, version: i64, offer: Option<Ringing>) -> ItemView {
         let arrived = Instant(number as i64 * TICK);
+        let campaigns = u64::from(self.setup.campaigns());
+        // Different from the number of the campaign, so that each campaign has every kind.
+        let kind = number / campaigns;
+        let demand = self.demands.get((kind % (2 * u64::from(SKILLS))) as usize).cloned().flatten();
         ItemView {
             interaction: Self::id(number),
             version,
-            campaign: CampaignId((number % u64::from(CAMPAIGNS)) as u32),
-            priority: 0,
+            campaign: CampaignId((number % campaigns) as u32),
+            priority: if self.setup.wide { (kind % 3) as i32 } else { 0 },
             state: ItemState::Queued(Queued {
                 waiting_since: arrived,
                 queued_at: arrived,
@@ -94,6 +139,7 @@ impl Bench {
             }),
             passed_by: Vec::new(),
             overflowed_from: Vec::new(),
+            demand,
         }
     }
 
@@ -104,8 +150,8 @@ impl Bench {
         self.feed(Input::Item(view));
     }
 
-    /// Commits what was decided, and has it opened; answers how many offers there were and who has what.
-    fn commit(&mut self, open: &mut std::collections::VecDeque<(InteractionId, u32)>) -> u64 {
+    /// Commits what was decided, and has it opened; answers how many offers there were and notes what is open.
+    fn commit(&mut self, open: &mut VecDeque<InteractionId>) -> u64 {
         let mut offers = 0;
         while let Some(decision) = self.decisions.pop() {
             let Decision::Offer(offer) = decision else { continue };
@@ -125,25 +171,26 @@ impl Bench {
             let mut view = self.queued(number, 3, None);
             view.state = ItemState::Open(agent);
             self.feed(Input::Item(view));
-            open.push_back((offer.interaction, agent.0));
+            open.push_back(offer.interaction);
         }
         offers
     }
 }
 
-/// Agents have room: every arrival is offered at once, and its item ends a while later.
-fn with_room(mode: Mode) -> f64 {
-    let mut bench = Bench::new(mode, 5);
-    let mut open = std::collections::VecDeque::new();
+/// Agents have room: every arrival is offered at once, and its item ends a while later. Decisions per second.
+fn with_room(mode: Mode, agents: u32, wide: bool, seconds: f64) -> f64 {
+    let mut bench = Bench::new(Setup { mode, agents, capacity: 5, wide });
+    let most_open = 2 * agents as usize;
+    let mut open = VecDeque::new();
     let mut offers = 0;
     let clock = Clock(Wall::now());
     let started = clock.seconds();
-    while clock.seconds() - started < 3.0 {
+    while clock.seconds() - started < seconds {
         for _ in 0..10_000 {
             bench.arrive();
             offers += bench.commit(&mut open);
-            if open.len() > 20_000
-                && let Some((interaction, _)) = open.pop_front()
+            if open.len() > most_open
+                && let Some(interaction) = open.pop_front()
             {
                 bench.feed(Input::Gone { interaction, version: 4 });
             }
@@ -152,41 +199,72 @@ fn with_room(mode: Mode) -> f64 {
     offers as f64 / (clock.seconds() - started)
 }
 
-/// Everybody is full and `waiting` items wait: each step one item ends (the oldest waiting is offered) and one arrives.
-fn with_backlog(waiting: usize) -> f64 {
-    let mut bench = Bench::new(Mode::RoundRobin, 1);
-    let mut open = std::collections::VecDeque::new();
+/// Everybody is full and `waiting` items wait: each step one item ends (the oldest waiting that fits is offered) and one
+/// arrives. Nanoseconds per decision, the best of some rounds.
+fn with_backlog(setup: Setup, waiting: usize, steps: u32) -> f64 {
+    let mut bench = Bench::new(setup);
+    let mut open = VecDeque::new();
     while bench.engine.waiting_items() < waiting {
-        bench.arrive();
-        bench.commit(&mut open);
+        for _ in 0..1_000.min(waiting) {
+            bench.arrive();
+            bench.commit(&mut open);
+        }
     }
     let mut offers = 0_u64;
     let (mut best, clock) = (f64::MAX, Clock(Wall::now()));
     for _ in 0..10 {
         let before = offers;
         let started = clock.seconds();
-        for _ in 0..100_000 {
-            if let Some((interaction, _)) = open.pop_front() {
+        for _ in 0..steps {
+            if let Some(interaction) = open.pop_front() {
                 bench.feed(Input::Gone { interaction, version: 4 });
             }
             offers += bench.commit(&mut open);
             bench.arrive();
             offers += bench.commit(&mut open);
         }
-        best = best.min((clock.seconds() - started) / (offers - before) as f64);
+        best = best.min((clock.seconds() - started) / (offers - before).max(1) as f64);
     }
-    best
+    best * 1e9
+}
+
+fn targets() {
+    println!("agents {AGENTS}, one core; a decision = arrival, offer, answer, opening, end");
+    for mode in MODES {
+        let [plain, wide] = [false, true].map(|wide| with_room(mode, AGENTS, wide, 3.0));
+        let ratio = wide / plain;
+        println!(
+            "{mode:?}, agents with room: {plain:.0} decisions/s; with skills and priorities {wide:.0}, ratio {ratio:.2}"
+        );
+    }
+    for (wide, word) in [(false, "plain"), (true, "with skills and priorities")] {
+        let setup = Setup { mode: Mode::RoundRobin, agents: AGENTS, capacity: 1, wide };
+        let [few, many] = [1_000, 500_000].map(|waiting| with_backlog(setup, waiting, 100_000));
+        println!(
+            "round robin, all full, {word}: {few:.0} ns per decision with 1,000 waiting, {many:.0} ns with 500,000"
+        );
+        println!("ratio {:.2}", many / few);
+    }
+}
+
+fn matrix() {
+    println!("ns per decision, all full: plain / with skills and priorities");
+    for mode in MODES {
+        println!("{mode:?}\n{:>10} {:>8} {:>8} {:>8} {:>6}", "waiting", "agents", "plain", "wide", "ratio");
+        for waiting in [1_000, 10_000, 100_000, 500_000] {
+            for agents in [10, 100, 1_000, 10_000] {
+                let setup = |wide| Setup { mode, agents, capacity: 1, wide };
+                let [plain, wide] = [false, true].map(|wide| with_backlog(setup(wide), waiting, 20_000));
+                println!("{waiting:>10} {agents:>8} {plain:>8.0} {wide:>8.0} {:>6.2}", wide / plain);
+            }
+        }
+    }
 }
 
 fn main() {
-    println!(
-        "agents {AGENTS}, campaigns {CAMPAIGNS}, one core; a decision = arrival, offer, answer, opening, end"
-    );
-    for mode in [Mode::RoundRobin, Mode::LeastBusy, Mode::Random] {
-        println!("{mode:?}, agents with room: {:.0} decisions/s", with_room(mode));
+    match std::env::args().nth(1).as_deref() {
+        None => targets(),
+        Some("matrix") => matrix(),
+        Some(other) => eprintln!("unknown: {other}; say nothing, or matrix"),
     }
-    let (few, many) = (with_backlog(1_000), with_backlog(500_000));
-    println!("round robin, all full, 1,000 waiting: {:.0} ns per decision", few * 1e9);
-    println!("round robin, all full, 500,000 waiting: {:.0} ns per decision", many * 1e9);
-    println!("ratio {:.2}", many / few);
 }

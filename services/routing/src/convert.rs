@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::domain::{
     AgentView, Answer, CampaignConfig, Channel, Decision, DecisionRecord, ExpireReason, Instant,
     InteractionId, ItemState, ItemView, LANES, Mode, OfferId, Outcome, Overflow, OverflowAction, Queued,
-    RULES, Ringing, Span, Target,
+    RULES, Ringing, Selection, Span, Target,
 };
 use crate::names::Names;
 
@@ -85,6 +85,8 @@ pub fn item(snapshot: &event::InteractionSnapshot, names: &mut Names) -> Result<
         state,
         passed_by: snapshot.passed_by.iter().map(|key| names.agent(key)).collect(),
         overflowed_from: snapshot.overflowed_from.iter().map(|key| names.campaign(key)).collect(),
+        // The contracts carry nothing of what an item asks for yet.
+        demand: None,
     }))
 }
 
@@ -155,6 +157,7 @@ pub fn campaign(campaign: &internal::RoutingCampaign, version: i64, names: &mut 
             .map(|(after, action)| Overflow { after, action }),
         members: campaign.member_keys.iter().map(|key| names.agent(key)).collect(),
         pointer: if pointer.is_empty() { None } else { Some(names.agent(pointer)) },
+        selection: Selection { saving_after: span(campaign.overflow_seconds), ..Selection::default() },
     }
 }
 
@@ -170,6 +173,8 @@ pub fn agent(agent: &internal::RoutingAgent, names: &mut Names) -> AgentView {
         paused: agent.paused,
         capacity: LANES.map(capacity),
         last_offered: LANES.map(last_offered),
+        idle_since: [None; 2],
+        skills: Vec::new(),
     }
 }
 
@@ -217,6 +222,8 @@ fn record(record: &DecisionRecord, names: &Names) -> internal::DecisionRecord {
         Mode::RoundRobin => internal::AssignmentMode::RoundRobin,
         Mode::LeastBusy => internal::AssignmentMode::LeastBusy,
         Mode::Random => internal::AssignmentMode::Random,
+        // No campaign has this mode before the contracts know it.
+        Mode::LongestIdle => internal::AssignmentMode::Unspecified,
     };
     internal::DecisionRecord {
         config_version: record.config_version,

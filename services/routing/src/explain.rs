@@ -56,6 +56,7 @@ pub fn answer(
                 name: member.agent_key.clone(),
                 traits: traits(member, &channel, presence(member)),
                 passed: snapshot.passed_by.contains(&member.agent_key),
+                unfit: None,
             })
             .collect();
         explanation(&snapshot, &campaign, &candidates, stored.ahead, asker)
@@ -74,6 +75,7 @@ fn traits(member: &RoutingAgent, channel: &str, presence: Presence) -> Traits {
         capacity: lane.map_or(0, |lane| number(lane.capacity)),
         // Only the replica that decides knows whom it left out for a moment after a refusal.
         held: false,
+        saving: false,
     }
 }
 

@@ -21,6 +21,7 @@ fn config(id: u32, mode: Mode, members: u32) -> CampaignConfig {
         overflow: None,
         members: (0..members).map(AgentId).collect(),
         pointer: None,
+        selection: Selection::default(),
     }
 }
 
@@ -47,8 +48,7 @@ impl House {
             house.engine.apply(Input::Campaign(config), house.now);
         }
         for agent in (0..agents).map(AgentId) {
-            let person =
-                Person { version: 1, active: true, paused: false, absent: false, capacity: [capacity; 2] };
+            let person = Person::new([capacity; 2]);
             house.world.people.insert(agent, person);
             house.engine.apply(Input::Agent(house.world.agent_view(agent)), house.now);
             house.presence(agent, Presence::Present);

@@ -30,11 +30,21 @@ fn config(mode: Mode, members: &[AgentId]) -> CampaignConfig {
         overflow: Some(Overflow { after: Span::seconds(60), action: OverflowAction::AssignToAll }),
         members: members.to_vec(),
         pointer: None,
+        selection: Selection::default(),
     }
 }
 
 fn agent_view(agent: AgentId, version: i64) -> AgentView {
-    AgentView { agent, version, active: true, paused: false, capacity: [1; 2], last_offered: [None; 2] }
+    AgentView {
+        agent,
+        version,
+        active: true,
+        paused: false,
+        capacity: [1; 2],
+        last_offered: [None; 2],
+        idle_since: [None; 2],
+        skills: Vec::new(),
+    }
 }
 
 fn queued(version: i64, offer: Option<Target>) -> ItemView {
@@ -48,6 +58,7 @@ fn queued(version: i64, offer: Option<Target>) -> ItemView {
         state: ItemState::Queued(state),
         passed_by: Vec::new(),
         overflowed_from: Vec::new(),
+        demand: None,
     }
 }
 

@@ -81,12 +81,12 @@ proptest! {
         let config = CampaignConfig {
             campaign: CampaignId(0), version: 1, channel: Channel::Email, active: true, mode: Mode::RoundRobin,
             accept_timeout: Some(Span::seconds(30)), overflow: None,
-            members: (0..agents).rev().map(AgentId).collect(), pointer: None,
+            members: (0..agents).rev().map(AgentId).collect(), pointer: None, selection: Selection::default(),
         };
         world.campaigns.insert(config.campaign, config.clone());
         engine.apply(Input::Campaign(config), Instant(0));
         for agent in (0..agents).map(AgentId) {
-            world.people.insert(agent, Person { version: 1, active: true, paused: false, absent: false, capacity: [10_000; 2] });
+            world.people.insert(agent, Person::new([10_000; 2]));
             engine.apply(Input::Agent(world.agent_view(agent)), Instant(0));
             engine.apply(Input::Presence { agent, presence: Presence::Present }, Instant(0));
         }

@@ -1,10 +1,11 @@
 //! A campaign inside the engine: its configuration, who of its members could take an item now, and what waits.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::agent::{STANDINGS, Standing};
+use super::class::{Class, Classes, MAX_CLASSES, PLAIN};
 use super::ids::{AgentId, CampaignId, Channel, InteractionId};
-use super::pool::Pool;
+use super::need::{Need, Selection, Skill};
 use super::time::{Instant, Span};
 
 /// How the work of a campaign is spread.
@@ -18,6 +19,9 @@ pub enum Mode {
     LeastBusy,
     /// Uniformly among the eligible.
     Random,
+    /// Who has had nothing in the channel for the longest time: idle since the last moment he held an item or an offer,
+    /// never having held one first; tie: position. Where everybody holds something, who was offered one longest ago.
+    LongestIdle,
 }
 
 /// What happens to an item that waited longer than the overflow time.
@@ -59,10 +63,14 @@ pub struct CampaignConfig {
     pub members: Vec<AgentId>,
     /// Round robin: the member offered last, as stored; `None` keeps what the engine has.
     pub pointer: Option<AgentId>,
+    /// What it asks for, and what goes first, beyond the mode.
+    pub selection: Selection,
 }
 
 /// Order in which waiting items are served: priority, then the longest wait, then the id so that ties never depend on
-/// the order of events. The slot is only carried along.
+/// the order of events. With ageing, priority stands in the wait: an item that gains a step each A seconds and has P of
+/// them goes where one of priority 0 goes that began to wait P·A seconds earlier, for both gain alike from now on. So no
+/// key ever changes with time. The slot is only carried along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct WaitKey {
     pub(super) negated_priority: i32,
@@ -75,18 +83,18 @@ pub(super) struct WaitKey {
 #[derive(Debug)]
 pub(super) struct Campaign {
     pub(super) config: CampaignConfig,
-    /// Position of the member offered last.
+    /// Position of the member offered last, of the items that ask for what the campaign asks for.
     pub(super) pointer: Option<u32>,
-    /// Members who could take an item now.
-    pub(super) pool: Pool,
+    /// What the campaign asks for, by skill.
+    pub(super) usual_skills: Vec<Skill>,
+    /// The same of items that ask for something else, so that they leave nobody out of the turn of the others.
+    pub(super) side_pointers: BTreeMap<Need, u32>,
+    /// What waits and who could take it, by what is asked.
+    pub(super) classes: Classes,
     /// Members by standing.
     pub(super) standings: [u32; STANDINGS],
-    /// Items that wait without an offer and may be offered now.
-    pub(super) waiting: BTreeSet<WaitKey>,
     /// Slots of the items that everybody eligible let pass a moment ago.
     pub(super) resting: BTreeSet<u32>,
-    /// True while the campaign is on the list of those to be matched.
-    pub(super) listed: bool,
 }
 
 impl Campaign {
@@ -102,21 +110,57 @@ impl Campaign {
             overflow: None,
             members: Vec::new(),
             pointer: None,
+            selection: Selection::default(),
         };
         Self {
             config,
             pointer: None,
-            pool: Pool::new(Mode::Everyone, 0),
+            usual_skills: Vec::new(),
+            side_pointers: BTreeMap::new(),
+            classes: Classes::new(Mode::Everyone, 0),
             standings: [0; STANDINGS],
-            waiting: BTreeSet::new(),
             resting: BTreeSet::new(),
-            listed: false,
         }
     }
 
-    /// True when somebody could be offered something.
-    pub(super) fn can_offer(&self) -> bool {
-        self.config.active && !self.pool.is_empty()
+    /// What is to be looked at next in a class, if the campaign offers at all.
+    pub(super) fn head(&self, class: u32) -> Option<WaitKey> {
+        self.config.active.then(|| self.classes.get(class)?.head()).flatten()
+    }
+
+    /// Members who could take an item that asks for nothing.
+    pub(super) fn free(&self) -> Option<&Class> {
+        self.classes.get(PLAIN)
+    }
+
+    /// The rotation's pointer for items that ask for this.
+    pub(super) fn pointer_for(&self, need: &Need) -> Option<u32> {
+        if self.is_usual(need) {
+            self.pointer
+        } else {
+            self.side_pointers.get(need).copied().or(self.pointer)
+        }
+    }
+
+    /// The member at this position was offered an item that asks for this; true when that moves the stored pointer.
+    pub(super) fn advance_pointer(&mut self, need: &Need, position: u32) -> bool {
+        if need.reserved_for.is_some() {
+            return false;
+        }
+        if self.is_usual(need) {
+            self.pointer = Some(position);
+            return true;
+        }
+        if self.side_pointers.len() >= MAX_CLASSES && !self.side_pointers.contains_key(need) {
+            self.side_pointers.clear();
+        }
+        self.side_pointers.insert(need.clone(), position);
+        false
+    }
+
+    /// True for items that ask for what every item of the campaign asks for, and no more.
+    fn is_usual(&self, need: &Need) -> bool {
+        need.weight == 1 && need.reserved_for.is_none() && need.skills == self.usual_skills
     }
 
     pub(super) fn member(&self, position: u32) -> Option<AgentId> {

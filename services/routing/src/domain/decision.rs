@@ -21,13 +21,32 @@ pub enum Rule {
     Full,
     /// Refused a moment ago.
     Held,
+    /// Saves his capacity for a heavy item.
+    Saving,
+    /// The item is kept for somebody else.
+    Reserved,
+    /// Does not master what the item asks for.
+    Skill,
+    /// The item weighs more than his free capacity.
+    TooHeavy,
     /// Let this item pass in this round.
     Passed,
 }
 
 /// All rules in order; the order of [`DecisionRecord::removed`].
-pub const RULES: [Rule; STANDINGS] =
-    [Rule::Inactive, Rule::Absent, Rule::Unknown, Rule::Paused, Rule::Full, Rule::Held, Rule::Passed];
+pub const RULES: [Rule; 11] = [
+    Rule::Inactive,
+    Rule::Absent,
+    Rule::Unknown,
+    Rule::Paused,
+    Rule::Full,
+    Rule::Held,
+    Rule::Saving,
+    Rule::Reserved,
+    Rule::Skill,
+    Rule::TooHeavy,
+    Rule::Passed,
+];
 
 impl Rule {
     /// The rule that removes somebody of this standing.
@@ -40,6 +59,7 @@ impl Rule {
             Standing::Paused => Some(Self::Paused),
             Standing::Full => Some(Self::Full),
             Standing::Held => Some(Self::Held),
+            Standing::Saving => Some(Self::Saving),
         }
     }
 
@@ -52,6 +72,10 @@ impl Rule {
             Self::Paused => "paused",
             Self::Full => "full",
             Self::Held => "held",
+            Self::Saving => "saving",
+            Self::Reserved => "reserved",
+            Self::Skill => "skill",
+            Self::TooHeavy => "too_heavy",
             Self::Passed => "passed",
         }
     }
@@ -69,7 +93,7 @@ pub struct DecisionRecord {
     /// Members of the campaign.
     pub candidates: u32,
     /// How many each rule removed, in the order of [`RULES`]; each member counts for the first rule that removes him.
-    pub removed: [u32; STANDINGS],
+    pub removed: [u32; RULES.len()],
     /// Who would have been next.
     pub next_best: Option<AgentId>,
     /// Least busy: the winner's load before the offer. Round robin: his distance from the pointer. Otherwise 0.
@@ -80,12 +104,21 @@ pub struct DecisionRecord {
     pub new_round: bool,
 }
 
+/// How many who take offers do not fit an item, by the first reason.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Unfit {
+    pub(super) reserved: u32,
+    pub(super) skill: u32,
+    pub(super) too_heavy: u32,
+}
+
 impl DecisionRecord {
-    /// Counts per rule from the counts per standing and the number who let the item pass.
-    pub(super) fn removed(standings: &[u32; STANDINGS], passed: u32) -> [u32; STANDINGS] {
-        let [_, inactive, absent, unknown, paused, full, held] = *standings;
+    /// Counts per rule from the counts per standing, those who do not fit the item, and those who let it pass.
+    pub(super) fn removed(standings: &[u32; STANDINGS], unfit: Unfit, passed: u32) -> [u32; RULES.len()] {
+        let [_, inactive, absent, unknown, paused, full, held, saving] = *standings;
         debug_assert_eq!(Standing::Eligible as usize, 0);
-        [inactive, absent, unknown, paused, full, held, passed]
+        let Unfit { reserved, skill, too_heavy } = unfit;
+        [inactive, absent, unknown, paused, full, held, saving, reserved, skill, too_heavy, passed]
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::agent::{LANES, Presence, Standing};
+use super::agent::{Indexed, LANES, NEVER_HELD, Presence, Standing};
 use super::campaign::{Campaign, CampaignConfig};
+use super::class::{Classes, Move};
 use super::decision::Decision;
 use super::engine::Engine;
 use super::ids::{AgentId, CampaignId, Channel};
 use super::input::AgentView;
-use super::pool::Pool;
+use super::need::{Skill, merged};
 
 impl Engine {
     /// Takes over a campaign's configuration; costs its members and items, and nothing when only the version changed.
@@ -27,21 +28,21 @@ impl Engine {
         }
         let known_pointer = campaign.pointer.map(|position| (position, campaign.member(position)));
         let (old_channel, new_channel) = (campaign.config.channel, config.channel);
-        campaign.waiting.clear();
-        campaign.resting.clear();
         let slots = self.slots_of(id);
+        slots.iter().for_each(|slot| self.unqueue(*slot));
         self.leave_indexes(id);
         let pointer = restored_pointer(&config, known_pointer, stored_pointer);
         let campaign = self.campaign_mut(id);
-        campaign.pool = Pool::new(config.mode, config.members.len());
+        campaign.classes = Classes::new(config.mode, config.members.len());
+        campaign.usual_skills = merged(&config.selection.required, &[]);
+        campaign.side_pointers.clear();
         campaign.config = config;
         campaign.pointer = pointer;
         if old_channel != new_channel {
             self.move_loads(&slots, old_channel, new_channel);
         }
         self.enter_indexes(id);
-        slots.into_iter().for_each(|slot| self.requeue(id, slot));
-        self.list(id);
+        slots.into_iter().for_each(|slot| self.replace(slot));
     }
 
     /// The campaign leaves with its items.
@@ -58,7 +59,10 @@ impl Engine {
     /// Counts the items of a campaign in another channel than before.
     fn move_loads(&mut self, slots: &[u32], from: Channel, to: Channel) {
         for slot in slots {
-            if let Some(agent) = self.items.get(*slot).and_then(|item| item.state.occupant()) {
+            let Some(state) = self.items.get(*slot).map(|item| item.state) else { continue };
+            if let Some(agent) = state.occupant() {
+                self.hand_over(state.holder(), None, from);
+                self.hand_over(None, state.holder(), to);
                 self.unseat(agent, from, *slot);
                 self.seat(agent, to, *slot);
             }
@@ -67,15 +71,14 @@ impl Engine {
 
     /// Puts an item of a changed campaign in its place. What rested because everybody eligible had let it pass is looked at
     /// again: these may be others now.
-    fn requeue(&mut self, id: CampaignId, slot: u32) {
-        let Some(item) = self.items.get_mut(slot) else { return };
-        if item.rests_between_rounds() {
+    fn replace(&mut self, slot: u32) {
+        if let Some(item) = self.items.get_mut(slot)
+            && item.rests_between_rounds()
+        {
             item.rest_until = None;
         }
-        item.resting = false;
-        let key = item.wait_key(slot);
         self.touched.push(slot);
-        self.campaign_mut(id).waiting.extend(key);
+        self.enqueue(slot);
     }
 
     fn leave_indexes(&mut self, id: CampaignId) {
@@ -93,11 +96,13 @@ impl Engine {
         let Some(campaign) = campaigns.get_mut(id.0 as usize) else { return };
         for position in 0..campaign.config.members.len() as u32 {
             let Some(member) = campaign.member(position) else { continue };
-            let lane = agents.get_mut(member).lane_mut(campaign.config.channel);
+            let agent = agents.get_mut(member);
+            let lane = agent.lane_mut(campaign.config.channel);
             lane.memberships.push((id, position));
             campaign.count(lane.standing, 1);
             if lane.standing == Standing::Eligible {
-                campaign.pool.insert((lane.indexed.0, lane.indexed.1, position));
+                let change = Move { agent: member, position, from: None, to: Some(lane.indexed) };
+                campaign.classes.shift(change, &agent.skills, |_| {});
             }
         }
     }
@@ -109,32 +114,60 @@ impl Engine {
             return;
         }
         agent.version = view.version;
-        agent.active = view.active;
+        let was_here =
+            std::mem::replace(&mut agent.active, view.active) && agent.presence != Presence::Absent;
         agent.paused = view.paused;
-        let values = view.capacity.iter().zip(view.last_offered);
-        for (channel, (capacity, last_offered)) in LANES.into_iter().zip(values) {
+        let values = view.capacity.iter().zip(view.last_offered).zip(view.idle_since);
+        for (channel, ((capacity, last_offered), idle_since)) in LANES.into_iter().zip(values) {
             let lane = agent.lane_mut(channel);
-            lane.capacity = *capacity;
+            let changed = std::mem::replace(&mut lane.capacity, *capacity) != *capacity;
             lane.last_offered = lane.last_offered.max(last_offered.unwrap_or_default());
+            lane.idle_since = lane.idle_since.max(idle_since.unwrap_or(NEVER_HELD));
+            if changed {
+                self.unsuited.extend(lane.saving_for);
+            }
         }
-        self.agent_changed(view.agent, decisions);
+        self.agent_changed(view.agent, was_here, decisions);
+        self.learn(view.agent, merged(&view.skills, &[]));
+    }
+
+    /// An agent masters something else than before: he leaves every class and enters those he is for now.
+    fn learn(&mut self, id: AgentId, skills: Vec<Skill>) {
+        let agent = self.agents.get_mut(id);
+        if agent.skills == skills {
+            return;
+        }
+        let active = std::mem::replace(&mut agent.active, false);
+        LANES.iter().for_each(|channel| self.refresh(id, *channel));
+        let agent = self.agents.get_mut(id);
+        agent.active = active;
+        agent.skills = skills;
+        LANES.iter().for_each(|channel| self.refresh(id, *channel));
     }
 
     /// Takes over what is known of an agent's session.
     pub(super) fn set_presence(&mut self, agent: AgentId, presence: Presence, decisions: &mut Vec<Decision>) {
-        self.agents.get_mut(agent).presence = presence;
-        self.agent_changed(agent, decisions);
+        let known = self.agents.get_mut(agent);
+        let was_here = known.is_here();
+        known.presence = presence;
+        self.agent_changed(agent, was_here, decisions);
     }
 
-    fn agent_changed(&mut self, agent: AgentId, decisions: &mut Vec<Decision>) {
+    fn agent_changed(&mut self, agent: AgentId, was_here: bool, decisions: &mut Vec<Decision>) {
         for channel in LANES {
             self.refresh(agent, channel);
         }
         let known = self.agents.get_mut(agent);
+        let is_here = known.is_here();
         if !known.may_keep_offers() {
             for slot in known.items.clone() {
                 self.withdraw_if_unavailable(slot, decisions);
             }
+        }
+        if was_here != is_here {
+            let range = (agent, 0)..=(agent, u32::MAX);
+            let slots: Vec<u32> = self.preferring.range(range).map(|(_, slot)| *slot).collect();
+            slots.into_iter().for_each(|slot| self.requeue(slot));
         }
     }
 
@@ -146,46 +179,42 @@ impl Engine {
         let new = agent.standing(channel);
         let lane = agent.lane_mut(channel);
         let old = std::mem::replace(&mut lane.standing, new);
-        let key = (lane.load, lane.last_offered);
+        let key = lane.to_index();
         let old_key = std::mem::replace(&mut lane.indexed, key);
-        if old == new && (new != Standing::Eligible || old_key == key) {
+        let saved = lane.saving_for;
+        if old == new && (new != Standing::Eligible || old_key == key) && saved.is_none() {
             return;
         }
+        let lane = agent.lane(channel);
+        let indexed = |standing: Standing, key: Indexed| (standing == Standing::Eligible).then_some(key);
         for (campaign_id, position) in &lane.memberships {
             let Some(campaign) = campaigns.get_mut(campaign_id.0 as usize) else { continue };
-            if old == new && !campaign.pool.is_keyed() {
+            if old == new && (new != Standing::Eligible || !campaign.classes.heed_loads()) {
                 continue;
             }
             campaign.count(old, -1);
             campaign.count(new, 1);
-            if old == Standing::Eligible {
-                campaign.pool.remove((old_key.0, old_key.1, *position));
-            }
-            if new == Standing::Eligible {
-                campaign.pool.insert((key.0, key.1, *position));
-            }
+            let change =
+                Move { agent: id, position: *position, from: indexed(old, old_key), to: indexed(new, key) };
+            let active = campaign.config.active;
+            campaign.classes.shift(change, &agent.skills, |class| {
+                if active {
+                    listed.push((*campaign_id, class));
+                }
+            });
             if new == Standing::Eligible && old != Standing::Eligible {
                 // Whoever becomes eligible ends the rest of what he has not let pass: it waited longer than what follows.
                 let fresh = |slot: &&u32| items.get(**slot).is_some_and(|item| !item.has_passed(id));
                 woken.extend(campaign.resting.iter().filter(fresh).copied());
             }
-            if campaign.can_offer() && !campaign.waiting.is_empty() && !campaign.listed {
-                campaign.listed = true;
-                listed.push(*campaign_id);
-            }
+        }
+        if let Some(slot) = saved {
+            self.look_at_saved(id, slot, new, key.free());
         }
         for slot in woken {
             if let Some(state) = self.items.get(slot).map(|item| item.state) {
                 self.transition(slot, state, None);
             }
-        }
-    }
-
-    fn list(&mut self, id: CampaignId) {
-        let campaign = self.campaign_mut(id);
-        if campaign.can_offer() && !campaign.waiting.is_empty() && !campaign.listed {
-            campaign.listed = true;
-            self.listed.push(id);
         }
     }
 }

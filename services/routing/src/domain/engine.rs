@@ -1,9 +1,12 @@
 //! The engine: applies one input at one instant and answers what it wants done.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::agent::{Agents, Presence};
 use super::campaign::Campaign;
+use super::class::NOWHERE;
 use super::decision::{Decision, ExpireReason};
-use super::ids::{AgentId, CampaignId, Channel, InteractionId};
+use super::ids::{AgentId, CampaignId, InteractionId};
 use super::input::{Input, ItemView, Target};
 use super::item::{Item, Passes, State, Trail, Wait};
 use super::items::Items;
@@ -23,8 +26,16 @@ pub struct Engine {
     pub(super) campaigns: Vec<Campaign>,
     pub(super) items: Items,
     pub(super) timers: Timers,
-    /// Campaigns in which something waits and somebody is eligible.
-    pub(super) listed: Vec<CampaignId>,
+    /// Classes of campaigns in which something waits and somebody is eligible.
+    pub(super) listed: Vec<(CampaignId, u32)>,
+    /// Items that wait and are or could be kept for an agent, by him.
+    pub(super) preferring: BTreeSet<(AgentId, u32)>,
+    /// Slots of heavy items for which an agent's capacity is saved.
+    pub(super) kept: BTreeMap<u32, AgentId>,
+    /// Those of them for which it is enough now.
+    pub(super) enough: Vec<(u32, AgentId)>,
+    /// Those of them whose agent is of no use any more.
+    pub(super) unsuited: Vec<u32>,
     /// Slots whose timer must be looked at before the call returns.
     pub(super) touched: Vec<u32>,
     pub(super) random: Random,
@@ -43,6 +54,10 @@ impl Engine {
             items: Items::default(),
             timers: Timers::default(),
             listed: Vec::new(),
+            preferring: BTreeSet::new(),
+            kept: BTreeMap::new(),
+            enough: Vec::new(),
+            unsuited: Vec::new(),
             touched: Vec::new(),
             random: Random::new(seed),
             now: Instant(i64::MIN),
@@ -78,6 +93,7 @@ impl Engine {
         }
         self.settle_timers();
         self.fire_due(decisions);
+        self.release_unsuited();
         self.match_waiting(decisions);
         self.settle_timers();
     }
@@ -100,7 +116,11 @@ impl Engine {
 
     /// Items that wait without an offer, over all campaigns.
     pub fn waiting_items(&self) -> usize {
-        self.campaigns.iter().map(|campaign| campaign.waiting.len()).sum()
+        let of = |campaign: &Campaign| {
+            let classes = campaign.classes.iter().map(|class| class.waiting.len()).sum::<usize>();
+            classes + campaign.classes.crowded.len()
+        };
+        self.campaigns.iter().map(of).sum()
     }
 
     /// The version an item is known with.
@@ -141,7 +161,8 @@ impl Engine {
                 if view.version <= item.version {
                     return;
                 }
-                if item.campaign != view.campaign || item.priority != view.priority {
+                let same = item.campaign == view.campaign && item.priority == view.priority;
+                if !same || item.demand != view.demand {
                     self.discard(slot);
                     self.admit(view)
                 } else {
@@ -162,12 +183,14 @@ impl Engine {
             campaign: view.campaign,
             priority: view.priority,
             state: State::Overflowing(Wait::NEVER, None),
+            demand: view.demand,
             passes,
             trail,
             rest_until: None,
             timer: None,
             resting: false,
             seat: 0,
+            place: NOWHERE,
         });
         self.transition(slot, State::committed(view.state), None);
         slot
@@ -204,69 +227,26 @@ impl Engine {
 
     /// The one way an item changes its state: keeps queue, loads and timers in step.
     pub(super) fn transition(&mut self, slot: u32, state: State, rest_until: Option<Instant>) {
+        self.unqueue(slot);
         let Some(item) = self.items.get_mut(slot) else { return };
-        let (old_key, old_occupant) = (item.wait_key(slot), item.state.occupant());
-        item.state = state;
+        let old = std::mem::replace(&mut item.state, state);
         item.rest_until = rest_until;
-        let (new_key, new_occupant, id) = (item.wait_key(slot), state.occupant(), item.campaign);
-        let resting = item.rests_between_rounds();
-        let rested = std::mem::replace(&mut item.resting, resting);
+        let id = item.campaign;
         self.touched.push(slot);
-        let Some(campaign) = self.campaigns.get_mut(id.0 as usize) else { return };
+        let Some(campaign) = self.campaigns.get(id.0 as usize) else { return };
         let channel = campaign.config.channel;
-        if old_key != new_key {
-            if let Some(key) = old_key {
-                campaign.waiting.remove(&key);
-            }
-            if let Some(key) = new_key {
-                campaign.waiting.insert(key);
-            }
+        if old.holder() != state.holder() {
+            self.hand_over(old.holder(), state.holder(), channel);
         }
-        if resting && !rested {
-            campaign.resting.insert(slot);
-        } else if rested && !resting {
-            campaign.resting.remove(&slot);
-        }
-        if new_key.is_some() && campaign.can_offer() && !campaign.listed {
-            campaign.listed = true;
-            self.listed.push(id);
-        }
-        if old_occupant != new_occupant {
-            if let Some(agent) = old_occupant {
+        if old.occupant() != state.occupant() {
+            if let Some(agent) = old.occupant() {
                 self.unseat(agent, channel, slot);
             }
-            if let Some(agent) = new_occupant {
+            if let Some(agent) = state.occupant() {
                 self.seat(agent, channel, slot);
             }
         }
-    }
-
-    pub(super) fn seat(&mut self, agent: AgentId, channel: Channel, slot: u32) {
-        let occupant = self.agents.get_mut(agent);
-        occupant.items.push(slot);
-        let seat = (occupant.items.len() - 1) as u32;
-        occupant.lane_mut(channel).load += 1;
-        if let Some(item) = self.items.get_mut(slot) {
-            item.seat = seat;
-        }
-        self.refresh(agent, channel);
-    }
-
-    pub(super) fn unseat(&mut self, agent: AgentId, channel: Channel, slot: u32) {
-        let seat = self.items.get(slot).map_or(0, |item| item.seat) as usize;
-        let occupant = self.agents.get_mut(agent);
-        debug_assert_eq!(occupant.items.get(seat), Some(&slot));
-        if seat < occupant.items.len() {
-            occupant.items.swap_remove(seat);
-        }
-        let lane = occupant.lane_mut(channel);
-        lane.load = lane.load.saturating_sub(1);
-        if let Some(moved) = occupant.items.get(seat).copied()
-            && let Some(item) = self.items.get_mut(moved)
-        {
-            item.seat = seat as u32;
-        }
-        self.refresh(agent, channel);
+        self.enqueue(slot);
     }
 
     /// Ends a committed offer that rings at somebody who is not there to hear it.
@@ -295,10 +275,11 @@ impl Engine {
     }
 
     fn settle_timers(&mut self) {
+        let now = self.now;
         while let Some(slot) = self.touched.pop() {
             let Some(item) = self.items.get_mut(slot) else { continue };
             let campaign = self.campaigns.get(item.campaign.0 as usize);
-            let wake = campaign.and_then(|campaign| item.wake_at(campaign));
+            let wake = campaign.and_then(|campaign| item.wake_at(campaign, now));
             if wake == item.timer {
                 continue;
             }
@@ -344,9 +325,10 @@ impl Engine {
             State::Ringing(_, ringing) if ringing.deadline.is_some_and(|at| at <= self.now) => {
                 self.expire(slot, ExpireReason::AcceptTimeout, decisions);
             }
-            State::Waiting(_) | State::Ringing(..) if resting => self.transition(slot, state, None),
-            State::Waiting(_)
-            | State::Ringing(..)
+            // A rest has ended, or what it asks for is less from now on.
+            State::Waiting(_) => self.transition(slot, state, None),
+            State::Ringing(..) if resting => self.transition(slot, state, None),
+            State::Ringing(..)
             | State::Offering(..)
             | State::Expiring(..)
             | State::Overflowing(..)

@@ -12,6 +12,8 @@ pub struct Candidate<Name> {
     pub traits: Traits,
     /// True when he let the item pass in this round.
     pub passed: bool,
+    /// Why the item is not for him although he takes offers: `Reserved`, `Skill` or `TooHeavy`.
+    pub unfit: Option<Rule>,
 }
 
 /// What became of the members.
@@ -26,7 +28,8 @@ pub struct Sifted<Name> {
 /// Applies the rules to the members, whose order is kept.
 pub fn sift<Name: Clone>(candidates: &[Candidate<Name>]) -> Sifted<Name> {
     let rule = |candidate: &Candidate<Name>| {
-        Rule::of(Standing::of(candidate.traits)).or(candidate.passed.then_some(Rule::Passed))
+        let standing = Rule::of(Standing::of(candidate.traits));
+        standing.or(candidate.unfit).or(candidate.passed.then_some(Rule::Passed))
     };
     let named = |wanted: Option<Rule>| -> Vec<Name> {
         let fitting = candidates.iter().filter(|candidate| rule(candidate) == wanted);
@@ -50,6 +53,7 @@ mod tests {
             load: 0,
             capacity: 1,
             held: false,
+            saving: false,
         };
         let gone = Traits { presence: Presence::Absent, paused: true, ..free };
         let rows = [
@@ -62,9 +66,16 @@ mod tests {
             ("gabi", free, true),
             ("hugo", Traits { held: true, ..free }, false),
             ("ines", gone, false),
+            ("juan", Traits { saving: true, ..free }, true),
+            ("kati", free, true),
         ];
-        let candidates: Vec<Candidate<&str>> =
-            rows.into_iter().map(|(name, traits, passed)| Candidate { name, traits, passed }).collect();
+        let candidates: Vec<Candidate<&str>> = rows
+            .into_iter()
+            .map(|(name, traits, passed)| {
+                let unfit = (name == "kati").then_some(Rule::Skill);
+                Candidate { name, traits, passed, unfit }
+            })
+            .collect();
         let sifted = sift(&candidates);
         assert_eq!(sifted.eligible, ["ana"]);
         let words: Vec<(&str, Vec<&str>)> =
@@ -78,6 +89,8 @@ mod tests {
                 ("paused", vec!["eva"]),
                 ("full", vec!["fito"]),
                 ("held", vec!["hugo"]),
+                ("saving", vec!["juan"]),
+                ("skill", vec!["kati"]),
                 ("passed", vec!["gabi"]),
             ]
         );

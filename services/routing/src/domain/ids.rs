@@ -11,6 +11,10 @@ pub struct AgentId(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CampaignId(pub u32);
 
+/// A skill, numbered by the adapter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SkillId(pub u32);
+
 /// UUID of an interaction. Packed because the alignment of `u128` would make every index entry a third larger.
 #[repr(Rust, packed(8))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

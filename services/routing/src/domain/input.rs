@@ -3,6 +3,7 @@
 use super::agent::Presence;
 use super::campaign::CampaignConfig;
 use super::ids::{AgentId, CampaignId, InteractionId, OfferId};
+use super::need::{SharedDemand, Skill};
 use super::time::Instant;
 
 /// At whom an offer rings.
@@ -66,10 +67,12 @@ pub struct ItemView {
     pub passed_by: Vec<AgentId>,
     /// Campaigns it left by overflow since it was queued; it overflows into none of them again.
     pub overflowed_from: Vec<CampaignId>,
+    /// What it asks for; `None` asks for nothing beyond its campaign.
+    pub demand: SharedDemand,
 }
 
 /// An agent as the directory has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentView {
     /// The agent.
     pub agent: AgentId,
@@ -79,10 +82,14 @@ pub struct AgentView {
     pub active: bool,
     /// True while the agent chose a pause.
     pub paused: bool,
-    /// Most items at once, in the order of [`super::LANES`].
+    /// Most items at once (most weight, where items have a weight), in the order of [`super::LANES`].
     pub capacity: [u32; 2],
     /// When an offer was made last, in the order of [`super::LANES`].
     pub last_offered: [Option<Instant>; 2],
+    /// The last moment he had an item or an offer, in the order of [`super::LANES`]; `None` for never, or not known.
+    pub idle_since: [Option<Instant>; 2],
+    /// What he masters.
+    pub skills: Vec<Skill>,
 }
 
 /// How attention-state answered a decision.

@@ -3,7 +3,8 @@
 use super::campaign::{Campaign, OverflowAction, WaitKey};
 use super::ids::{AgentId, CampaignId, InteractionId};
 use super::input::{ItemState, Queued, Ringing, Target};
-use super::time::Instant;
+use super::need::SharedDemand;
+use super::time::{Instant, Span};
 
 /// The clocks of a queued item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +71,11 @@ impl State {
         }
     }
 
+    /// Who has it as committed: open, or ringing at him.
+    pub(super) fn holder(self) -> Option<AgentId> {
+        if matches!(self, Self::Offering(..)) { None } else { self.occupant() }
+    }
+
     /// The agent whose load the item counts for.
     pub(super) fn occupant(self) -> Option<AgentId> {
         let target = match self {
@@ -121,6 +127,8 @@ pub(super) struct Item {
     pub(super) campaign: CampaignId,
     pub(super) priority: i32,
     pub(super) state: State,
+    /// What it asks for; shared or none, so it takes a word.
+    pub(super) demand: SharedDemand,
     /// Who let it pass in this round; boxed because most items have none.
     pub(super) passes: Option<Box<Passes>>,
     /// Where it came from by overflow; boxed for the same reason.
@@ -133,25 +141,27 @@ pub(super) struct Item {
     pub(super) resting: bool,
     /// Where it stands in the list of its occupant's items.
     pub(super) seat: u32,
+    /// The class it waits in, or `CROWDED`, or `NOWHERE`.
+    pub(super) place: u32,
 }
 
 impl Item {
-    /// Its key in the campaign's queue; `None` unless it waits without an offer and does not rest.
-    pub(super) fn wait_key(&self, slot: u32) -> Option<WaitKey> {
-        match self.state {
-            State::Waiting(wait) if self.rest_until.is_none() => Some(WaitKey {
-                negated_priority: self.priority.saturating_neg(),
-                waiting_since: wait.since,
-                interaction: self.interaction,
-                slot,
-            }),
-            State::Waiting(_)
-            | State::Offering(..)
-            | State::Ringing(..)
-            | State::Expiring(..)
-            | State::Overflowing(..)
-            | State::Open(_) => None,
-        }
+    /// Its key in the order of service, given that it waits.
+    pub(super) fn wait_key(&self, slot: u32, campaign: &Campaign) -> Option<WaitKey> {
+        let State::Waiting(wait) = self.state else { return None };
+        let selection = &campaign.config.selection;
+        let vip = self.demand.as_ref().is_some_and(|demand| demand.vip);
+        let bonus = if vip { selection.vip_bonus } else { 0 };
+        let priority = self.priority.saturating_add(bonus);
+        let (negated_priority, waiting_since) = match selection.ageing.filter(|step| *step > Span::default())
+        {
+            None => (priority.saturating_neg(), wait.since),
+            Some(step) => {
+                let worth = step.0.saturating_mul(i64::from(priority));
+                (0, Instant(wait.since.0.saturating_sub(worth)))
+            }
+        };
+        Some(WaitKey { negated_priority, waiting_since, interaction: self.interaction, slot })
     }
 
     /// True while it rests because everybody eligible let it pass: somebody new may have it at once.
@@ -189,9 +199,11 @@ impl Item {
     }
 
     /// When something is to be done for it by itself.
-    pub(super) fn wake_at(&self, campaign: &Campaign) -> Option<Instant> {
+    pub(super) fn wake_at(&self, campaign: &Campaign, now: Instant) -> Option<Instant> {
         match self.state {
-            State::Waiting(_) => self.rest_until.or_else(|| self.overflow_at(campaign)),
+            State::Waiting(wait) => self
+                .rest_until
+                .or_else(|| earliest(self.overflow_at(campaign), self.need_changes_at(wait, campaign, now))),
             State::Ringing(_, ringing) => {
                 let due = earliest(ringing.deadline, self.overflow_at(campaign))?;
                 Some(self.rest_until.map_or(due, |rest| rest.max(due)))

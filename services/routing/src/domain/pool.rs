@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::agent::BusyKey;
+use super::agent::OrderKey;
 use super::campaign::Mode;
 use super::random::Random;
 use super::ring::Ring;
@@ -15,8 +15,8 @@ const NOWHERE: u32 = u32::MAX;
 pub(super) enum Pool {
     /// Everyone and round robin: fixed order.
     Ordered(Ring),
-    /// Least busy: by load, last offer, position.
-    Busy(BTreeSet<BusyKey>),
+    /// Least busy and longest idle: by the mode's order.
+    Keyed(BTreeSet<OrderKey>),
     /// Random: a dense list and where each member stands in it.
     Dense {
         /// Positions of the eligible members, in no order.
@@ -37,7 +37,7 @@ impl Pool {
     pub(super) fn new(mode: Mode, members: usize) -> Self {
         match mode {
             Mode::Everyone | Mode::RoundRobin => Self::Ordered(Ring::new(members)),
-            Mode::LeastBusy => Self::Busy(BTreeSet::new()),
+            Mode::LeastBusy | Mode::LongestIdle => Self::Keyed(BTreeSet::new()),
             Mode::Random => Self::Dense { list: Vec::new(), place: vec![NOWHERE; members] },
         }
     }
@@ -45,7 +45,7 @@ impl Pool {
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Ordered(ring) => ring.count() as usize,
-            Self::Busy(set) => set.len(),
+            Self::Keyed(set) => set.len(),
             Self::Dense { list, .. } => list.len(),
         }
     }
@@ -55,11 +55,11 @@ impl Pool {
     }
 
     /// Adds a member under his present key.
-    pub(super) fn insert(&mut self, key: BusyKey) {
+    pub(super) fn insert(&mut self, key: OrderKey) {
         let position = key.2;
         match self {
             Self::Ordered(ring) => ring.insert(position),
-            Self::Busy(set) => {
+            Self::Keyed(set) => {
                 set.insert(key);
             }
             Self::Dense { list, place } => {
@@ -74,11 +74,11 @@ impl Pool {
     }
 
     /// Removes a member, given the key he was added under.
-    pub(super) fn remove(&mut self, key: BusyKey) {
+    pub(super) fn remove(&mut self, key: OrderKey) {
         let position = key.2;
         match self {
             Self::Ordered(ring) => ring.remove(position),
-            Self::Busy(set) => {
+            Self::Keyed(set) => {
                 set.remove(&key);
             }
             Self::Dense { list, place } => {
@@ -97,11 +97,6 @@ impl Pool {
         }
     }
 
-    /// True when the order depends on the key, so that a changed key must be re-inserted.
-    pub(super) fn is_keyed(&self) -> bool {
-        matches!(self, Self::Busy(_))
-    }
-
     /// The member whose turn it is among those `allowed` accepts.
     ///
     /// Members who let the item pass are stepped over one by one: a handful in practice, never more than the round has
@@ -114,7 +109,7 @@ impl Pool {
     ) -> Option<Pick> {
         match self {
             Self::Ordered(ring) => first_two(ring.cycle(pointer), allowed),
-            Self::Busy(set) => first_two(set.iter().map(|key| key.2), allowed),
+            Self::Keyed(set) => first_two(set.iter().map(|key| key.2), allowed),
             Self::Dense { list, .. } => {
                 let start = random.below(list.len() as u32) as usize;
                 let (before, after) = list.split_at_checked(start)?;
@@ -127,7 +122,7 @@ impl Pool {
     pub(super) fn positions(&self) -> Vec<u32> {
         let mut positions: Vec<u32> = match self {
             Self::Ordered(ring) => ring.cycle(None).collect(),
-            Self::Busy(set) => set.iter().map(|key| key.2).collect(),
+            Self::Keyed(set) => set.iter().map(|key| key.2).collect(),
             Self::Dense { list, .. } => list.clone(),
         };
         positions.sort_unstable();

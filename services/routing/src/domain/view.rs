@@ -1,6 +1,6 @@
 //! The engine's state in a canonical, comparable form, for tests and diagnosis.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::engine::Engine;
 use super::ids::{AgentId, CampaignId, InteractionId};
@@ -23,11 +23,11 @@ pub struct ItemLine {
 pub struct EngineView {
     /// Items.
     pub items: BTreeMap<InteractionId, ItemLine>,
-    /// Per campaign, the members who could take an item now, in their fixed order.
+    /// Per campaign, the members who could take an item that asks for nothing now, in their fixed order.
     pub eligible: BTreeMap<CampaignId, Vec<AgentId>>,
     /// Per campaign, what waits without an offer, in the order of service.
     pub waiting: BTreeMap<CampaignId, Vec<InteractionId>>,
-    /// Per agent, items counted in email and WhatsApp.
+    /// Per agent, the weight of his items in email and WhatsApp.
     pub loads: BTreeMap<AgentId, [u32; 2]>,
     /// Per campaign, the member offered last.
     pub pointers: BTreeMap<CampaignId, Option<AgentId>>,
@@ -47,10 +47,12 @@ impl EngineView {
         }
         for campaign in &engine.campaigns {
             let id = campaign.config.campaign;
-            let positions = campaign.pool.positions();
+            let positions = campaign.free().map(|class| class.pool.positions()).unwrap_or_default();
             let members = positions.iter().filter_map(|position| campaign.member(*position));
             view.eligible.insert(id, members.collect());
-            view.waiting.insert(id, campaign.waiting.iter().map(|key| key.interaction).collect());
+            let waiting = campaign.classes.iter().flat_map(|class| &class.waiting);
+            let waiting: BTreeSet<_> = waiting.chain(&campaign.classes.crowded).collect();
+            view.waiting.insert(id, waiting.into_iter().map(|key| key.interaction).collect());
             view.pointers.insert(id, campaign.pointer.and_then(|position| campaign.member(position)));
         }
         for (id, agent) in engine.agents.iter() {

@@ -55,8 +55,7 @@ impl Bench {
         }
         for (number, capacity) in capacities.iter().enumerate() {
             let agent = AgentId(number as u32);
-            let person =
-                Person { version: 1, active: true, paused: false, absent: false, capacity: [*capacity; 2] };
+            let person = Person::new([*capacity; 2]);
             bench.world.people.insert(agent, person);
             bench.feed(Input::Agent(bench.world.agent_view(agent)));
             bench.feed(Input::Presence { agent, presence: Presence::Present });
@@ -67,7 +66,7 @@ impl Bench {
     fn feed(&mut self, input: Input) {
         match &input {
             Input::Agent(view) => {
-                self.people.insert(view.agent, *view);
+                self.people.insert(view.agent, view.clone());
             }
             Input::Presence { agent, presence } => {
                 self.presences.insert(*agent, *presence);

@@ -41,6 +41,7 @@ fn mode() -> impl Strategy<Value = Mode> {
         1 => Just(Mode::Everyone),
         3 => Just(Mode::RoundRobin),
         1 => Just(Mode::LeastBusy),
+        1 => Just(Mode::LongestIdle),
         1 => Just(Mode::Random)
     ]
 }
@@ -62,6 +63,7 @@ prop_compose! {
             overflow: overflow.map(|(after, all)| Overflow { after: Span::seconds(after), action: action(all) }),
             members: members.into_iter().take(size).collect(),
             pointer: None,
+            selection: Selection::default(),
         }
     }
 }

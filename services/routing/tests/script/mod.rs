@@ -112,6 +112,7 @@ impl Script {
             overflow: None,
             members: Vec::new(),
             pointer: None,
+            selection: Selection::default(),
         };
         for option in options {
             match option.split_once('=').unwrap() {
@@ -140,8 +141,7 @@ impl Script {
     fn agent(&mut self, name: &str, capacity: &str) {
         let agent = AgentId(self.agents.id(name));
         let capacity = capacity.trim_start_matches("capacity=").parse().unwrap();
-        let person =
-            Person { version: 1, active: true, paused: false, absent: false, capacity: [capacity; 2] };
+        let person = Person::new([capacity; 2]);
         self.world.people.insert(agent, person);
         self.feed(Input::Agent(self.world.agent_view(agent)));
         self.presence("present", name);

@@ -62,6 +62,7 @@ impl Simulation {
         if self.scenario.mode.is_none() && self.draw.chance(20) {
             view.priority = self.draw.between(0, 2) as i32 - 1;
         }
+        view.demand = self.scenario.demand(self.now, &mut self.draw);
         self.world.items.insert(id, view.clone());
         self.emit(Input::Item(view));
         if self.scenario.mode.is_none() && self.draw.chance(10) {
@@ -83,10 +84,12 @@ impl Simulation {
         }
         let (paused, active) = (self.draw.chance(40), self.draw.chance(80));
         let capacity = self.scenario.capacity(&mut self.draw);
+        let skills = self.scenario.skills(&mut self.draw);
         let person = self.world.people.get_mut(&agent).unwrap();
         match what {
             6 | 7 => person.paused = paused,
             8 => person.active = active,
+            9 if self.scenario.wide && !paused => person.skills = skills,
             _ => person.capacity = capacity,
         }
         person.version += 1;

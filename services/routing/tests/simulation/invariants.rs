@@ -5,17 +5,20 @@ use std::collections::BTreeMap;
 use hilo_routing::domain::*;
 
 use super::draw::{P_001, Tally};
+use super::reference::need::Need;
 use super::reference::{Line, Loads, Reference};
-use crate::world::World;
+use crate::world::{World, weight};
 
 pub const ONE_HOLDER: &str = "never two holders";
 pub const AVAILABLE: &str = "only to available members";
 pub const WITHIN_CAPACITY: &str = "never over capacity by the router";
+pub const FITTING: &str = "only to members the item is for";
 pub const OLDEST_FIRST: &str = "never an older eligible item passed over";
 pub const AT_ONCE: &str = "nothing waits while someone is eligible";
 pub const NOT_FORGOTTEN: &str = "nothing queued for ever while someone is eligible";
 pub const EVEN_ROUND_ROBIN: &str = "round robin spreads evenly among equals";
 pub const EVEN_LEAST_BUSY: &str = "least busy spreads evenly among equals";
+pub const IDLE_FIRST: &str = "longest idle takes who has had nothing for longest";
 pub const FAIR_RANDOM: &str = "random is equally likely for everybody";
 pub const AS_REFERENCE: &str = "the engine decides as the reference does";
 pub const COMES_TO_REST: &str = "the engine comes to rest";
@@ -45,7 +48,7 @@ pub struct Invariants {
     /// Who has what in truth, kept apart from the model that commits it.
     holders: BTreeMap<InteractionId, AgentId>,
     /// Round robin, by configuration: counted while both were eligible at every offer.
-    leads: BTreeMap<CampaignId, (i64, Leads)>,
+    leads: BTreeMap<(CampaignId, Need), (i64, Leads)>,
     pub draws: Tally,
     stuck_since: BTreeMap<InteractionId, Instant>,
 }
@@ -62,17 +65,24 @@ impl Invariants {
         let config = &mind.campaigns[&line.view.campaign].config;
         let Target::Agent(agent) = offer.target else { return Ok(()) };
         let loads = mind.loads();
-        let rule = mind.kept_away(agent, config.channel, &loads);
-        ensure(rule != Some(Rule::Full), WITHIN_CAPACITY, || format!("{offer:?} to one who is full"))?;
+        let saved = mind.saved.get(&interaction) == Some(&agent);
+        let rule =
+            mind.kept_away(agent, config.channel, &loads).filter(|rule| !saved || *rule != Rule::Saving);
+        let unfit = mind.unfit(&mind.need(line), agent, config.channel, &loads);
+        let fits = rule != Some(Rule::Full) && (rule.is_some() || unfit != Some(Rule::TooHeavy));
+        ensure(fits, WITHIN_CAPACITY, || format!("{offer:?} to one who is full"))?;
         let member = config.members.contains(&agent);
         ensure(rule.is_none() && member, AVAILABLE, || format!("{offer:?} although {rule:?}"))?;
-        self.oldest_first(mind, line, agent)?;
-        let eligible = mind.eligible(config, &loads);
-        self.even(line, offer, agent, &eligible, &loads, config)
+        ensure(unfit.is_none(), FITTING, || format!("{offer:?} although {unfit:?}"))?;
+        if saved {
+            return Ok(());
+        }
+        self.oldest_first(mind, line, agent, &loads)?;
+        self.even(mind, line, offer, agent, &loads)
     }
 
     /// Nothing that goes before it waits for the same agent.
-    fn oldest_first(&self, mind: &Reference, line: &Line, agent: AgentId) -> Checked {
+    fn oldest_first(&self, mind: &Reference, line: &Line, agent: AgentId, loads: &Loads) -> Checked {
         let channel = mind.channel(line.view.campaign);
         let competes = |other: &&Line| {
             let config = &mind.campaigns[&other.view.campaign].config;
@@ -82,7 +92,7 @@ impl Invariants {
                 && to_one
                 && config.active
                 && config.channel == channel
-                && config.members.contains(&agent)
+                && mind.eligible(other, loads).contains(&agent)
                 && !other.view.passed_by.contains(&agent)
         };
         let first = mind.lines.values().filter(competes).min_by_key(|other| mind.turn(other));
@@ -94,27 +104,35 @@ impl Invariants {
 
     fn even(
         &mut self,
+        mind: &Reference,
         line: &Line,
         offer: &Offer,
         winner: AgentId,
-        eligible: &[AgentId],
         loads: &Loads,
-        config: &CampaignConfig,
     ) -> Checked {
+        let (config, need) = (&mind.campaigns[&line.view.campaign].config, mind.need(line));
+        let eligible = mind.eligible(line, loads);
+        let fresh = || eligible.iter().filter(|agent| !line.view.passed_by.contains(agent));
         let undisturbed = line.view.passed_by.is_empty();
         let load = |agent: &AgentId| loads.get(&(*agent, config.channel)).copied().unwrap_or(0);
         match config.mode {
             Mode::Everyone => Ok(()),
-            Mode::RoundRobin if undisturbed => self.even_rotation(offer, winner, eligible),
+            Mode::RoundRobin if undisturbed => self.even_rotation(offer, need, winner, &eligible),
             Mode::RoundRobin => {
-                self.leads.remove(&offer.campaign);
+                self.leads.remove(&(offer.campaign, need));
                 Ok(())
             }
             Mode::LeastBusy => {
-                let least =
-                    eligible.iter().filter(|agent| !line.view.passed_by.contains(agent)).map(load).min();
+                let least = fresh().map(load).min();
                 ensure(least.is_none_or(|least| load(&winner) <= least), EVEN_LEAST_BUSY, || {
                     format!("{winner:?} has {} and somebody {least:?}", load(&winner))
+                })
+            }
+            Mode::LongestIdle => {
+                let idle = |agent: &AgentId| mind.idle_since(*agent, config.channel, loads);
+                let longest = fresh().filter_map(idle).min();
+                ensure(longest.is_none() || idle(&winner) == longest, IDLE_FIRST, || {
+                    format!("{winner:?} since {:?} and somebody since {longest:?}", idle(&winner))
                 })
             }
             Mode::Random => {
@@ -126,9 +144,9 @@ impl Invariants {
         }
     }
 
-    fn even_rotation(&mut self, offer: &Offer, winner: AgentId, eligible: &[AgentId]) -> Checked {
+    fn even_rotation(&mut self, offer: &Offer, need: Need, winner: AgentId, eligible: &[AgentId]) -> Checked {
         let version = offer.record.config_version;
-        let (known, leads) = self.leads.entry(offer.campaign).or_default();
+        let (known, leads) = self.leads.entry((offer.campaign, need)).or_default();
         if *known != version {
             (*known, *leads) = (version, BTreeMap::new());
         }
@@ -148,7 +166,7 @@ impl Invariants {
             let config = &mind.campaigns[&line.view.campaign].config;
             let to_all =
                 config.mode == Mode::Everyone || line.queued().is_some_and(|queued| queued.overflowed);
-            let could = mind.eligible(config, &loads);
+            let could = mind.eligible(line, &loads);
             let mut fresh = could.iter().filter(|agent| to_all || !line.view.passed_by.contains(agent));
             let free = fresh.next().filter(|_| config.active);
             ensure(free.is_none(), AT_ONCE, || format!("{:?} waits and {free:?} is free", line.view))?;
@@ -160,8 +178,11 @@ impl Invariants {
     pub fn progress(&mut self, mind: &Reference, world: &World) -> Checked {
         let loads = mind.loads();
         let someone = |view: &ItemView| {
-            let rules = mind.campaigns.get(&view.campaign);
-            rules.is_some_and(|rules| rules.config.active && !mind.eligible(&rules.config, &loads).is_empty())
+            let line = mind.lines.get(&view.interaction).filter(|line| line.queued().is_some());
+            line.is_some_and(|line| {
+                let active = mind.campaigns[&line.view.campaign].config.active;
+                active && !mind.eligible(line, &loads).is_empty()
+            })
         };
         let stuck = world.items.values().filter(|view| {
             matches!(view.state, ItemState::Queued(Queued { offer: None, .. })) && someone(view)
@@ -177,16 +198,12 @@ impl Invariants {
     }
 
     /// attention-state committed an offer to somebody.
-    pub fn granted(
-        &mut self,
-        interaction: InteractionId,
-        agent: AgentId,
-        load: u32,
-        capacity: u32,
-    ) -> Checked {
-        let before = self.holders.insert(interaction, agent);
-        ensure(before.is_none(), ONE_HOLDER, || format!("{interaction:?} at {agent:?} and {before:?}"))?;
-        ensure(load < capacity, WITHIN_CAPACITY, || format!("{agent:?} has {load} of {capacity}"))
+    pub fn granted(&mut self, view: &ItemView, agent: AgentId, load: u32, capacity: u32) -> Checked {
+        let before = self.holders.insert(view.interaction, agent);
+        ensure(before.is_none(), ONE_HOLDER, || format!("{view:?} at {agent:?} and {before:?}"))?;
+        ensure(load + weight(view) <= capacity, WITHIN_CAPACITY, || {
+            format!("{agent:?} has {load} of {capacity}")
+        })
     }
 
     /// The item is with this agent by a person's choice, or with nobody any more.

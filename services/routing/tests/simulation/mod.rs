@@ -18,7 +18,7 @@ mod wire;
 use crate::world::{Person, World};
 use draw::Draw;
 use invariants::{AS_REFERENCE, COMES_TO_REST, Checked, Invariants, Violation, ensure};
-use reference::{Reference, agent_of, choice::comparable};
+use reference::{Reference, choice::comparable};
 use sabotage::Sabotage;
 use scenario::Scenario;
 
@@ -77,7 +77,9 @@ pub struct Simulation {
 impl Simulation {
     pub fn new(seed: u64, scenario: impl FnOnce(&mut Draw) -> Scenario, sabotage: Sabotage) -> Self {
         let mut draw = Draw::new(seed);
-        let scenario = scenario(&mut draw);
+        let mut scenario = scenario(&mut draw);
+        // Whose capacity is saved only the reference knows, which cannot follow a broken engine.
+        scenario.saving &= sabotage == Sabotage::None;
         let mut simulation = Self {
             scenario,
             sabotage,
@@ -108,7 +110,8 @@ impl Simulation {
         }
         for agent in (0..self.scenario.agents).map(AgentId) {
             let capacity = self.scenario.capacity(&mut self.draw);
-            let person = Person { version: 1, active: true, paused: false, absent: false, capacity };
+            let skills = self.scenario.skills(&mut self.draw);
+            let person = Person { skills, ..Person::new(capacity) };
             self.world.people.insert(agent, person);
             self.presences.insert(agent, Presence::Present);
         }
@@ -166,11 +169,23 @@ impl Simulation {
         }
         if self.sabotage == Sabotage::None {
             let (due, offer) = (self.mind.due(), self.mind.next_offer(None));
-            ensure(due.is_empty() && offer.is_none(), AS_REFERENCE, || {
-                format!("{due:?} and {offer:?} are missing")
-            })?;
+            ensure(due.is_empty() && offer.is_none(), AS_REFERENCE, || self.missing(&due, offer.as_ref()))?;
         }
         self.invariants.applied(&self.mind)
+    }
+
+    /// What the engine did not decide, and how it sees the item.
+    fn missing(&self, due: &[Decision], offer: Option<&Offer>) -> String {
+        let id = due.first().map(|decision| decision.subject().0).or(offer.map(|offer| offer.interaction));
+        let view = self.engine.view();
+        let seen = id.and_then(|id| view.items.get(&id));
+        let queued: Vec<_> =
+            view.waiting.iter().filter(|(_, ids)| id.is_some_and(|id| ids.contains(&id))).collect();
+        let told = id.and_then(|id| self.mind.lines.get(&id)).map(|line| &line.view);
+        format!(
+            "{due:?} and {offer:?} are missing; told {told:?}, seen {seen:?}, queued in {:?}",
+            queued.len()
+        )
     }
 
     /// A fresh engine takes over with what is committed; presence comes last, of everybody at once.
@@ -204,7 +219,7 @@ fn as_reference(mind: &mut Reference, decision: &Decision) -> Checked {
         }
         Decision::Offer(offer) => {
             ensure(due.is_empty(), AS_REFERENCE, || format!("{decision:?} before {due:?}"))?;
-            mind.next_offer(agent_of(offer.target)).map(|expected| (comparable(&expected), comparable(offer)))
+            mind.next_offer(Some(offer)).map(|expected| (comparable(&expected), comparable(offer)))
         }
     };
     let same = expected.is_some_and(|(expected, decided)| expected == decided);

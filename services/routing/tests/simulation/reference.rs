@@ -7,7 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hilo_routing::domain::*;
 
+use crate::world::weight;
+use need::Need;
+
 pub mod choice;
+pub mod need;
 mod telling;
 
 pub const ROUND_PAUSE: Span = Span::seconds(1);
@@ -21,6 +25,7 @@ pub struct Member {
     pub view: AgentView,
     pub presence: Presence,
     last_offered: [Instant; 2],
+    idle_since: [Instant; 2],
     held_until: [Option<Instant>; 2],
     hold: [Span; 2],
 }
@@ -37,6 +42,8 @@ pub struct Line {
 pub struct Rules {
     pub config: CampaignConfig,
     pointer: Option<u32>,
+    /// The same for items that ask for something else than the campaign.
+    side_pointers: BTreeMap<Need, u32>,
 }
 
 #[derive(Default)]
@@ -45,6 +52,10 @@ pub struct Reference {
     pub agents: BTreeMap<AgentId, Member>,
     pub campaigns: BTreeMap<CampaignId, Rules>,
     pub lines: BTreeMap<InteractionId, Line>,
+    /// Heavy items, and whose capacity is saved for each.
+    pub saved: BTreeMap<InteractionId, AgentId>,
+    /// What rests since this input, which frees an agent at the same time: that is nobody new for it.
+    rested: Option<(InteractionId, Instant)>,
 }
 
 /// Load of everybody, by channel.
@@ -80,6 +91,14 @@ impl Line {
         self.waits() && self.rest_until.is_none_or(|rest| rest <= now)
     }
 
+    /// Who has it as committed.
+    fn holder(&self) -> Option<AgentId> {
+        match self.view.state {
+            ItemState::Open(agent) => Some(agent),
+            ItemState::Queued(queued) => queued.offer.and_then(|ringing| agent_of(ringing.target)),
+        }
+    }
+
     fn occupant(&self) -> Option<AgentId> {
         match (self.view.state, self.proposal) {
             (ItemState::Open(agent), _) => Some(agent),
@@ -99,7 +118,7 @@ impl Reference {
         let mut loads = Loads::new();
         for line in self.lines.values() {
             if let Some(agent) = line.occupant() {
-                *loads.entry((agent, self.channel(line.view.campaign))).or_default() += 1;
+                *loads.entry((agent, self.channel(line.view.campaign))).or_default() += weight(&line.view);
             }
         }
         loads
@@ -116,27 +135,55 @@ impl Reference {
             (member.view.paused, Rule::Paused),
             (load >= member.view.capacity[lane(channel)], Rule::Full),
             (member.held_until[lane(channel)].is_some(), Rule::Held),
+            (self.saves(agent, channel), Rule::Saving),
         ];
         rules.into_iter().find(|(applies, _)| *applies).map(|(_, rule)| rule)
     }
 
-    /// Members of the campaign who could take an item now, in their fixed order.
-    pub fn eligible(&self, campaign: &CampaignConfig, loads: &Loads) -> Vec<AgentId> {
-        let free = |agent: &&AgentId| self.kept_away(**agent, campaign.channel, loads).is_none();
-        campaign.members.iter().filter(free).copied().collect()
+    /// Members of the campaign who could take this item now, in their fixed order.
+    pub fn eligible(&self, line: &Line, loads: &Loads) -> Vec<AgentId> {
+        let config = &self.campaigns[&line.view.campaign].config;
+        let need = self.need(line);
+        let free = |agent: &&AgentId| {
+            let unfit = || self.unfit(&need, **agent, config.channel, loads);
+            self.kept_away(**agent, config.channel, loads).or_else(unfit).is_none()
+        };
+        config.members.iter().filter(free).copied().collect()
     }
 
     /// Takes over what was decided.
     pub fn note(&mut self, decision: &Decision) {
         let (interaction, _) = decision.subject();
+        let Some(need) = self.lines.get(&interaction).map(|line| self.need(line)) else { return };
+        self.release(interaction);
         let Some(line) = self.lines.get_mut(&interaction) else { return };
         line.proposal = Some(*decision);
         let Decision::Offer(Offer { target: Target::Agent(agent), campaign, .. }) = decision else { return };
         let (now, rules) = (self.now, self.campaigns.get_mut(campaign).unwrap());
         let position = rules.config.members.iter().position(|member| member == agent);
-        rules.pointer = position.map(|position| position as u32);
+        let position = position.map(|position| position as u32);
+        if rules.is_usual(&need) {
+            rules.pointer = position;
+        } else if need.reserved_for.is_none() {
+            rules.side_pointers.extend(position.map(|position| (need, position)));
+        }
         let last = &mut self.agents.get_mut(agent).unwrap().last_offered[lane(rules.config.channel)];
         *last = (*last).max(now);
+    }
+
+    /// Nobody's capacity is saved for this item any more, which may wake others.
+    fn release(&mut self, interaction: InteractionId) {
+        if self.saved.contains_key(&interaction) {
+            let before = self.free_lanes();
+            self.saved.remove(&interaction);
+            self.wake(&before);
+        }
+    }
+
+    /// The earlier, the longer he has had nothing in the channel; `None` while he has something.
+    pub fn idle_since(&self, agent: AgentId, channel: Channel, loads: &Loads) -> Option<Instant> {
+        let busy = loads.get(&(agent, channel)).is_some_and(|load| *load > 0);
+        (!busy).then(|| self.agents[&agent].idle_since[lane(channel)])
     }
 
     fn free_lanes(&self) -> BTreeSet<(AgentId, Channel)> {

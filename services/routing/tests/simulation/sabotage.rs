@@ -18,6 +18,8 @@ pub enum Sabotage {
     ToTheFull,
     /// Somebody absent or paused gets the offer.
     ToTheAbsent,
+    /// Somebody who does not master what is asked gets the offer.
+    ToTheUnskilled,
     /// A younger item is offered instead of the one whose turn it is.
     YoungerFirst,
     /// A decision is never sent, and never answered.
@@ -45,9 +47,10 @@ impl Sabotage {
         let first = |wanted: &dyn Fn(AgentId) -> bool| {
             config.members.iter().copied().find(|agent| *agent != winner && wanted(*agent))
         };
+        let Some(line) = mind.lines.get(&offer.interaction) else { return vec![decision] };
+        let unfit = |agent: AgentId| mind.unfit(&mind.need(line), agent, config.channel, &loads);
         let fits = |agent: AgentId| {
-            let passed = mind.lines.get(&offer.interaction).map(|line| line.view.passed_by.contains(&agent));
-            kept_away(agent).is_none() && passed == Some(false)
+            kept_away(agent).is_none() && unfit(agent).is_none() && !line.view.passed_by.contains(&agent)
         };
         match self {
             // What is swallowed is decided all the same; it is lost on its way.
@@ -56,6 +59,9 @@ impl Sabotage {
             Self::ToTheFull => to(first(&|agent| kept_away(agent) == Some(Rule::Full))),
             Self::ToTheAbsent => {
                 to(first(&|agent| matches!(kept_away(agent), Some(Rule::Absent | Rule::Paused))))
+            }
+            Self::ToTheUnskilled => {
+                to(first(&|agent| kept_away(agent).is_none() && unfit(agent) == Some(Rule::Skill)))
             }
             Self::YoungerFirst => vec![younger(&offer, winner, mind).map_or(decision, Decision::Offer)],
             Self::Leave if draw.chance(5) => Vec::new(),
@@ -75,6 +81,7 @@ fn younger(offer: &Offer, winner: AgentId, mind: &Reference) -> Option<Offer> {
         line.is_ready(mind.now)
             && line.view.campaign == offer.campaign
             && !line.view.passed_by.contains(&winner)
+            && mind.eligible(line, &mind.loads()).contains(&winner)
     };
     let line = mind.lines.values().filter(later).find(|line| mind.turn(line) > turn)?;
     Some(Offer { interaction: line.view.interaction, version: line.view.version, ..*offer })

@@ -28,9 +28,16 @@ pub struct Scenario {
     pub passed: u64,
     /// The only mode, or any.
     pub mode: Option<Mode>,
+    /// Items ask for skills, persons and capacity.
+    pub wide: bool,
+    /// Capacity is saved for what is too heavy.
+    pub saving: bool,
 }
 
-const MODES: [Mode; 5] = [Mode::Everyone, Mode::RoundRobin, Mode::RoundRobin, Mode::LeastBusy, Mode::Random];
+const MODES: [Mode; 6] =
+    [Mode::Everyone, Mode::RoundRobin, Mode::RoundRobin, Mode::LeastBusy, Mode::LongestIdle, Mode::Random];
+const SKILLS: u32 = 3;
+const LEVELS: u64 = 3;
 
 impl Scenario {
     /// Any kind of day.
@@ -50,6 +57,8 @@ impl Scenario {
             unanswered: noise(draw, 8),
             passed: draw.below(60),
             mode: None,
+            wide: draw.chance(60),
+            saving: true,
         }
     }
 
@@ -69,6 +78,8 @@ impl Scenario {
             unanswered: 0,
             passed: 0,
             mode: Some(mode),
+            wide: false,
+            saving: false,
         }
     }
 
@@ -80,6 +91,7 @@ impl Scenario {
     /// People open much by themselves and the news of it travel long.
     pub fn self_served(draw: &mut Draw) -> Self {
         Self {
+            wide: false,
             delay: Span::seconds(2),
             unanswered: 0,
             refused: 0,
@@ -119,6 +131,61 @@ impl Scenario {
             overflow: overflows.then_some(overflow),
             members,
             pointer: None,
+            selection: self.selection(draw),
+        }
+    }
+
+    fn some_skills(draw: &mut Draw, percent: u64) -> Vec<Skill> {
+        let mut skills = Vec::new();
+        for skill in (0..SKILLS).map(SkillId) {
+            if draw.chance(percent) {
+                skills.push(Skill { skill, level: draw.between(1, LEVELS) as Level });
+            }
+        }
+        skills
+    }
+
+    /// What an agent masters.
+    pub fn skills(&self, draw: &mut Draw) -> Vec<Skill> {
+        if self.wide { Self::some_skills(draw, 70) } else { Vec::new() }
+    }
+
+    /// What an item asks for.
+    pub fn demand(&self, now: Instant, draw: &mut Draw) -> SharedDemand {
+        if !self.wide || draw.chance(50) {
+            return None;
+        }
+        let prefers = draw.chance(30);
+        let preferred = Preferred {
+            agent: AgentId(draw.below(u64::from(self.agents)) as u32),
+            until: now + draw.up_to(Span::seconds(30)),
+        };
+        let heavy = draw.chance(30);
+        Some(std::sync::Arc::new(Demand {
+            skills: Self::some_skills(draw, 25),
+            weight: if heavy { draw.between(2, 3) as u32 } else { draw.below(2) as u32 },
+            vip: draw.chance(10),
+            preferred: prefers.then_some(preferred),
+        }))
+    }
+
+    fn selection(&self, draw: &mut Draw) -> Selection {
+        if !self.wide {
+            return Selection::default();
+        }
+        let steps = (0..draw.below(4)).map(|_| Relaxation {
+            after: draw.up_to(Span::seconds(40)),
+            skill: SkillId(draw.below(u64::from(SKILLS)) as u32),
+            level: draw.chance(50).then(|| draw.between(1, LEVELS) as Level),
+        });
+        let relaxation = steps.collect();
+        let (ageing, saving) = (draw.between(1, 60) as i64, draw.between(1, 40) as i64);
+        Selection {
+            required: Self::some_skills(draw, 10),
+            relaxation,
+            ageing: draw.chance(50).then(|| Span::seconds(ageing)),
+            vip_bonus: draw.below(3) as i32,
+            saving_after: (self.saving && draw.chance(70)).then(|| Span::seconds(saving)),
         }
     }
 }

@@ -83,7 +83,7 @@ impl Simulation {
         };
         match (decision, before) {
             (Decision::Offer(_), Some((agent, load, capacity))) => {
-                self.invariants.granted(interaction, agent, load, capacity)?;
+                self.invariants.granted(&view, agent, load, capacity)?;
             }
             (Decision::Offer(_), None) => {}
             (Decision::Expire { .. } | Decision::Overflow { .. }, _) => {

@@ -14,6 +14,16 @@ pub struct Person {
     pub paused: bool,
     pub absent: bool,
     pub capacity: [u32; 2],
+    pub skills: Vec<Skill>,
+    pub idle_since: [Option<Instant>; 2],
+}
+
+impl Person {
+    /// Active, here, without any skill.
+    pub fn new(capacity: [u32; 2]) -> Self {
+        let (skills, idle_since) = (Vec::new(), [None; 2]);
+        Self { version: 1, active: true, paused: false, absent: false, capacity, skills, idle_since }
+    }
 }
 
 /// The truth.
@@ -26,6 +36,11 @@ pub struct World {
     /// Commits offers whatever has happened meanwhile: to show what the guards are for.
     blind: bool,
     offers: u128,
+}
+
+/// How much of an agent's capacity an item takes.
+pub fn weight(view: &ItemView) -> u32 {
+    view.demand.as_ref().map_or(1, |demand| demand.weight.max(1))
 }
 
 impl World {
@@ -47,7 +62,7 @@ impl World {
                     }
                 }
         };
-        self.items.values().filter(counts).count() as u32
+        self.items.values().filter(counts).map(weight).sum()
     }
 
     pub fn agent_view(&self, agent: AgentId) -> AgentView {
@@ -59,6 +74,8 @@ impl World {
             paused: person.paused,
             capacity: person.capacity,
             last_offered: [None, None],
+            idle_since: person.idle_since,
+            skills: person.skills.clone(),
         }
     }
 
@@ -66,8 +83,16 @@ impl World {
         let queued = Queued { waiting_since: now, queued_at: now, overflowed: false, offer: None };
         let state = ItemState::Queued(queued);
         let (passed_by, overflowed_from) = (Vec::new(), Vec::new());
-        let view =
-            ItemView { interaction, version: 1, campaign, priority: 0, state, passed_by, overflowed_from };
+        let view = ItemView {
+            interaction,
+            version: 1,
+            campaign,
+            priority: 0,
+            state,
+            passed_by,
+            overflowed_from,
+            demand: None,
+        };
         self.items.insert(interaction, view.clone());
         view
     }
@@ -155,7 +180,7 @@ impl World {
                     let lane = LANES.iter().position(|lane| *lane == config.channel).unwrap();
                     if !person.active || person.paused || person.absent || !config.members.contains(&agent) {
                         Outcome::NotAvailable
-                    } else if self.load(agent, config.channel) >= person.capacity[lane] {
+                    } else if self.load(agent, config.channel) + weight(item) > person.capacity[lane] {
                         Outcome::NoCapacity
                     } else {
                         Outcome::Applied

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use hilo_routing::domain::*;
 
-use super::{Line, Loads, ROUND_PAUSE, Reference, Rules, lane};
+use super::{Line, Loads, ROUND_PAUSE, Reference, Rules, agent_of, lane};
 
 /// Order of service.
 pub type Turn = (Reverse<i32>, Instant, InteractionId);
@@ -13,7 +13,16 @@ impl Reference {
     /// Place in the order of service of an item that is queued.
     pub fn turn(&self, line: &Line) -> Option<Turn> {
         let queued = line.queued()?;
-        Some((Reverse(line.view.priority), queued.waiting_since, line.view.interaction))
+        let selection = &self.campaigns[&line.view.campaign].config.selection;
+        let vip = line.view.demand.as_ref().is_some_and(|demand| demand.vip);
+        let priority = line.view.priority + if vip { selection.vip_bonus } else { 0 };
+        Some(match selection.ageing {
+            None => (Reverse(priority), queued.waiting_since, line.view.interaction),
+            Some(step) => {
+                let earlier = Instant(queued.waiting_since.0 - i64::from(priority) * step.0);
+                (Reverse(0), earlier, line.view.interaction)
+            }
+        })
     }
 
     /// Offers that must end and overflows that must take effect now, in no particular order.
@@ -59,16 +68,36 @@ impl Reference {
         (!queued.overflowed && !pointless && !transferred).then(|| queued.queued_at + overflow.after)
     }
 
-    /// The offer that must be made next, if any; `drawn` is whom the mode `random` drew.
-    pub fn next_offer(&mut self, drawn: Option<AgentId>) -> Option<Offer> {
+    /// The offer that must be made next, if any; `decided` is the one that was made, which tells whom the mode `random` drew,
+    /// and which of several items went first for which capacity was saved.
+    pub fn next_offer(&mut self, decided: Option<&Offer>) -> Option<Offer> {
         loop {
             let loads = self.loads();
+            let enough = self.enough(&loads);
+            let of_these =
+                enough.iter().find(|(id, _)| decided.is_some_and(|offer| offer.interaction == *id));
+            if let Some((id, agent)) = of_these.or(enough.first()).copied() {
+                self.release(id);
+                let line = &self.lines[&id];
+                let rules = &self.campaigns[&line.view.campaign];
+                return Some(self.to(line, rules, vec![agent], &self.loads()));
+            }
             let offerable = |line: &&Line| {
                 let config = &self.campaigns[&line.view.campaign].config;
-                line.is_ready(self.now) && config.active && !self.eligible(config, &loads).is_empty()
+                let offered = || !self.eligible(line, &loads).is_empty();
+                let saved = || !self.saved.contains_key(&line.view.interaction) && self.is_starving(line);
+                line.is_ready(self.now)
+                    && config.active
+                    && (offered() || (saved() && self.saver(line, &loads).is_some()))
             };
             let first = self.lines.values().filter(offerable).min_by_key(|line| self.turn(line))?;
             let (id, rules) = (first.view.interaction, &self.campaigns[&first.view.campaign]);
+            if self.eligible(first, &loads).is_empty() {
+                let saver = self.saver(first, &loads)?;
+                self.saved.insert(id, saver);
+                continue;
+            }
+            let drawn = decided.and_then(|offer| agent_of(offer.target));
             match self.choose(first, rules, drawn, &loads) {
                 Ok(offer) => return Some(offer),
                 Err(rest) => self.lines.get_mut(&id).unwrap().rest_until = Some(rest),
@@ -85,18 +114,9 @@ impl Reference {
         loads: &Loads,
     ) -> Result<Offer, Instant> {
         let (config, queued) = (&rules.config, line.queued().unwrap());
-        let eligible = self.eligible(config, loads);
-        let record = self.record(config, loads);
-        let mut offer = Offer {
-            interaction: line.view.interaction,
-            version: line.view.version,
-            campaign: config.campaign,
-            target: Target::Everyone,
-            deadline: None,
-            record,
-        };
+        let eligible = self.eligible(line, loads);
         if queued.overflowed || config.mode == Mode::Everyone {
-            return Ok(offer);
+            return Ok(self.to_everyone(line, rules, loads));
         }
         let passed = |agent: &AgentId| line.view.passed_by.contains(agent);
         let fresh: Vec<AgentId> = eligible.iter().filter(|agent| !passed(agent)).copied().collect();
@@ -104,23 +124,43 @@ impl Reference {
         if new_round && line.passed_at + ROUND_PAUSE > self.now {
             return Err(line.passed_at + ROUND_PAUSE);
         }
-        let asked = if new_round { eligible.clone() } else { fresh };
-        let order = self.order(rules, asked, drawn, loads);
-        let winner = order[0];
+        let asked = if new_round { eligible } else { fresh };
+        let order = self.order(line, rules, asked, drawn, loads);
+        Ok(self.to(line, rules, order, loads))
+    }
+
+    fn to_everyone(&self, line: &Line, rules: &Rules, loads: &Loads) -> Offer {
+        Offer {
+            interaction: line.view.interaction,
+            version: line.view.version,
+            campaign: rules.config.campaign,
+            target: Target::Everyone,
+            deadline: None,
+            record: self.record(line, &rules.config, loads),
+        }
+    }
+
+    /// The offer to the first of these, of whom the second is the next best.
+    fn to(&self, line: &Line, rules: &Rules, order: Vec<AgentId>, loads: &Loads) -> Offer {
+        let (config, winner) = (&rules.config, order[0]);
+        let passed = |agent: &AgentId| line.view.passed_by.contains(agent);
+        let mut offer = self.to_everyone(line, rules, loads);
         offer.target = Target::Agent(winner);
         offer.deadline = config.accept_timeout.map(|timeout| self.now + timeout);
-        let passed_by = eligible.iter().filter(|agent| passed(agent)).count() as u32;
+        let passed_by = self.eligible(line, loads).iter().filter(|agent| passed(agent)).count() as u32;
         offer.record.removed[rule_index(Rule::Passed)] = passed_by;
         offer.record.winner = Some(winner);
         offer.record.next_best = order.get(1).copied();
-        offer.record.new_round = new_round;
-        offer.record.pointer = (config.mode == Mode::RoundRobin).then_some(winner);
-        Ok(offer)
+        offer.record.new_round = passed(&winner);
+        let stored = config.mode == Mode::RoundRobin && rules.is_usual(&self.need(line));
+        offer.record.pointer = stored.then_some(winner);
+        offer
     }
 
     /// Those who are asked, best first.
     fn order(
         &self,
+        line: &Line,
         rules: &Rules,
         mut asked: Vec<AgentId>,
         drawn: Option<AgentId>,
@@ -132,12 +172,18 @@ impl Reference {
         match config.mode {
             Mode::Everyone => {}
             Mode::RoundRobin => {
-                let first = rules.pointer.map_or(0, |pointer| pointer + 1);
+                let first = rules.pointer_for(&self.need(line)).map_or(0, |pointer| pointer + 1);
                 asked.sort_by_key(|agent| (position(agent) + size - first) % size);
             }
             Mode::LeastBusy => asked.sort_by_key(|agent| {
                 let load = loads.get(&(*agent, config.channel)).copied().unwrap_or(0);
                 (load, self.agents[agent].last_offered[lane(config.channel)], position(agent))
+            }),
+            Mode::LongestIdle => asked.sort_by_key(|agent| {
+                let member = &self.agents[agent];
+                let busy = loads.get(&(*agent, config.channel)).is_some_and(|load| *load > 0);
+                let since = if busy { member.last_offered } else { member.idle_since };
+                (busy, since[lane(config.channel)], position(agent))
             }),
             // Nobody can say whom chance picks; that it is one of these is all there is to check.
             Mode::Random => asked.sort_by_key(|agent| Some(*agent) != drawn),
@@ -145,10 +191,14 @@ impl Reference {
         asked
     }
 
-    fn record(&self, config: &CampaignConfig, loads: &Loads) -> DecisionRecord {
+    fn record(&self, line: &Line, config: &CampaignConfig, loads: &Loads) -> DecisionRecord {
         let mut removed = [0; RULES.len()];
-        for rule in config.members.iter().filter_map(|member| self.kept_away(*member, config.channel, loads))
-        {
+        let need = self.need(line);
+        let rule = |member: &AgentId| {
+            let unfit = || self.unfit(&need, *member, config.channel, loads);
+            self.kept_away(*member, config.channel, loads).or_else(unfit)
+        };
+        for rule in config.members.iter().filter_map(rule) {
             removed[rule_index(rule)] += 1;
         }
         DecisionRecord {
