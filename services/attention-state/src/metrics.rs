@@ -22,6 +22,9 @@ static ALTERATIONS: LazyLock<Counter<u64>> =
 static ANOMALIES: LazyLock<Counter<u64>> =
     LazyLock::new(|| meter().u64_counter("hilo.delivery.anomalies").build());
 
+static REACHED: LazyLock<Counter<u64>> =
+    LazyLock::new(|| meter().u64_counter("hilo.delivery.reached_another").build());
+
 static AUTOMATIC: LazyLock<Counter<u64>> =
     LazyLock::new(|| meter().u64_counter("hilo.attention.automatic_replies").build());
 
@@ -55,6 +58,11 @@ pub(crate) fn alteration(fate: &'static str) {
 /// A failure and an arrival of the same message were reported.
 pub(crate) fn delivery_anomaly() {
     ANOMALIES.add(1, &[]);
+}
+
+/// Meta said that what was sent to one contact reaches another.
+pub(crate) fn reached_another() {
+    REACHED.add(1, &[]);
 }
 
 /// Mails of a batch.

@@ -36,7 +36,9 @@ async fn a_dialer_writes_to_its_list_once_and_who_answers_reaches_an_agent() {
     let house = Chat::start(Options::default()).await.unwrap();
     house.templates_are(&["hello_world", TEMPLATE]).await.unwrap();
     let people = house.installation.login("coordinadora").await.unwrap();
-    let eva = house.customer("51987000001", "Eva").unwrap();
+    // Dialled without the 1 of mobiles in Mexico, which her WhatsApp id has.
+    let eva = house.customer("525512340001", "Eva").unwrap();
+    eva.phone.change(|customer| customer.wa_id = Some("5215512340001".to_owned()));
     let otto = house.customer("51987000002", "Otto").unwrap();
     let ida = house.customer("51987000003", "Ida").unwrap();
     let opt_out = dialer::AddOptOutRequest {
@@ -45,7 +47,7 @@ async fn a_dialer_writes_to_its_list_once_and_who_answers_reaches_an_agent() {
         reason: "lo pidió".into(),
     };
     people.dialers().add_opt_out(opt_out).await.unwrap();
-    let csv = "number,1,2\n+51987000001,Eva,17\n+51987000002,Otto,18\n+51987000003,Ida,19\n";
+    let csv = "number,1,2\n+525512340001,Eva,17\n+51987000002,Otto,18\n+51987000003,Ida,19\n";
     let id = made(&people, csv).await;
     people.start_dialer(&id).await.unwrap();
 

@@ -204,9 +204,7 @@ impl Phone {
 
     /// Changes who this is: name, username, hiding, blocking.
     pub fn change(&self, change: impl FnOnce(&mut Customer)) {
-        if let Some(customer) = self.core.world.lock().customers.get_mut(&self.id) {
-            change(customer);
-        }
+        self.core.world.lock().change_customer(&self.id, change);
     }
 
     /// Sends to a business number and gives the id of the message.

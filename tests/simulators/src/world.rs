@@ -163,6 +163,17 @@ impl World {
         id
     }
 
+    /// Changes a customer; under a WhatsApp id that is new he is reached from now on.
+    pub fn change_customer(&mut self, id: &str, change: impl FnOnce(&mut Customer)) {
+        let Some(customer) = self.customers.get_mut(id) else { return };
+        let before = customer.wa_id().to_owned();
+        change(customer);
+        let now = customer.wa_id().to_owned();
+        if now != before {
+            self.by_phone.insert(now, id.to_owned());
+        }
+    }
+
     /// Nobody is reached by this number any more.
     pub fn forget_phone(&mut self, phone: &str) {
         self.by_phone.remove(phone);

@@ -66,22 +66,31 @@ pub(crate) async fn lineages(tx: &mut PgConnection, ids: &[Uuid]) -> Result<BTre
 #[derive(Clone, Debug)]
 pub(crate) struct LiveChat {
     pub account: String,
+    /// The contact as whom the customer is found; not the attention's when what we sent reaches him under another.
     pub contact: ContactId,
     pub lineage: Uuid,
     pub attention: AttentionId,
 }
 
-/// Live conversations of these customers on these accounts, the newest first; one that is full stands aside and is left out. Two
-/// contacts that became one may have two, until one ends.
+/// Live conversations of these customers on these accounts, the newest first; one that is full stands aside and is left out. Those that
+/// we began with another contact and that reach one of them ([`super::store::reached`]) are his as well. Two contacts that became one may have
+/// two, until one ends.
 pub(crate) async fn live_chats(
     tx: &mut PgConnection,
     accounts: &[String],
     contacts: &[Uuid],
 ) -> Result<Vec<LiveChat>, Error> {
     let rows = sqlx::query!(
-        "SELECT account_key, contact_id, lineage_id, attention_id FROM attention.attention
-         WHERE contact_id = ANY($2) AND account_key = ANY($1) AND channel = 'whatsapp' AND state <> 'closed' AND NOT flooded
-         ORDER BY created_at DESC, attention_id DESC",
+        r#"SELECT account_key AS "account_key!", contact_id AS "contact_id!", lineage_id AS "lineage_id!",
+             attention_id AS "attention_id!" FROM (
+             SELECT account_key, contact_id, lineage_id, attention_id, created_at FROM attention.attention
+             WHERE contact_id = ANY($2) AND account_key = ANY($1) AND channel = 'whatsapp' AND state <> 'closed' AND NOT flooded
+             UNION ALL
+             SELECT a.account_key, r.contact_id, a.lineage_id, a.attention_id, a.created_at
+             FROM attention.reached r JOIN attention.attention a USING (attention_id)
+             WHERE r.contact_id = ANY($2) AND a.account_key = ANY($1) AND a.channel = 'whatsapp' AND a.state <> 'closed'
+               AND NOT a.flooded) AS live
+           ORDER BY created_at DESC, attention_id DESC"#,
         accounts,
         contacts
     )

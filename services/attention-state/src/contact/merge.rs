@@ -16,6 +16,7 @@ use super::change::{Contacts, checked, malformed, stale};
 use super::domain::Data;
 use super::store::{self, What};
 use super::{keys, rights};
+use crate::attention;
 use crate::attention::customer::{self, Change};
 use crate::attention::domain::{ContactId, UserKey};
 use crate::attention::work::Actor;
@@ -109,6 +110,7 @@ impl Merge {
             let text = "it has too many attentions; merge the other into it";
             return Err(Error::rejected("CONTACT_TOO_LARGE", text));
         }
+        attention::store::reached::merged(tx, self.goes, self.stays).await?;
         store::note(tx, self.stays, by, What::Merged { other: self.goes, moved: count }).await?;
         let change = Change {
             live: customer::live_of(tx, self.stays).await?,

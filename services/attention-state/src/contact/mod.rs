@@ -12,10 +12,12 @@ mod fields;
 mod keys;
 pub(crate) mod matches;
 pub(crate) mod merge;
+mod number;
 pub(crate) mod rights;
 pub(crate) mod search;
 mod store;
 pub(crate) mod whatsapp;
 
 pub(crate) use keys::lock_number;
+pub(crate) use number::Number;
 pub(crate) use store::{EmailIdentity, contact, resolve_emails};

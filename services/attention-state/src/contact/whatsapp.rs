@@ -4,6 +4,8 @@
 //! belongs to a contact with another user id makes no match: it goes over to a new contact, and the former owner's history stays
 //! closed to whoever has his number now. Contacts are merged by a person or by Meta's own notice of a change, never by a name.
 
+mod reached;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use hilo_kit::error::Error;
@@ -15,6 +17,8 @@ use uuid::Uuid;
 use super::domain::{Identity, Kind, MAX_TEXT};
 use super::keys;
 use crate::attention::domain::ContactId;
+
+pub(crate) use reached::of_contacts;
 
 /// Longest id of Meta's: country, dot, at most 128 characters, with room.
 const MAX_ID: usize = 200;
@@ -213,7 +217,7 @@ impl Known {
 }
 
 /// How a contact is reached by WhatsApp: his WhatsApp id, else his number, and his user id; `None` when he has none of them. Of several
-/// the one he got last.
+/// the one he got last; a number beside an id is that of the id.
 ///
 /// # Errors
 /// Database errors.
@@ -237,20 +241,23 @@ pub(crate) async fn reached_by(
             Some(Kind::Bsuid | Kind::Email) | None => {}
         }
     }
+    if !who.wa_id.is_empty() && who.phone.strip_prefix('+') != Some(who.wa_id.as_str()) {
+        who.phone.clear();
+    }
     let unknown = who.wa_id.is_empty() && who.phone.is_empty() && who.user_id.is_empty();
     Ok((!unknown).then_some(who))
 }
 
-/// Whether a WhatsApp id is the contact's at present.
+/// Whether one of these contacts has a WhatsApp id, number or user id at present.
 ///
 /// # Errors
 /// Database errors.
-pub(crate) async fn is_of(tx: &mut PgConnection, contact: ContactId, wa_id: &str) -> Result<bool, Error> {
+pub(crate) async fn is_of(tx: &mut PgConnection, contacts: &[Uuid], one: &str) -> Result<bool, Error> {
     Ok(sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT 1 FROM contact.identity
-           WHERE contact_id = $1 AND kind = 'whatsapp' AND value = $2) AS "his!""#,
-        contact.uuid(),
-        wa_id
+           WHERE kind IN ('whatsapp', 'phone', 'bsuid') AND value = $2 AND contact_id = ANY($1)) AS "his!""#,
+        contacts,
+        one
     )
     .fetch_one(tx)
     .await?)

@@ -48,28 +48,29 @@ impl Actions {
         let once = Once::new(&access.user_key, "SendMessage", &request_id, &request)?;
         let id = id_of(&request.interaction_id)?;
         // What no channel takes is refused before anything is locked.
-        let letter = match request.whatsapp {
-            None => Some(letter(&access, request.clone())?),
-            Some(_) => said::said(&access, &request).map(|_| None)?,
+        let written = match request.whatsapp {
+            None => Written::Plain(Box::new(letter(&access, request.clone())?)),
+            Some(_) => Written::Chat(said::said(&access, &request)?),
         };
         let post = self.post();
         let answer = once
             .answered(&self.db, move |tx| {
                 let post = post.clone();
-                let (access, letter, request) = (access.clone(), letter.clone(), request.clone());
+                let (access, written, request) = (access.clone(), written.clone(), request.clone());
                 Box::pin(async move {
                     let (mut work, state) = held(tx, &access, id).await?;
-                    let message = match (state.channel, letter) {
-                        (Channel::Email, Some(letter)) => {
-                            send::send(tx, &post, &mut work, &state, &letter).await?
+                    let asked = match (state.channel, written) {
+                        (Channel::Email, Written::Plain(letter)) => Err(letter),
+                        (Channel::Email, Written::Chat(_)) => return Err(said::only_of_whatsapp()),
+                        (Channel::Whatsapp, Written::Plain(_)) => Ok(said::said(&access, &request)?),
+                        (Channel::Whatsapp, Written::Chat(asked)) => Ok(asked),
+                    };
+                    let message = match asked {
+                        Err(letter) => send::send(tx, &post, &mut work, &state, &letter).await?,
+                        Ok(Asked::Message(said)) => chat::send(tx, &post, &mut work, &state, &said).await?,
+                        Ok(Asked::Reaction(reaction)) => {
+                            chat::react(tx, &post, &mut work, &state, &reaction).await?
                         }
-                        (Channel::Email, None) => return Err(said::only_of_whatsapp()),
-                        (Channel::Whatsapp, _) => match said::said(&access, &request)? {
-                            Asked::Message(said) => chat::send(tx, &post, &mut work, &state, &said).await?,
-                            Asked::Reaction(reaction) => {
-                                chat::react(tx, &post, &mut work, &state, &reaction).await?
-                            }
-                        },
                     };
                     if request.draft_version > 0 {
                         draft::sent(tx, id, request.draft_version).await?;
@@ -143,6 +144,15 @@ impl Actions {
         })
         .await
     }
+}
+
+/// What a request to send says, as far as it can be read before its channel is known.
+#[derive(Clone, Debug)]
+enum Written {
+    /// Nothing that only WhatsApp has: a mail, or a text where the interaction is of WhatsApp.
+    Plain(Box<Letter>),
+    /// What only WhatsApp has.
+    Chat(Asked),
 }
 
 /// A message as the desk gets it, sanitised like every output.

@@ -18,7 +18,7 @@ use super::compose::storable;
 use crate::attention::chat::start::Whom;
 use crate::attention::chat::{self, Reaction, Said, Written, media};
 use crate::attention::domain::{ContactId, UserKey};
-use crate::contact;
+use crate::contact::{self, Number};
 use crate::conversation::attach::{self, Wanted};
 use crate::directory::Access;
 
@@ -47,6 +47,7 @@ pub(super) fn only_of_whatsapp() -> Error {
 }
 
 /// What a request asks for.
+#[derive(Clone, Debug)]
 pub(super) enum Asked {
     /// A message.
     Message(Box<Said>),
@@ -106,6 +107,7 @@ pub(super) fn said(access: &Access, request: &SendMessageRequest) -> Result<Aske
 }
 
 /// What an agent begins a conversation with.
+#[derive(Clone, Debug)]
 pub(super) struct First {
     phone: String,
     contact: Option<Uuid>,
@@ -151,7 +153,9 @@ pub(super) fn first(request: &StartAttentionRequest, whatsapp: &ChatStart) -> Re
     let contact = contact.map(|id| ids::parse(id, "whatsapp.contact_id")).transpose()?;
     if contact.is_some() != whatsapp.phone.is_empty() {
         wrong.push(("whatsapp.phone".to_owned(), "exactly one of phone and contact_id".to_owned()));
-    } else if contact.is_none() && !is_phone(&whatsapp.phone) {
+    }
+    let phone = Number::parse(&whatsapp.phone);
+    if contact.is_none() && !whatsapp.phone.is_empty() && phone.is_none() {
         wrong.push(("whatsapp.phone".to_owned(), "`+` and 8 to 15 digits".to_owned()));
     }
     let template = whatsapp.template.clone().unwrap_or_default();
@@ -163,15 +167,8 @@ pub(super) fn first(request: &StartAttentionRequest, whatsapp: &ChatStart) -> Re
     if !wrong.is_empty() {
         return Err(refused(wrong));
     }
-    Ok(First { phone: whatsapp.phone.clone(), contact, written: Written::Template(template), files })
-}
-
-/// `+` and 8 to 15 digits, the first no zero (ITU-T E.164).
-fn is_phone(text: &str) -> bool {
-    let digits = text.strip_prefix('+').unwrap_or_default();
-    (8..=15).contains(&digits.len())
-        && digits.bytes().all(|one| one.is_ascii_digit())
-        && !digits.starts_with('0')
+    let phone = phone.map(|number| number.to_string()).unwrap_or_default();
+    Ok(First { phone, contact, written: Written::Template(template), files })
 }
 
 /// Fields that only a mail has.

@@ -17,7 +17,7 @@ use crate::attention::start::{self, First};
 use crate::attention::store::message::StoredAddress;
 use crate::conversation::attach::{self, Wanted};
 use crate::directory::domain::model::{Campaign, Channel};
-use crate::directory::{self, Access};
+use crate::directory::{self, Access, SendsFrom};
 
 /// Most recipients of one mail.
 const MAX_RECIPIENTS: usize = 100;
@@ -38,17 +38,17 @@ impl Actions {
         let request_id = std::mem::take(&mut request.request_id);
         let once = Once::new(&access.user_key, "StartAttention", &request_id, &request)?;
         // What no channel takes is refused before anything is looked up.
-        let written = match &request.whatsapp {
-            None => Some(check(&request)?),
-            Some(whatsapp) => said::first(&request, whatsapp).map(|_| None)?,
+        let begins = match &request.whatsapp {
+            None => Begins::Mail(check(&request)?),
+            Some(whatsapp) => Begins::Chat(said::first(&request, whatsapp)?),
         };
         let post = self.post();
         let answer = once
             .answered(&self.db, move |tx| {
                 let post = post.clone();
-                let (access, request, written) = (access.clone(), request.clone(), written.clone());
+                let (access, request, begins) = (access.clone(), request.clone(), begins.clone());
                 Box::pin(async move {
-                    let answer = started(tx, &post, &access, request, written).await?;
+                    let answer = started(tx, &post, &access, request, begins).await?;
                     fault::point("attention.start.before_commit").await;
                     Ok(answer)
                 })
@@ -64,22 +64,22 @@ async fn started(
     post: &Post,
     access: &Access,
     request: StartAttentionRequest,
-    written: Option<Written>,
+    begins: Begins,
 ) -> Result<StartAttentionResponse, Error> {
     let campaign = campaign(tx, access, &request.campaign_key).await?;
-    match (campaign.channel, &request.whatsapp) {
-        (Channel::Email, Some(_)) => return Err(said::only_of_whatsapp()),
-        (Channel::Whatsapp, None) => {
-            return Err(invalid("whatsapp", "required: the campaign serves WhatsApp"));
+    match (campaign.channel, &begins) {
+        (Channel::Email, Begins::Chat(_)) => return Err(said::only_of_whatsapp()),
+        (Channel::Whatsapp, Begins::Mail(_)) => {
+            return Err(malformed().field("whatsapp", "required: the campaign serves WhatsApp"));
         }
-        (Channel::Email, None) | (Channel::Whatsapp, Some(_)) => {}
+        (Channel::Email, Begins::Mail(_)) | (Channel::Whatsapp, Begins::Chat(_)) => {}
     }
-    let (account, from) = account(tx, &campaign, &request.account_key).await?;
-    let (after, message) = match (written, &request.whatsapp) {
-        (Some(written), _) => by_mail(tx, post, access, &campaign, (account, from), request, written).await?,
-        (None, whatsapp) => {
-            let first = said::first(&request, &whatsapp.clone().unwrap_or_default())?;
-            let agent = UserKey::new(&access.user_key);
+    let (key, channel) = (campaign.key.as_str(), campaign.channel);
+    let account = directory::account_of(tx, key, channel, &request.account_key, malformed()).await?;
+    let (after, message) = match begins {
+        Begins::Mail(written) => by_mail(tx, post, access, &campaign, account, request, written).await?,
+        Begins::Chat(first) => {
+            let (agent, account) = (UserKey::new(&access.user_key), AccountKey::new(account.key));
             let whom = first.whom(tx, access).await?;
             let campaign = CampaignKey::new(campaign.key.as_str());
             let (written, files) = (first.written, first.files);
@@ -99,15 +99,15 @@ async fn by_mail(
     post: &Post,
     access: &Access,
     campaign: &Campaign,
-    (account, from): (AccountKey, StoredAddress),
+    account: SendsFrom,
     request: StartAttentionRequest,
     written: Written,
 ) -> Result<(Attention, MessageId), Error> {
     let addresses = |list: Vec<EmailAddress>| list.into_iter().map(StoredAddress::from).collect();
     let first = First {
         agent: UserKey::new(&access.user_key),
-        account,
-        from,
+        account: AccountKey::new(account.key),
+        from: StoredAddress { address: account.address, name: account.name },
         to: addresses(request.to),
         cc: addresses(request.cc),
         bcc: addresses(request.bcc),
@@ -135,41 +135,18 @@ async fn campaign(tx: &mut PgConnection, access: &Access, key: &str) -> Result<C
     Ok(campaign)
 }
 
-/// The account named, or the campaign's only one.
-async fn account(
-    tx: &mut PgConnection,
-    campaign: &Campaign,
-    wanted: &str,
-) -> Result<(AccountKey, StoredAddress), Error> {
-    let rows = sqlx::query!(
-        r#"SELECT account_key, coalesce(address, '') AS "address!", display_name FROM directory.account
-           WHERE campaign_key = $1 AND channel = $3 AND active AND ($2 = '' OR account_key = $2)
-           ORDER BY account_key LIMIT 2"#,
-        campaign.key.as_str(),
-        wanted,
-        campaign.channel.as_str()
-    )
-    .fetch_all(tx)
-    .await?;
-    let several = rows.len() > 1;
-    match rows.into_iter().next() {
-        Some(_) if several => Err(invalid("account_key", "required: the campaign has several accounts")),
-        Some(row) => {
-            let from = StoredAddress { address: row.address, name: row.display_name };
-            Ok((AccountKey::new(row.account_key), from))
-        }
-        None if wanted.is_empty() => {
-            Err(Error::rejected("NO_ACCOUNT", "the campaign has no active account to send from"))
-        }
-        None => Err(invalid("account_key", "no active account of the campaign")),
-    }
+fn malformed() -> Error {
+    Error::invalid("INVALID_REQUEST", "the message is malformed")
 }
 
-fn invalid(field: &str, text: &str) -> Error {
-    Error::invalid("INVALID_REQUEST", "the message is malformed").field(field, text)
+/// What the caller begins with, read once.
+#[derive(Clone, Debug)]
+enum Begins {
+    Mail(Written),
+    Chat(said::First),
 }
 
-/// What was read of a request while it was checked.
+/// What was read of a mail while it was checked.
 #[derive(Clone, Debug)]
 struct Written {
     /// Sanitised.
@@ -178,7 +155,7 @@ struct Written {
 }
 
 fn check(request: &StartAttentionRequest) -> Result<Written, Error> {
-    let mut bad = Error::invalid("INVALID_REQUEST", "the message is malformed");
+    let mut bad = malformed();
     if request.campaign_key.is_empty() {
         bad = bad.field("campaign_key", "required");
     }

@@ -12,10 +12,10 @@ use super::domain::life::{self, Ask};
 use super::domain::{DialerId, columns};
 use super::store::dialers::{self, Dialer, Settings};
 use super::store::rows;
-use super::words::{row, row_state, state_word, told};
+use super::words::{in_zone, row, row_state, state_word, told};
 use super::{hours, rights};
 use crate::desk::once::Once;
-use crate::directory::Access;
+use crate::directory::{self, Access, Channel};
 use crate::templates;
 
 /// Longest name, in characters.
@@ -121,10 +121,8 @@ impl Dialers {
                     found.truncate(usize::try_from(size).unwrap_or(usize::MAX));
                     let last = found.last().filter(|_| more);
                     let next_page_token = last.map(|one| token(one.created_at, one.id)).unwrap_or_default();
-                    let mut dialers = Vec::with_capacity(found.len());
-                    for one in found {
-                        dialers.push(told(tx, one).await?);
-                    }
+                    let zone = directory::time_zone(tx).await?;
+                    let dialers = found.into_iter().map(|one| in_zone(one, &zone)).collect();
                     Ok(wire::ListDialersResponse { dialers, next_page_token })
                 })
             })
@@ -250,17 +248,8 @@ async fn created(
     if !campaign.active {
         return Err(Error::rejected("CAMPAIGN_INACTIVE", "the campaign is switched off"));
     }
-    let accounts = dialers::accounts(tx, &settings.campaign, &settings.account).await?;
-    settings.account = match accounts.as_slice() {
-        [account] => account.clone(),
-        [] if settings.account.is_empty() => {
-            return Err(Error::rejected("NO_ACCOUNT", "the campaign has no active account to send from"));
-        }
-        [] => return Err(invalid().field("account_key", "no active account of the campaign")),
-        [_, ..] => {
-            return Err(invalid().field("account_key", "required: the campaign has several accounts"));
-        }
-    };
+    let (of, wanted) = (settings.campaign.as_str(), settings.account.as_str());
+    settings.account = directory::account_of(tx, of, Channel::Whatsapp, wanted, invalid()).await?.key;
     let template =
         templates::approved(tx, &settings.account, &settings.template_name, &settings.template_language)
             .await?;

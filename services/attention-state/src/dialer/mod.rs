@@ -3,7 +3,7 @@
 //! Owns schema `dialer`. A row that is sent begins an attention that waits, without an interaction; the dialer's message lies in its
 //! row until there is one, and then goes into the thread ([`Kept`]). Others speak to it through the functions re-exported here: intake
 //! when a customer answers ([`waiting_rows`], [`Kept`], [`answered`], [`unanswered`], [`answered_late`]) and when the channel reports
-//! ([`lock_reports`], [`report`]), an agent who starts an attention ([`take_over`]).
+//! ([`halt`], [`lock_reports`], [`Changed`]), an agent who starts an attention ([`take_over`]).
 //!
 //! Lock order: the dialer, identity keys, attentions, rows that were sent.
 
@@ -24,7 +24,7 @@ mod words;
 pub(crate) use answers::{Kept, answered, answered_late, unanswered, waiting_rows};
 pub(crate) use answers::{Taking, take_over};
 pub(crate) use manage::Dialers;
-pub(crate) use reports::{Reported, lock_reports, report};
+pub(crate) use reports::{Changed, Reported, halt, lock_reports};
 pub(crate) use run::Runner;
 #[cfg(test)]
 pub(crate) use step::{Step, step};

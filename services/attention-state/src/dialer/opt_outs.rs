@@ -6,11 +6,10 @@ use hilo_proto::dialer::v1 as wire;
 use hilo_proto::inbound::v1::WhatsAppIdentity;
 use sqlx::PgConnection;
 
-use super::domain::number::Number;
 use super::manage::{Dialers, page_size};
 use super::rights;
 use super::store::opt_outs::{self, OptOut};
-use crate::contact::whatsapp;
+use crate::contact::{Number, whatsapp};
 use crate::directory::Access;
 
 /// Longest reason, in characters.
@@ -41,7 +40,7 @@ impl Dialers {
                     }
                     alone(tx, &number).await?;
                     let (campaign, by) = (request.campaign_key.as_str(), access.user_key.as_str());
-                    opt_outs::add(tx, campaign, number.as_str(), Some(by), reason).await?;
+                    opt_outs::add(tx, campaign, number.as_str(), by, reason).await?;
                     let entry = opt_outs::find(tx, campaign, number.as_str()).await?;
                     Ok(wire::AddOptOutResponse { opt_out: entry.map(told) })
                 })

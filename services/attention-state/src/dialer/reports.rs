@@ -1,4 +1,4 @@
-//! What the channel says became of a row's send, and what follows for the dialer.
+//! What the channel says became of rows' sends, and what follows for the dialers.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,6 @@ use hilo_kit::error::Error;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::domain::life::{self, Ask, Life};
 use super::store::sends::{self, Sent};
 use super::store::{dialers, opt_outs};
 use crate::attention::domain::DeliveryState;
@@ -34,6 +33,31 @@ pub(crate) struct Reported<'a> {
     pub account: &'a str,
 }
 
+/// Holds the dialers of sends that Meta refused for what every further row would meet; pairs of send and Meta's error code. A dialer that a
+/// person has started since the send goes on: he knew. Call it before anything else is locked: whoever sends a row holds the dialer first.
+///
+/// # Errors
+/// Database errors.
+pub(crate) async fn halt(
+    tx: &mut PgConnection,
+    codes: impl IntoIterator<Item = (Uuid, i32)>,
+) -> Result<(), Error> {
+    let (mut refused, mut reasons) = (Vec::new(), Vec::new());
+    for (send, code) in codes {
+        if let Some((_, why)) = HALTING.iter().find(|(known, _)| *known == code) {
+            refused.push(send);
+            reasons.push((*why).to_owned());
+        }
+    }
+    if refused.is_empty() {
+        return Ok(());
+    }
+    for (dialer, why) in dialers::halt_of_sends(tx, &refused, &reasons).await? {
+        tracing::warn!(%dialer, why, "Meta's answer holds a dialer");
+    }
+    Ok(())
+}
+
 /// Rows of these sends, kept from others until the transaction ends; sends of no dialer are left out.
 ///
 /// # Errors
@@ -46,47 +70,55 @@ pub(crate) async fn lock_reports(
     Ok(rows.into_iter().map(|row| (row.send, row)).collect())
 }
 
-/// Notes a report on a locked row.
-///
-/// # Errors
-/// Database errors.
-pub(crate) async fn report(
-    tx: &mut PgConnection,
-    row: &mut Sent,
-    reported: Reported<'_>,
-) -> Result<(), Error> {
-    if !reported.wamid.is_empty() && row.wamid.is_empty() && row.account == reported.account {
-        sends::set_wamid(tx, row.send, reported.wamid).await?;
-        row.wamid = reported.wamid.to_owned();
-    }
-    let code = reported.detail.split(' ').next().and_then(|word| word.parse::<i32>().ok());
-    if let Some((_, why)) = HALTING.iter().find(|(known, _)| Some(*known) == code) {
-        halt(tx, row, why).await?;
-    }
-    let settles = reported.state == DeliveryState::Failed;
-    if settles && reported.reason == OPTED_OUT {
-        opt_outs::add(tx, &row.campaign, &row.number, None, OPTED_OUT).await?;
-    }
-    // Meta accepts first and may give up later.
-    if !row.delivery.rises_to(reported.state, true) {
-        return Ok(());
-    }
-    let words = if settles || reported.state == DeliveryState::Unknown {
-        (reported.reason, reported.detail)
-    } else {
-        ("", "")
-    };
-    sends::set_delivery(tx, row.send, reported.state, words.0, words.1).await?;
-    row.delivery = reported.state;
-    Ok(())
+/// What reports changed of locked rows, to be written at once.
+#[derive(Debug, Default)]
+pub(crate) struct Changed {
+    /// Rows as they are now, by send.
+    rows: HashMap<Uuid, Sent>,
+    /// Campaigns and numbers whose customers take no such messages.
+    opted_out: Vec<(String, String)>,
 }
 
-async fn halt(tx: &mut PgConnection, row: &Sent, why: &str) -> Result<(), Error> {
-    // Not the dialer's lock: the runner takes that before the rows, and here a row is held already.
-    let Some(dialer) = dialers::find(tx, row.dialer.uuid()).await? else { return Ok(()) };
-    if dialer.life == Life::Running && life::decide(dialer.life, Ask::Halt).is_ok() {
-        tracing::warn!(dialer = %dialer.id, why, "Meta's answer holds a dialer");
-        dialers::halt_running(tx, dialer.id, why).await?;
+impl Changed {
+    /// Notes a report on a locked row, which is changed as well.
+    pub(crate) fn report(&mut self, row: &mut Sent, reported: Reported<'_>) {
+        let settles = reported.state == DeliveryState::Failed;
+        if settles && reported.reason == OPTED_OUT {
+            self.opted_out.push((row.campaign.clone(), row.number.clone()));
+        }
+        let named = !reported.wamid.is_empty() && row.wamid.is_empty() && row.account == reported.account;
+        if named {
+            reported.wamid.clone_into(&mut row.wamid);
+        }
+        // Meta accepts first and may give up later.
+        let rises = row.delivery.rises_to(reported.state, true);
+        if rises {
+            let told = settles || reported.state == DeliveryState::Unknown;
+            let (reason, detail) = if told { (reported.reason, reported.detail) } else { ("", "") };
+            row.delivery = reported.state;
+            reason.clone_into(&mut row.delivery_reason);
+            detail.clone_into(&mut row.delivery_detail);
+        }
+        if named || rises {
+            self.rows.insert(row.send, row.clone());
+        }
     }
-    Ok(())
+
+    /// Writes all of it.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub(crate) async fn write(mut self, tx: &mut PgConnection) -> Result<(), Error> {
+        if !self.rows.is_empty() {
+            let rows: Vec<Sent> = self.rows.into_values().collect();
+            sends::set_reported(tx, &rows).await?;
+        }
+        if !self.opted_out.is_empty() {
+            // In one order for all transactions.
+            self.opted_out.sort_unstable();
+            self.opted_out.dedup();
+            opt_outs::add_by_customers(tx, &self.opted_out, OPTED_OUT).await?;
+        }
+        Ok(())
+    }
 }

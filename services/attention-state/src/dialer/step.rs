@@ -20,7 +20,7 @@ use crate::attention::chat::compose::{self, Composed};
 use crate::attention::chat::outgoing::{self, Outgoing};
 use crate::attention::chat::{sender, start};
 use crate::attention::domain::{
-    AccountKey, AttentionId, CampaignKey, Channel, Command, ContactId, InteractionId, MessageId, Opening,
+    AccountKey, AttentionId, CampaignKey, Channel, Command, ContactId, MessageId, Opening,
 };
 use crate::attention::envelope::Post;
 use crate::attention::store::{self, Head, Wait};
@@ -117,7 +117,8 @@ async fn unfit(tx: &mut PgConnection, dialer: &Dialer) -> Result<Option<&'static
     if !active {
         return Ok(Some("CAMPAIGN_INACTIVE"));
     }
-    let accounts = dialers::accounts(tx, &of.campaign, &of.account).await?;
+    let accounts =
+        directory::accounts_of(tx, &of.campaign, directory::Channel::Whatsapp, &of.account).await?;
     Ok(accounts.is_empty().then_some("ACCOUNT_INACTIVE"))
 }
 
@@ -214,26 +215,17 @@ async fn send(
     work.write(tx, &post.subjects).await?;
     let after = work.state(attention, None);
     let after = after.ok_or_else(|| Error::internal("NO_STATE", "the attention is not held"))?;
-    let outgoing = Outgoing {
-        id: message,
-        // It has none: nothing of the item is put into a thread here.
-        interaction: InteractionId(Uuid::nil()),
-        agent: None,
-        from: sender(tx, &of.account).await?,
-        to: whom.to,
-        composed,
-        reply_to: None,
-    };
-    let outbound = OutboundWhatsApp { bulk: true, ..outgoing.outbound(&after) };
+    let from = sender(tx, &of.account).await?;
+    let outbound = OutboundWhatsApp { bulk: true, ..outgoing::outbound(&after, &whom.to, &composed) };
     append(tx, &[outgoing::row(post, &after, message.uuid(), work.now(), traceparent, outbound).await?])
         .await?;
     let sending = Sending {
         send: message.uuid(),
         attention,
-        from_address: &outgoing.from.address,
-        from_name: &outgoing.from.name,
-        text: &outgoing.composed.text,
-        item: &outgoing.composed.item,
+        from_address: &from.address,
+        from_name: &from.name,
+        text: &composed.text,
+        item: &outgoing::item(&whom.to, &composed),
         answer_timeout_hours: of.answer_timeout_hours,
     };
     sends::note(tx, dialer.id, row.ordinal, &sending).await

@@ -10,14 +10,19 @@ use super::store::dialers::Dialer;
 use super::store::rows;
 use crate::directory::{self, proto_catalogue};
 
-/// In the words of the contract.
+/// One in the words of the contract.
+///
+/// # Errors
+/// Database errors.
 pub(super) async fn told(tx: &mut PgConnection, dialer: Dialer) -> Result<wire::Dialer, Error> {
-    let hours = match &dialer.settings.hours {
-        Some(hours) => Some(proto_catalogue::hours(hours, &directory::time_zone(tx).await?)),
-        None => None,
-    };
+    Ok(in_zone(dialer, &directory::time_zone(tx).await?))
+}
+
+/// One in the words of the contract; its hours, where they name no zone, are of this one, the house's.
+pub(super) fn in_zone(dialer: Dialer, zone: &str) -> wire::Dialer {
+    let hours = dialer.settings.hours.as_ref().map(|hours| proto_catalogue::hours(hours, zone));
     let settings = dialer.settings;
-    Ok(wire::Dialer {
+    wire::Dialer {
         dialer_id: dialer.id.to_string(),
         name: settings.name,
         campaign_key: settings.campaign,
@@ -33,7 +38,7 @@ pub(super) async fn told(tx: &mut PgConnection, dialer: Dialer) -> Result<wire::
         created_by: dialer.created_by,
         created_at: Some(to_proto(dialer.created_at)),
         changed_at: Some(to_proto(dialer.changed_at)),
-    })
+    }
 }
 
 /// A row.

@@ -1,5 +1,6 @@
 //! The handler of DELIVERY: what became of our sends. Reports come late, twice and out of order; states only rise.
 
+mod reached;
 mod words;
 
 use std::collections::{HashMap, HashSet};
@@ -12,6 +13,7 @@ use hilo_kit::error::Error;
 use hilo_kit::nats::Subjects;
 use hilo_kit::{fault, ids, inbox};
 use hilo_proto::delivery::v1::{DeliveryEnvelope, SendState};
+use hilo_proto::inbound::v1::WhatsAppIdentity;
 use prost::Message as _;
 use sqlx::PgConnection;
 use tracing::Instrument;
@@ -57,10 +59,14 @@ struct Report {
     detail: String,
     /// Stable class of a failure or of a wait.
     reason: String,
+    /// The provider's error code; 0 when there was none.
+    code: i32,
     recipients: Vec<StoredRecipient>,
     /// The provider's id of the message, of WhatsApp.
     wamid: String,
     account: String,
+    /// Whom the provider says it goes to.
+    reached: Option<WhatsAppIdentity>,
 }
 
 impl Report {
@@ -185,8 +191,10 @@ fn read(delivery: &Delivery) -> Result<Report, Error> {
         returned: envelope.state() == SendState::Bounced,
         detail: detail(&envelope),
         reason: plain(&envelope.reason, MAX_REASON),
+        code: envelope.error_code,
         recipients: envelope.recipients.iter().take(MAX_RECIPIENTS).map(|one| stored(one, send)).collect(),
         wamid: plain(&envelope.provider_message_id, MAX_DETAIL),
+        reached: envelope.reached,
         account: envelope.account_key,
     })
 }
@@ -198,7 +206,10 @@ async fn apply(
 ) -> Result<Vec<Applied>, Error> {
     // A reaction to a message of ours may be taken in at this moment: whoever comes second sees the other.
     let keys = reports.iter().filter_map(Report::key).map(|key| lock_number(b"wamid", &key.bytes()));
-    lock_numbers(tx, keys.collect()).await?;
+    dialer::halt(tx, reports.iter().map(|report| (report.send, report.code))).await?;
+    let mut reached = reached::look(tx, reports).await?;
+    let locks = keys.chain(std::mem::take(&mut reached.locks)).collect();
+    lock_numbers(tx, locks).await?;
     let ids: Vec<Uuid> = reports.iter().map(|report| report.send).collect();
     let asides: HashMap<Uuid, aside::Known> =
         aside::known(tx, &ids).await?.into_iter().map(|one| (one.place.send, one)).collect();
@@ -225,10 +236,10 @@ async fn apply(
     let messages: Vec<Uuid> = places.values().map(|place| place.message).collect();
     let mut sends: HashMap<Uuid, KnownSend> =
         delivery::sends(tx, &messages).await?.into_iter().map(|send| (send.message, send)).collect();
-    let mut outcomes = Outcomes::default();
+    let (mut outcomes, mut told) = (Outcomes::default(), dialer::Changed::default());
     for report in reports.iter().filter(|report| fresh.contains(&report.delivery)) {
         if let Some(row) = dialled.get_mut(&report.send) {
-            dialer::report(tx, row, report.to_dialer()).await?;
+            told.report(row, report.to_dialer());
         }
         if let Some(aside) = asides.get(&report.send) {
             beside::reported(tx, &mut work, aside, report.state, &mut outcomes.items).await?;
@@ -238,6 +249,8 @@ async fn apply(
         report_one(&mut work, send, report, &mut outcomes)?;
         named(tx, &mut work, send, report, &mut outcomes).await?;
     }
+    told.write(tx).await?;
+    reached.settle(tx, &fresh).await?;
     work.write(tx, subjects).await?;
     delivery::set_delivery(tx, &outcomes.changes).await?;
     delivery::note_anomalies(tx, &outcomes.anomalies).await?;

@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 
 use super::store::{self, Place};
 use crate::desk::rights;
-use crate::directory::{self, Access};
+use crate::directory::{self, Access, Channel};
 
 /// Page size when none is named.
 const DEFAULT_PAGE: i32 = 50;
@@ -38,10 +38,12 @@ pub(crate) async fn list(
     db.snapshot(move |tx| {
         Box::pin(async move {
             let campaign = directory::campaign(tx, &request.campaign_key).await?.ok_or_else(missing)?;
-            if campaign.channel.as_str() != "whatsapp" {
+            if campaign.channel != Channel::Whatsapp {
                 return Err(Error::rejected("OTHER_CHANNEL", "the campaign serves another channel"));
             }
-            let accounts = accounts(tx, &request.campaign_key, &request.account_key).await?;
+            let (of, wanted) = (&request.campaign_key, &request.account_key);
+            let accounts = directory::accounts_of(tx, of, Channel::Whatsapp, wanted).await?;
+            let accounts: Vec<String> = accounts.into_iter().map(|one| one.key).collect();
             let found = store::page(tx, &accounts, &after, i64::from(size) + 1).await?;
             Ok(fitting(found, usize::try_from(size).unwrap_or(1), PAGE_BYTES))
         })
@@ -64,17 +66,6 @@ pub(crate) async fn usable(tx: &mut PgConnection, account: &str, refusal: Error)
         told.templates.iter_mut().for_each(|one| one.parts.clear());
     }
     Ok(refusal.detail("hilo.attention.v1.ListTemplatesResponse", told.encode_to_vec()))
-}
-
-async fn accounts(tx: &mut PgConnection, campaign: &str, wanted: &str) -> Result<Vec<String>, Error> {
-    Ok(sqlx::query_scalar!(
-        "SELECT account_key FROM directory.account
-         WHERE campaign_key = $1 AND channel = 'whatsapp' AND active AND ($2 = '' OR account_key = $2)",
-        campaign,
-        wanted
-    )
-    .fetch_all(tx)
-    .await?)
 }
 
 /// The first of them, at most so many and so many bytes, with where the next page begins.

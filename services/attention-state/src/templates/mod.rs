@@ -11,4 +11,6 @@ mod values;
 pub(crate) use list::{list, usable};
 pub(crate) use report::report;
 pub(crate) use store::approved;
-pub(crate) use values::{check, header_media, rendered};
+#[cfg(test)]
+pub(crate) use values::MAX_VALUE;
+pub(crate) use values::{check, header_media, problem, rendered};

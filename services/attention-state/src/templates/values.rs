@@ -11,7 +11,7 @@ use hilo_proto::outbound::v1::template_parameter::Value;
 use hilo_proto::outbound::v1::{SendTemplate, TemplateComponent, TemplateParameter};
 
 /// Longest value of a variable, in characters; Meta bounds the filled-in part at 1,024 and more.
-const MAX_VALUE: usize = 1_024;
+pub(crate) const MAX_VALUE: usize = 1_024;
 /// Longest payload of a button, in characters.
 const MAX_PAYLOAD: usize = 256;
 
@@ -189,13 +189,20 @@ fn texts<'a>(names: &[String], given: &'a [TemplateParameter]) -> Result<BTreeMa
     Ok(values)
 }
 
-/// Meta refuses line breaks, tabs and more than four spaces in a row in a value.
 fn plain(text: &str) -> Result<(), String> {
-    let odd = text.contains(char::is_control) || text.contains("     ");
-    if text.trim().is_empty() || odd || text.chars().count() > MAX_VALUE {
-        return Err(format!("1 to {MAX_VALUE} characters in one line, at most four spaces in a row"));
+    problem(text).map_or(Ok(()), |(_, why)| Err(why))
+}
+
+/// Why Meta would refuse a value, as a stable reason and in words: it takes no line breaks, no tabs and no more than four spaces in a row.
+pub(crate) fn problem(value: &str) -> Option<(&'static str, String)> {
+    if value.trim().is_empty() {
+        return Some(("VALUE_MISSING", "every variable of the template needs a value".to_owned()));
     }
-    Ok(())
+    if value.chars().count() > MAX_VALUE {
+        return Some(("VALUE_TOO_LONG", format!("at most {MAX_VALUE} characters")));
+    }
+    let odd = value.contains(char::is_control) || value.contains("     ");
+    odd.then(|| ("VALUE_MALFORMED", "one line without tabs, at most four spaces in a row".to_owned()))
 }
 
 /// What the customer reads: header, body and footer with the values filled in, and the words of the buttons. Values that do not fit

@@ -151,3 +151,21 @@ fn the_customer_reads_it_filled_in_once() {
     assert_eq!(header_media(&whole), None);
     assert_eq!(header_media(&template(vec![part("HEADER", "document", "", &[])])), Some(MediaKind::Document));
 }
+
+#[test]
+fn values_that_meta_refuses_have_a_reason() {
+    for (value, reason) in [
+        ("Eva Quispe", None),
+        ("a    b", None),
+        ("", Some("VALUE_MISSING")),
+        ("  ", Some("VALUE_MISSING")),
+        ("a     b", Some("VALUE_MALFORMED")),
+        ("a\nb", Some("VALUE_MALFORMED")),
+        ("a\tb", Some("VALUE_MALFORMED")),
+        ("a\0b", Some("VALUE_MALFORMED")),
+    ] {
+        assert_eq!(problem(value).map(|(reason, _)| reason), reason, "{value:?}");
+    }
+    assert_eq!(problem(&"ñ".repeat(MAX_VALUE)), None);
+    assert_eq!(problem(&"ñ".repeat(MAX_VALUE + 1)).unwrap().0, "VALUE_TOO_LONG");
+}

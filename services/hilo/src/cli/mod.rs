@@ -41,7 +41,7 @@ pub enum Command {
     Queues(queues::QueuesArgs),
     /// Volumes, states, waits and the other reports
     Report(Box<report::ReportArgs>),
-    /// Make, fill, start, hold, end and show dialers of WhatsApp
+    /// Make, fill, start, hold, end and show dialers of WhatsApp, and numbers they leave out
     Dial(Box<dial::DialArgs>),
     /// List, show, replay and drop messages that could not be processed
     Dead(dead::DeadArgs),
@@ -126,6 +126,13 @@ mod tests {
             "hilo audit --kind campaign --key ventas --limit 20 --as coordinadora",
             "hilo dial create mensajes pedido_en_camino --per-minute 60 --as supervisora",
             "hilo dial import 0198a0a0-0000-7000-8000-000000000000 lista.csv --skip-bad --as supervisora",
+            "hilo dial create mensajes aviso --open monday-friday=09:00-13:00,14:00-18:00 --holiday 2026-12-25 --time-zone America/Lima",
+            "hilo dial list --campaign mensajes --json --as supervisora",
+            "hilo dial rows 0198a0a0-0000-7000-8000-000000000000 --state failed --limit 20 --json --as supervisora",
+            "hilo dial hours 0198a0a0-0000-7000-8000-000000000000 --json --as supervisora",
+            "hilo dial opt-out add mensajes +51987654321 --reason pidió --as supervisora",
+            "hilo dial opt-out remove mensajes +51987654321 --as supervisora",
+            "hilo dial opt-out list mensajes --json --as supervisora",
             "hilo dial show 0198a0a0-0000-7000-8000-000000000000 --as supervisora",
             "hilo demo",
         ] {
@@ -133,6 +140,8 @@ mod tests {
         }
         assert!(!parses("hilo mail send --to b@example.org"));
         assert!(!parses("hilo dead replay"));
+        assert!(!parses("hilo dial create mensajes aviso --open lunes=09:00-18:00"));
+        assert!(!parses("hilo dial create mensajes aviso --holiday 2026-12-25"));
         assert!(!parses("hilo phone send --from 51999111222 --kind location --text Hola"));
     }
 

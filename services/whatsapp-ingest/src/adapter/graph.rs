@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::version::VERSION;
 use crate::config::GraphConfig;
+use crate::domain::identity;
 use crate::domain::json::{array, error_of, flag, object, text};
 use crate::domain::send::Outcome;
 
@@ -135,8 +136,8 @@ fn judge(status: StatusCode, answer: &Value) -> Outcome {
     if status.is_success() {
         let id = array(answer, "messages").first().map(|message| text(message, "id")).unwrap_or_default();
         return match (id.is_empty(), flag(answer, "success")) {
-            (false, _) => Outcome::Accepted(id),
-            (true, true) => Outcome::Accepted(String::new()),
+            (false, _) => Outcome::Accepted { wamid: id, reached: identity::of_answer(answer).map(Box::new) },
+            (true, true) => Outcome::Accepted { wamid: String::new(), reached: None },
             (true, false) => Outcome::NoAnswer("an answer without a message id".to_owned()),
         };
     }
@@ -168,6 +169,7 @@ pub(super) fn unread(status: StatusCode, text: &str) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use hilo_proto::inbound::v1::WhatsAppIdentity;
     use serde_json::json;
 
     use super::*;
@@ -196,8 +198,13 @@ mod tests {
         let bad = StatusCode::BAD_REQUEST;
         let broken = StatusCode::INTERNAL_SERVER_ERROR;
         let accepted = judge(ok, &json!({"messages": [{"id": "wamid.1"}]}));
-        assert_eq!(accepted, Outcome::Accepted("wamid.1".into()));
-        assert_eq!(judge(ok, &json!({"success": true})), Outcome::Accepted(String::new()));
+        let of = |wamid: &str, reached| Outcome::Accepted { wamid: wamid.into(), reached };
+        assert_eq!(accepted, of("wamid.1", None));
+        let contacts = json!([{"input": "+525512345678", "wa_id": "5215512345678"}]);
+        let named = judge(ok, &json!({"contacts": contacts, "messages": [{"id": "wamid.1"}]}));
+        let reached = WhatsAppIdentity { wa_id: "5215512345678".into(), ..WhatsAppIdentity::default() };
+        assert_eq!(named, of("wamid.1", Some(Box::new(reached))));
+        assert_eq!(judge(ok, &json!({"success": true})), of("", None));
         assert!(matches!(judge(ok, &Value::Null), Outcome::NoAnswer(_)));
         let refused = json!({"error": {"code": 131_056, "message": "m", "error_data": {"details": "d"}}});
         let expected = Outcome::Refused { code: 131_056, text: "d".into() };

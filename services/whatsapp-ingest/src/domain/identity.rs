@@ -9,7 +9,7 @@ use hilo_kit::ids::Uuid;
 use hilo_proto::inbound::v1::WhatsAppIdentity;
 use serde_json::Value;
 
-use super::json::{object, short, text};
+use super::json::{array, object, short, text};
 
 /// Longest name of a person kept, in characters.
 const NAME_CHARS: usize = 200;
@@ -97,6 +97,28 @@ pub fn of_change(message: &Value, system: &Value) -> (WhatsAppIdentity, WhatsApp
         ..WhatsAppIdentity::default()
     };
     (old, new)
+}
+
+/// Whom a message goes to, by Meta's answer to the request: the WhatsApp id where it was sent to a number, the user id where it was
+/// sent to one ("Business-scoped user IDs", 2026). The id need not be the digits of the number.
+pub fn of_answer(answer: &Value) -> Option<WhatsAppIdentity> {
+    let contact = array(answer, "contacts").first()?;
+    named(digits(&text(contact, "wa_id")), user_id(&text(contact, "user_id")), String::new())
+}
+
+/// Whom a message went to, by a status of it; nobody when that was a group.
+pub fn of_status(status: &Value) -> Option<WhatsAppIdentity> {
+    if text(status, "recipient_type") == "group" {
+        return None;
+    }
+    let of = |field: &str| text(status, field);
+    let (user, parent) = (of("recipient_user_id"), of("recipient_parent_user_id"));
+    named(digits(&of("recipient_id")), user_id(&user), user_id(&parent))
+}
+
+fn named(wa_id: String, user_id: String, parent_user_id: String) -> Option<WhatsAppIdentity> {
+    let identity = WhatsAppIdentity { wa_id, user_id, parent_user_id, ..WhatsAppIdentity::default() };
+    (!is_nobody(&identity)).then_some(identity)
 }
 
 /// True when nothing names the person.
@@ -188,6 +210,28 @@ mod tests {
             let who = of_message(&message, only);
             assert_eq!((&*who.user_id, &*who.wa_id, &*who.profile_name), (user_id, wa_id, name), "{message}");
         }
+    }
+
+    #[test]
+    fn answers_and_statuses_say_whom_a_message_goes_to() {
+        let told =
+            |identity: Option<WhatsAppIdentity>| identity.map(|of| [of.wa_id, of.user_id, of.parent_user_id]);
+        let some = |wa_id: &str, user: &str, parent: &str| Some([wa_id, user, parent].map(str::to_owned));
+        let answer = |contacts: Value| told(of_answer(&json!({ "contacts": contacts })));
+        assert_eq!(
+            answer(json!([{"input": "+525512345678", "wa_id": "5215512345678"}])),
+            some("5215512345678", "", "")
+        );
+        assert_eq!(answer(json!([{"input": "MX.1", "user_id": "MX.1"}])), some("", "MX.1", ""));
+        assert_eq!(
+            (answer(json!([{"input": "+52"}])), answer(json!([])), answer(json!(7))),
+            (None, None, None)
+        );
+        let status = json!({"recipient_id": "5215512345678", "recipient_user_id": "MX.1",
+            "recipient_parent_user_id": "MX.ENT.9"});
+        assert_eq!(told(of_status(&status)), some("5215512345678", "MX.1", "MX.ENT.9"));
+        assert_eq!(of_status(&json!({"recipient_id": "120363", "recipient_type": "group"})), None);
+        assert_eq!(of_status(&json!({"id": "wamid.1"})), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use hilo_proto::delivery::v1::SendState;
+use hilo_proto::inbound::v1::WhatsAppIdentity;
 
 use super::class::{ErrorClass, Scope, class};
 use super::unfit::Unfit;
@@ -75,8 +76,13 @@ impl State {
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Meta has it, under this id (empty for a read mark, which has none).
-    Accepted(String),
+    /// Meta has it.
+    Accepted {
+        /// Under this id (empty for a read mark, which has none).
+        wamid: String,
+        /// Whom it goes to, as far as Meta says.
+        reached: Option<Box<WhatsAppIdentity>>,
+    },
     /// Meta refused it with a code.
     Refused {
         /// `error.code`.
@@ -122,6 +128,8 @@ pub struct Next {
     pub after: Option<Duration>,
     /// Meta's id.
     pub wamid: String,
+    /// Whom it goes to, as far as Meta says.
+    pub reached: Option<Box<WhatsAppIdentity>>,
     /// Stable reason; empty when sent.
     pub reason: &'static str,
     /// Meta's code, 0 without.
@@ -178,13 +186,16 @@ pub fn next(outcome: Outcome, at: Attempted) -> Next {
         state,
         after: None,
         wamid: String::new(),
+        reached: None,
         reason,
         code,
         text,
         hold: Hold::Nothing,
     };
     match outcome {
-        Outcome::Accepted(wamid) => Next { wamid, ..end(State::Sent, "", 0, String::new()) },
+        Outcome::Accepted { wamid, reached } => {
+            Next { wamid, reached, ..end(State::Sent, "", 0, String::new()) }
+        }
         Outcome::NoAnswer(text) => {
             Next { after: Some(at.doubt), ..end(State::Doubtful, "NO_ANSWER", 0, text) }
         }
@@ -261,6 +272,10 @@ mod tests {
         }
     }
 
+    fn accepted(wamid: &str) -> Outcome {
+        Outcome::Accepted { wamid: wamid.into(), reached: None }
+    }
+
     fn refusal(code: i32) -> Outcome {
         Outcome::Refused { code, text: "x".into() }
     }
@@ -271,7 +286,7 @@ mod tests {
         let secs = |n| Some(Duration::from_secs(n));
         let not_sent = || Outcome::NotSent { reason: "UNREACHABLE", text: "x".into() };
         let table = [
-            (Outcome::Accepted("wamid.1".into()), at(1, 0), Sent, None, ""),
+            (accepted("wamid.1"), at(1, 0), Sent, None, ""),
             (Outcome::NoAnswer("x".into()), at(1, 0), Doubtful, secs(60), "NO_ANSWER"),
             (not_sent(), at(1, 0), Planned, secs(2), "UNREACHABLE"),
             (not_sent(), at(3, 0), Planned, secs(8), "UNREACHABLE"),
@@ -317,7 +332,7 @@ mod tests {
             let next = next(outcome.clone(), at(1, 0)).after_unknown();
             assert_eq!((next.state, next.after), (State::Failed, None), "{outcome:?}");
         }
-        let accepted = next(Outcome::Accepted("wamid.1".into()), at(1, 0)).after_unknown();
+        let accepted = next(accepted("wamid.1"), at(1, 0)).after_unknown();
         assert_eq!((accepted.state, accepted.wamid.as_str()), (State::Sent, "wamid.1"));
     }
 
@@ -330,7 +345,7 @@ mod tests {
         assert_eq!((last.state, last.after, last.reason), (State::Failed, None, "NO_ANSWER"));
         assert_eq!(next_of_mark(refusal(190), at(3, 0)).state, State::Failed);
         assert_eq!(next_of_mark(refusal(100), at(1, 0)).state, State::Failed);
-        assert_eq!(next_of_mark(Outcome::Accepted(String::new()), at(3, 0)).state, State::Sent);
+        assert_eq!(next_of_mark(accepted(""), at(3, 0)).state, State::Sent);
     }
 
     #[test]

@@ -6,9 +6,11 @@
 
 use hilo_kit::ids::Uuid;
 use hilo_proto::delivery::v1::SendState;
+use hilo_proto::inbound::v1::WhatsAppIdentity;
 use serde_json::Value;
 use time::OffsetDateTime;
 
+use super::identity;
 use super::json::{first_error, short, text, whole};
 use super::send::State;
 
@@ -96,6 +98,8 @@ pub struct Status {
     pub error_code: i32,
     /// Meta's words for it.
     pub error_text: String,
+    /// Whom the message went to.
+    pub reached: Option<WhatsAppIdentity>,
 }
 
 /// Why a status is none of the known ones.
@@ -128,6 +132,7 @@ pub fn read(status: &Value, received_at: OffsetDateTime) -> Result<Status, Unrea
         happened_at: happened_at.unwrap_or(received_at),
         error_code,
         error_text,
+        reached: identity::of_status(status),
     })
 }
 

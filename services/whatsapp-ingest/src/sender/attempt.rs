@@ -61,7 +61,7 @@ pub(super) async fn run(parts: Arc<Parts>, picked: Picked, keeper: Keeper, stop:
 
 fn word(outcome: &Outcome) -> &'static str {
     match outcome {
-        Outcome::Accepted(_) => "accepted",
+        Outcome::Accepted { .. } => "accepted",
         Outcome::Refused { code, .. } => class(*code).reason(),
         Outcome::NotSent { .. } => "not_sent",
         Outcome::NoAnswer(_) => "no_answer",
@@ -121,7 +121,7 @@ fn may_be_the_file(outcome: &Outcome) -> bool {
         Outcome::Refused { code, .. } => {
             class(*code) == ErrorClass::Media || matches!(code, 100 | 131_008 | 131_009)
         }
-        Outcome::Accepted(_)
+        Outcome::Accepted { .. }
         | Outcome::NotSent { .. }
         | Outcome::NoAnswer(_)
         | Outcome::Unsendable { .. } => false,

@@ -351,6 +351,7 @@ async fn fail(
             reason: unfit.why.as_str().to_owned(),
             code: 0,
             text: unfit.text.to_owned(),
+            reached: None,
         });
     }
     reports::append(tx, subjects, reports).await

@@ -109,6 +109,7 @@ async fn hold(tx: &mut PgConnection, account: &str, held: Held) -> Result<Vec<Re
         reason: held.reason().to_owned(),
         code: 0,
         text: held.text().to_owned(),
+        reached: None,
     });
     Ok(reports.collect())
 }

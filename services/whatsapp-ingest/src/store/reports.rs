@@ -8,6 +8,7 @@ use hilo_kit::nats::{StreamKind, Subjects};
 use hilo_kit::outbox::{self, OutboxRow};
 use hilo_kit::telemetry::TRACEPARENT;
 use hilo_proto::delivery::v1::{DeliveryEnvelope, SendState};
+use hilo_proto::inbound::v1::WhatsAppIdentity;
 use prost::Message as _;
 use sqlx::PgConnection;
 
@@ -29,6 +30,8 @@ pub(super) struct Report {
     pub reason: String,
     pub code: i32,
     pub text: String,
+    /// Whom Meta says it goes to, where this report is the first that knows.
+    pub reached: Option<WhatsAppIdentity>,
 }
 
 /// Appends reports, those of one conversation in the order given.
@@ -66,6 +69,7 @@ pub(super) async fn append(
             error_code: report.code.max(0),
             error_text: report.text,
             reason: report.reason,
+            reached: report.reached,
         };
         rows.push(OutboxRow {
             id,

@@ -178,6 +178,7 @@ impl Store {
                             reason: "NO_ANSWER".to_owned(),
                             code: 0,
                             text: row.error_text,
+                            reached: None,
                         })
                         .collect();
                     reports::append(tx, &subjects, reports).await?;

@@ -64,7 +64,7 @@ async fn settle(
         State::Planned | State::Sent | State::Failed => false,
     };
     if row.attempts != picked.attempts || !mine {
-        if let Outcome::Accepted(wamid) = &result.outcome
+        if let Outcome::Accepted { wamid, .. } = &result.outcome
             && row.wamid.is_none()
             && !wamid.is_empty()
         {
@@ -111,6 +111,7 @@ fn report(picked: &Picked, next: &Next) -> Report {
         reason: next.reason.to_owned(),
         code: next.code,
         text: next.text.clone(),
+        reached: next.reached.as_deref().cloned(),
     }
 }
 

@@ -118,13 +118,15 @@ async fn apply(tx: &mut PgConnection, subjects: &Subjects, heard: &[Heard<'_>]) 
                 send.reason = class_of_status(status.error_code).reason().to_owned();
             }
         }
-        if send.wamid.is_none() {
+        // Else the answer of the Graph API has told whom it goes to already.
+        let first = send.wamid.is_none();
+        if first {
             (send.wamid, send.changed) = (Some(status.wamid.clone()), true);
         }
         mark(tx, account, status, send.send_id, effect == Effect::Anomaly).await?;
         if matches!(effect, Effect::Raise(_) | Effect::Fail) {
             metrics::status(status.told.as_str());
-            reports.push(report(send, status));
+            reports.push(report(send, status, first));
             if effect == Effect::Fail && class_of_status(status.error_code).stops_number() {
                 settling::stop_number(tx, account, class_of_status(status.error_code).reason()).await?;
             }
@@ -187,7 +189,7 @@ fn find<'a>(sends: &'a mut [Standing], account: &str, status: &Status) -> Option
     sends.get_mut(at)
 }
 
-fn report(send: &Standing, status: &Status) -> Report {
+fn report(send: &Standing, status: &Status, first: bool) -> Report {
     Report {
         send_id: send.send_id,
         account_key: send.account_key.clone(),
@@ -203,6 +205,7 @@ fn report(send: &Standing, status: &Status) -> Report {
         reason: send.reason.clone(),
         code: send.code,
         text: send.text.clone(),
+        reached: status.reached.clone().filter(|_| first),
     }
 }
 
@@ -280,6 +283,8 @@ impl Store {
                                 happened_at: row.happened_at,
                                 error_code: row.error_code,
                                 error_text: row.error_text,
+                                // Their sends are found by the answer of the Graph API, which told.
+                                reached: None,
                             };
                             Some((row.account_key, status))
                         })

@@ -75,7 +75,12 @@ async fn only_what_nobody_works_on_is_doubted() {
         ("attempting", "doubtful")
     );
     // The truth ends a doubt; a second end of the same attempt changes nothing.
-    assert!(store.settle(&left, result(Outcome::Accepted("wamid.1".into()))).await.unwrap());
+    assert!(
+        store
+            .settle(&left, result(Outcome::Accepted { wamid: "wamid.1".into(), reached: None }))
+            .await
+            .unwrap()
+    );
     let refused = Outcome::Refused { code: 100, text: String::new() };
     assert!(!store.settle(&left, result(refused)).await.unwrap());
     assert_eq!(state(&store, &left).await, "sent");

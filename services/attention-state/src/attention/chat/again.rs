@@ -10,10 +10,9 @@ use uuid::Uuid;
 
 use super::compose::{self, Composed};
 use super::outgoing::{self, Outgoing};
-use super::{recipient, sender};
-use crate::attention::commands::not_found;
+use super::{allowed, recipient, sender};
 use crate::attention::domain::{
-    Attention, Command, DeliveryState, MessageId, MessageKind, MessageSummary, Rejection, UserKey,
+    Attention, Command, DeliveryState, MessageId, MessageKind, MessageSummary, UserKey,
 };
 use crate::attention::envelope::Post;
 use crate::attention::retry;
@@ -57,13 +56,8 @@ pub(crate) async fn again(
     };
     let template = composed.is_template();
     let command = Command::RetryMessage { agent: agent.clone(), message: summary, recipients, template };
-    let after = match work.decide(known.interaction, command, &Actor::User(agent.clone())) {
-        Ok(decision) => decision.state.ok_or_else(not_found)?,
-        Err(Rejection::WindowClosed) => {
-            return Err(templates::usable(tx, before.account.as_str(), Rejection::WindowClosed.into()).await?);
-        }
-        Err(rejection) => return Err(rejection.into()),
-    };
+    let decided = work.decide(known.interaction, command, &Actor::User(agent.clone()));
+    let after = allowed(tx, before, decided).await?;
     if let Some(Detail::Template(sent)) = &composed.item.detail {
         templates::approved(tx, after.account.as_str(), &sent.name, &sent.language).await?;
     }

@@ -3,16 +3,16 @@
 
 use hilo_kit::clock::to_proto;
 use hilo_kit::error::Error;
+use hilo_kit::ids;
 use hilo_kit::outbox::append;
 use hilo_proto::history::v1::WhatsAppReactionMark;
 use hilo_proto::inbound::v1::WhatsAppReaction;
 use hilo_proto::outbound::v1::outbound_whats_app::Kind;
 use hilo_proto::outbound::v1::{OutboundWhatsApp, SendReadMark};
-use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{outgoing, recipient};
+use super::{allowed, outgoing, recipient};
 use crate::attention::commands::not_found;
 use crate::attention::domain::{
     Attention, AttentionId, Channel, Command, DeliveryState, InteractionId, MessageId, Rejection, Stage,
@@ -21,7 +21,6 @@ use crate::attention::domain::{
 use crate::attention::envelope::Post;
 use crate::attention::store::{aside, chat};
 use crate::attention::work::{Actor, Work};
-use crate::templates;
 
 /// An agent's reaction to a message of the customer.
 #[derive(Clone, Debug)]
@@ -56,13 +55,8 @@ pub(crate) async fn react(
         chat::items(tx, &[reaction.target]).await?.pop().filter(|one| one.inbound && !one.purged);
     let target = target.as_mut().ok_or_else(missing)?;
     let command = Command::React { agent: reaction.agent.clone(), message: target.summary() };
-    let after = match work.decide(reaction.interaction, command, &Actor::User(reaction.agent.clone())) {
-        Ok(decision) => decision.state.ok_or_else(not_found)?,
-        Err(Rejection::WindowClosed) => {
-            return Err(templates::usable(tx, before.account.as_str(), Rejection::WindowClosed.into()).await?);
-        }
-        Err(rejection) => return Err(rejection.into()),
-    };
+    let decided = work.decide(reaction.interaction, command, &Actor::User(reaction.agent.clone()));
+    let after = allowed(tx, before, decided).await?;
     let kind = Kind::Reaction(WhatsAppReaction { target_wamid: wamid, emoji: reaction.emoji.clone() });
     let order =
         hand_over(tx, post, work, &after, Aside { message: reaction.target, read_mark: None }, kind).await?;
@@ -143,8 +137,5 @@ async fn hand_over(
 
 /// The key under which the asides of an attention are in order.
 fn order(attention: AttentionId) -> AttentionId {
-    let digest =
-        Sha256::new().chain_update(b"hilo.aside").chain_update(attention.uuid().as_bytes()).finalize();
-    let bytes = digest.first_chunk::<16>().copied().unwrap_or_default();
-    AttentionId(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    AttentionId(ids::derived("hilo.aside", [attention.uuid().as_bytes().as_slice()]))
 }

@@ -23,10 +23,12 @@ pub(crate) use self::again::again;
 pub(crate) use self::aside::{Reaction, mark_read, react};
 use self::compose::Composed;
 use self::outgoing::Outgoing;
-use super::domain::{Attention, AttentionId, Command, InteractionId, MessageId, Rejection, UserKey};
+use super::domain::{
+    Attention, AttentionId, Command, ContactId, Decision, InteractionId, MessageId, Rejection, UserKey,
+};
 use super::envelope::Post;
 use super::store::message::{StoredAddress, StoredAttachment};
-use super::store::{LastMessage, chat};
+use super::store::{LastMessage, chat, reached};
 use super::work::{Actor, Work};
 use crate::contact::whatsapp;
 use crate::conversation::attach::{self, Wanted};
@@ -142,7 +144,17 @@ async fn decided(
     let message = Outgoing::summary(id, said.files.len(), work.now());
     let template = matches!(said.written, Written::Template(_));
     let command = Command::SendMessage { agent: said.agent.clone(), message, template };
-    match work.decide(said.interaction, command, &Actor::User(said.agent.clone())) {
+    let decided = work.decide(said.interaction, command, &Actor::User(said.agent.clone()));
+    allowed(tx, before, decided).await
+}
+
+/// The attention after what the domain allowed, or the refusal; `WINDOW_CLOSED` with the templates that may be sent instead.
+async fn allowed(
+    tx: &mut PgConnection,
+    before: &Attention,
+    decided: Result<Decision, Rejection>,
+) -> Result<Attention, Error> {
+    match decided {
         Ok(decision) => decision.state.ok_or_else(super::commands::not_found),
         Err(Rejection::WindowClosed) => {
             Err(templates::usable(tx, before.account.as_str(), Rejection::WindowClosed.into()).await?)
@@ -191,14 +203,21 @@ pub(crate) async fn composed(
     }
 }
 
-/// Whom to, by the newest that came from him, or while he has not written by what his contact has; names are not needed for sending. A
-/// number that has passed to somebody else since is not his any more: then only his user id is.
+/// Whom to, by the newest that came from him; while he has not written, whoever was written to before, as long as that is his, whatever
+/// else his contact has. Names are not needed for sending. A number that has passed to somebody else since is not his any more: then only
+/// his user id is.
 async fn recipient(tx: &mut PgConnection, attention: &Attention) -> Result<WhatsAppIdentity, Error> {
     let unknown = || Error::rejected("NO_RECIPIENT", "the customer of this attention is not known");
     let Some(mut customer) = chat::customer(tx, attention.id).await? else {
-        return whatsapp::reached_by(tx, attention.contact).await?.ok_or_else(unknown);
+        let before = chat::written_to(tx, attention.id).await?;
+        return match still_his(tx, attention.contact, before).await? {
+            Some(to) => Ok(to),
+            None => whatsapp::reached_by(tx, attention.contact).await?.ok_or_else(unknown),
+        };
     };
-    if !whatsapp::is_of(tx, attention.contact, &customer.wa_id).await? {
+    let mut his = reached::contacts(tx, attention.id).await?;
+    his.push(attention.contact.uuid());
+    if !whatsapp::is_of(tx, &his, &customer.wa_id).await? {
         customer.wa_id.clear();
         customer.phone.clear();
     }
@@ -206,6 +225,17 @@ async fn recipient(tx: &mut PgConnection, attention: &Attention) -> Result<Whats
         return Err(Error::rejected("NO_RECIPIENT", "the customer's number belongs to somebody else now"));
     }
     Ok(WhatsAppIdentity { username: String::new(), profile_name: String::new(), ..customer })
+}
+
+/// Whom we wrote to before, when what he is reached at is still the contact's.
+async fn still_his(
+    tx: &mut PgConnection,
+    contact: ContactId,
+    to: Option<WhatsAppIdentity>,
+) -> Result<Option<WhatsAppIdentity>, Error> {
+    let Some(to) = to else { return Ok(None) };
+    let his = whatsapp::is_of(tx, &[contact.uuid()], outgoing::reached_at(&to)).await?;
+    Ok(his.then_some(to))
 }
 
 /// The number that an account sends from, as customers see it, and the account's name.

@@ -46,30 +46,26 @@ impl Outgoing {
         }
     }
 
-    /// What the channel gets. Only a template may leave after the window of `attention`. A customer waits for it, whoever wrote it; what
-    /// nobody waits for says so itself (`bulk`).
+    /// What the channel gets.
     pub(crate) fn outbound(&self, attention: &Attention) -> OutboundWhatsApp {
-        let window_ends_at = attention.window_ends_at.filter(|_| !self.composed.is_template());
-        OutboundWhatsApp {
-            to: Some(self.to.clone()),
-            reply_to_wamid: self.reply_to.as_ref().map(|(_, wamid)| wamid.clone()).unwrap_or_default(),
-            window_ends_at: window_ends_at.map(to_proto),
-            bulk: false,
-            kind: Some(self.composed.kind.clone()),
+        let reply_to_wamid = self.reply_to.as_ref().map(|(_, wamid)| wamid.clone()).unwrap_or_default();
+        OutboundWhatsApp { reply_to_wamid, ..outbound(attention, &self.to, &self.composed) }
+    }
+
+    fn item(&self) -> WhatsAppItem {
+        let context = self
+            .reply_to
+            .as_ref()
+            .map(|(_, wamid)| WhatsAppContext { wamid: wamid.clone(), ..WhatsAppContext::default() });
+        WhatsAppItem {
+            context,
+            reply_to_message_id: self.reply_to.as_ref().map(|(id, _)| id.to_string()).unwrap_or_default(),
+            ..item(&self.to, &self.composed)
         }
     }
 
     /// Its row in the thread, at the attention's newest place, which `after` has.
     pub(crate) fn message(&self, after: &Attention, now: OffsetDateTime) -> NewMessage {
-        let context = self
-            .reply_to
-            .as_ref()
-            .map(|(_, wamid)| WhatsAppContext { wamid: wamid.clone(), ..WhatsAppContext::default() });
-        let item = WhatsAppItem {
-            context,
-            reply_to_message_id: self.reply_to.as_ref().map(|(id, _)| id.to_string()).unwrap_or_default(),
-            ..self.composed.item.clone()
-        };
         NewMessage {
             message_id: self.id.uuid(),
             attention_id: after.id.uuid(),
@@ -95,16 +91,43 @@ impl Outgoing {
             delivery_state: Some(DeliveryState::Queued.word()),
             conversation_key: None,
             conversation_number: None,
-            whatsapp: Some(item),
+            whatsapp: Some(self.item()),
             wamid: String::new(),
         }
     }
+}
+
+/// What the channel gets of a composed item. Only a template may leave after the window of `attention`. A customer waits for it, whoever
+/// wrote it; what nobody waits for says so itself (`bulk`).
+pub(crate) fn outbound(
+    attention: &Attention,
+    to: &WhatsAppIdentity,
+    composed: &Composed,
+) -> OutboundWhatsApp {
+    let window_ends_at = attention.window_ends_at.filter(|_| !composed.is_template());
+    OutboundWhatsApp {
+        to: Some(to.clone()),
+        reply_to_wamid: String::new(),
+        window_ends_at: window_ends_at.map(to_proto),
+        bulk: false,
+        kind: Some(composed.kind.clone()),
+    }
+}
+
+/// What is stored of a composed item beside its text: also whom it is sent to, so that what follows goes there as well.
+pub(crate) fn item(to: &WhatsAppIdentity, composed: &Composed) -> WhatsAppItem {
+    WhatsAppItem { customer: Some(to.clone()), ..composed.item.clone() }
 }
 
 /// What a customer is reached by, as a thread shows it.
 pub(crate) fn address(to: &WhatsAppIdentity) -> String {
     let shown = [&to.phone, &to.wa_id, &to.user_id].into_iter().find(|one| !one.is_empty());
     shown.cloned().unwrap_or_default()
+}
+
+/// What a message to a customer is addressed to: his WhatsApp id, else his number, else his user id, as the channel does.
+pub(super) fn reached_at(to: &WhatsAppIdentity) -> &str {
+    [&to.wa_id, &to.phone, &to.user_id].into_iter().find(|one| !one.is_empty()).map_or("", String::as_str)
 }
 
 /// The row of OUTBOUND of an item at the attention's newest place in the order of sends (`attention.sends`), for the outbox of the

@@ -2,15 +2,14 @@
 //! the channel names a conversation only once he has written.
 
 use hilo_kit::error::Error;
-use hilo_kit::telemetry;
+use hilo_kit::{ids, telemetry};
 use hilo_proto::inbound::v1::WhatsAppIdentity;
-use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::compose::Composed;
 use super::outgoing::{self, Outgoing};
-use super::{Written, composed, sender};
+use super::{Written, composed, sender, still_his};
 use crate::attention::commands::not_found;
 use crate::attention::domain::{
     AccountKey, Attention, AttentionId, CampaignKey, Channel, Command, ContactId, InteractionId, MessageId,
@@ -127,7 +126,7 @@ async fn taken_over(
     attention: AttentionId,
     whole: Whole,
 ) -> Result<(Attention, MessageId), Error> {
-    let Whole { id, interaction, to, composed } = whole;
+    let Whole { id, interaction, mut to, composed } = whole;
     let traceparent = telemetry::current_traceparent().unwrap_or_default();
     let taking = Taking {
         interaction,
@@ -136,6 +135,11 @@ async fn taken_over(
         message: Outgoing::summary(id, composed.files.len(), work.now()),
     };
     let (after, kept) = dialer::take_over(tx, work, attention, taking, &traceparent).await?;
+    if matches!(first.whom, Whom::Contact(_)) {
+        // Whoever names only the person goes on with the number that the dialer wrote to.
+        let dialled = kept.first().and_then(|one| one.message.whatsapp.as_ref()?.customer.clone());
+        to = still_his(tx, after.contact, dialled).await?.unwrap_or(to);
+    }
     let from = sender(tx, first.account.as_str()).await?;
     let last = LastMessage { preview: composed.preview(), at: work.now(), sender_verified: None };
     work.show(interaction, last);
@@ -171,11 +175,5 @@ async fn customer(tx: &mut PgConnection, whom: &Whom) -> Result<(ContactId, What
 
 /// What we begin with a customer on an account is one lineage, of which the database lets at most one be live.
 pub(crate) fn lineage(account: &str, contact: ContactId) -> Uuid {
-    let digest = Sha256::new()
-        .chain_update(b"hilo.dialled")
-        .chain_update(contact.uuid().as_bytes())
-        .chain_update(account.as_bytes())
-        .finalize();
-    let bytes = digest.first_chunk::<16>().copied().unwrap_or_default();
-    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+    ids::derived("hilo.dialled", [contact.uuid().as_bytes().as_slice(), account.as_bytes()])
 }

@@ -5,7 +5,7 @@ use time::{Duration, OffsetDateTime};
 use super::command::{Command, Expire, Opening};
 use super::event::{Closed, Event, Handover, Offered, Opened, Withdrawn};
 use super::evolve::evolve;
-use super::keys::{CampaignKey, InteractionId, OfferId, TagKey, UserKey};
+use super::keys::{CampaignKey, InteractionId, OfferId, UserKey};
 use super::rejection::{FieldProblem, Rejection};
 use super::state::{Attention, Direction, Interaction, MessageSummary, Offer, Phase, Stage};
 use super::transfer;
@@ -15,6 +15,7 @@ mod chat;
 mod delivery;
 mod dial;
 mod hand;
+mod thread;
 
 /// Most messages of one interaction; a flood beyond it is refused, not hidden.
 pub const MAX_MESSAGES: i32 = 5_000;
@@ -119,41 +120,13 @@ pub fn decide(
         }
         Command::MoveWindow { ends_at } => chat::move_window(course, ends_at),
         Command::AlterMessage { message, because } => chat::alter(course, message, because),
-        Command::SaveForm { agent } => {
-            opened_by(&course, &agent)?;
-            course.then(Event::FormSaved).decided()
-        }
+        Command::SaveForm { agent } => thread::save_form(course, &agent),
         Command::End { agent, close, problems } => end(course, &agent, close, problems, now),
-        Command::Link { to } => {
-            let attention = existing(&course)?;
-            if attention.linked.is_some() || attention.id == to {
-                return Err(Rejection::AlreadyLinked);
-            }
-            course.then(Event::AttentionLinked { to }).decided()
-        }
-        Command::Tag { tag } => put_tag(course, tag),
-        Command::Untag { tag } => {
-            if !existing(&course)?.tags.contains(&tag) {
-                return course.decided();
-            }
-            course.then(Event::AttentionTagged { tag, on: false }).decided()
-        }
-        Command::ChangeContact { contact } => {
-            existing(&course)?;
-            course.then(Event::ContactChanged { contact }).decided()
-        }
+        Command::Link { to } => thread::link(course, to),
+        Command::Tag { tag } => thread::tag(course, tag),
+        Command::Untag { tag } => thread::untag(course, tag),
+        Command::ChangeContact { contact } => thread::change_contact(course, contact),
     }
-}
-
-fn put_tag(course: Course, tag: TagKey) -> Result<Decision, Rejection> {
-    let tags = &existing(&course)?.tags;
-    if tags.contains(&tag) {
-        return course.decided();
-    }
-    if tags.len() >= MAX_TAGS {
-        return Err(Rejection::TooManyTags);
-    }
-    course.then(Event::AttentionTagged { tag, on: true }).decided()
 }
 
 struct Received {

@@ -324,9 +324,30 @@ pub(crate) async fn customer(
     )
     .fetch_optional(tx)
     .await?;
-    let unreadable = || Error::corrupt("ROW_CONTRADICTS_ITSELF", "a WhatsApp item cannot be read");
-    let Some(item) = item else { return Ok(None) };
-    Ok(WhatsAppItem::decode(item.as_slice()).map_err(|_| unreadable())?.customer)
+    item.map_or(Ok(None), |item| customer_of(&item))
+}
+
+/// Whom the newest item of ours in a conversation was sent to; `None` when there is none, or only of a release that did not note it.
+///
+/// # Errors
+/// `ROW_CONTRADICTS_ITSELF`; database errors.
+pub(crate) async fn written_to(
+    tx: &mut PgConnection,
+    attention: AttentionId,
+) -> Result<Option<WhatsAppIdentity>, Error> {
+    let item = sqlx::query_scalar!(
+        r#"SELECT whatsapp AS "whatsapp!" FROM attention.message
+           WHERE attention_id = $1 AND direction = 'outbound' AND whatsapp IS NOT NULL ORDER BY position DESC LIMIT 1"#,
+        attention.uuid()
+    )
+    .fetch_optional(tx)
+    .await?;
+    item.map_or(Ok(None), |item| customer_of(&item))
+}
+
+fn customer_of(item: &[u8]) -> Result<Option<WhatsAppIdentity>, Error> {
+    let unreadable = |_| Error::corrupt("ROW_CONTRADICTS_ITSELF", "a WhatsApp item cannot be read");
+    Ok(WhatsAppItem::decode(item).map_err(unreadable)?.customer)
 }
 
 /// Meta's id of a message of an attention; empty while it is not known. `None` when the attention has no such message.

@@ -5,6 +5,7 @@ pub(crate) mod aside;
 pub(crate) mod chat;
 pub(crate) mod delivery;
 pub(crate) mod message;
+pub(crate) mod reached;
 mod row;
 pub(crate) mod thread;
 mod write;

@@ -8,8 +8,6 @@ use hilo_proto::attention::v1::{Template, TemplatePart};
 use hilo_proto::outbound::v1::template_parameter::Value;
 use hilo_proto::outbound::v1::{SendTemplate, TemplateComponent, TemplateParameter};
 
-/// Longest value of a variable.
-pub(crate) const MAX_VALUE: usize = 1_024;
 /// Most columns; no template has so many variables.
 const MAX_COLUMNS: usize = 100;
 /// The column of the numbers.
@@ -81,18 +79,6 @@ pub(crate) fn filled(template: &Template, values: &[String]) -> SendTemplate {
         }
     }
     SendTemplate { name: template.name.clone(), language: template.language.clone(), components }
-}
-
-/// Why Meta would refuse a value: it takes no line breaks, no tabs and no more than four spaces in a row.
-pub(crate) fn problem(value: &str) -> Option<(&'static str, String)> {
-    if value.is_empty() {
-        return Some(("VALUE_MISSING", "every variable of the template needs a value".to_owned()));
-    }
-    if value.chars().count() > MAX_VALUE {
-        return Some(("VALUE_TOO_LONG", format!("at most {MAX_VALUE} characters")));
-    }
-    let odd = value.contains(char::is_control) || value.contains("     ");
-    odd.then(|| ("VALUE_MALFORMED", "one line without tabs, at most four spaces in a row".to_owned()))
 }
 
 #[cfg(test)]
@@ -174,22 +160,5 @@ mod tests {
             .collect();
         assert_eq!(told, ["header 0: =17", "body 0: nombre=Eva pedido=A-9", "button 1: =x/9"]);
         assert_eq!((sent.name.as_str(), sent.language.as_str()), ("aviso", "es"));
-    }
-
-    #[test]
-    fn values_that_meta_refuses_have_a_reason() {
-        for (value, reason) in [
-            ("Eva Quispe", None),
-            ("a    b", None),
-            ("", Some("VALUE_MISSING")),
-            ("a     b", Some("VALUE_MALFORMED")),
-            ("a\nb", Some("VALUE_MALFORMED")),
-            ("a\tb", Some("VALUE_MALFORMED")),
-            ("a\0b", Some("VALUE_MALFORMED")),
-        ] {
-            assert_eq!(problem(value).map(|(reason, _)| reason), reason, "{value:?}");
-        }
-        assert_eq!(problem(&"ñ".repeat(MAX_VALUE)), None);
-        assert_eq!(problem(&"ñ".repeat(MAX_VALUE + 1)).unwrap().0, "VALUE_TOO_LONG");
     }
 }

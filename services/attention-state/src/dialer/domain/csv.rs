@@ -7,8 +7,9 @@ use csv::{ByteRecord, ReaderBuilder};
 use hilo_kit::error::Error;
 use hilo_proto::dialer::v1::RowProblem;
 
-use super::columns::{self, NUMBER};
-use super::number::Number;
+use super::columns::NUMBER;
+use crate::contact::Number;
+use crate::templates;
 
 /// Largest text, below gRPC's limit of a message.
 pub(crate) const MAX_BYTES: usize = 3 * 1024 * 1024;
@@ -165,7 +166,7 @@ fn row(
     let mut values = Vec::with_capacity(columns.len());
     for (at, column) in places.values.iter().zip(columns) {
         let value = cell(*at, column)?;
-        if let Some((reason, text)) = columns::problem(value) {
+        if let Some((reason, text)) = templates::problem(value) {
             return Err(problem(column, reason, text));
         }
         values.push(value.to_owned());

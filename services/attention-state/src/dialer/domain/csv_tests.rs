@@ -49,7 +49,7 @@ fn a_number_twice_counts_once_and_the_first_row_wins() {
 
 #[test]
 fn every_bad_row_is_told_with_line_column_and_reason() {
-    let long = "x".repeat(columns::MAX_VALUE + 1);
+    let long = "x".repeat(templates::MAX_VALUE + 1);
     let text = [
         "number,1,nombre".as_bytes(),
         b"+51987654321,17,Eva",

@@ -3,7 +3,6 @@
 pub(super) mod columns;
 pub(super) mod csv;
 pub(super) mod life;
-pub(super) mod number;
 
 hilo_kit::id_type!(
     /// Identifies a dialer.

@@ -218,17 +218,31 @@ pub(crate) async fn set_life(
     Ok(())
 }
 
-/// Holds a running one that is not locked here.
-pub(crate) async fn halt_running(tx: &mut PgConnection, id: DialerId, reason: &str) -> Result<(), Error> {
-    sqlx::query!(
-        "UPDATE dialer.dialer SET state = 'paused', state_reason = $2, changed_at = clock_timestamp()
-         WHERE dialer_id = $1 AND state = 'running'",
-        id.uuid(),
-        reason
+/// Holds the running dialers of these sends, each for the reason of its newest, unless it was changed after that was sent; locks them in
+/// the order of their ids. Answers whom it held, and why.
+pub(crate) async fn halt_of_sends(
+    tx: &mut PgConnection,
+    sends: &[Uuid],
+    reasons: &[String],
+) -> Result<Vec<(DialerId, String)>, Error> {
+    let held = sqlx::query!(
+        r#"WITH refused AS (
+             SELECT DISTINCT ON (r.dialer_id) r.dialer_id, r.sent_at, v.reason
+             FROM unnest($1::uuid[], $2::text[]) AS v(send_id, reason) JOIN dialer.row r USING (send_id)
+             ORDER BY r.dialer_id, r.sent_at DESC),
+           locked AS (
+             SELECT dialer_id FROM dialer.dialer
+             WHERE state = 'running' AND dialer_id IN (SELECT dialer_id FROM refused) ORDER BY dialer_id FOR UPDATE)
+           UPDATE dialer.dialer AS d SET state = 'paused', state_reason = refused.reason, changed_at = clock_timestamp()
+           FROM refused JOIN locked USING (dialer_id)
+           WHERE d.dialer_id = refused.dialer_id AND d.state = 'running' AND refused.sent_at >= d.changed_at
+           RETURNING d.dialer_id, d.state_reason"#,
+        sends,
+        reasons
     )
-    .execute(tx)
+    .fetch_all(tx)
     .await?;
-    Ok(())
+    Ok(held.into_iter().map(|row| (DialerId(row.dialer_id), row.state_reason)).collect())
 }
 
 /// Notes how many rows a locked one has.
@@ -263,21 +277,4 @@ pub(crate) async fn page(
     .fetch_all(conn)
     .await?;
     rows.into_iter().map(Row::load).collect()
-}
-
-/// Active WhatsApp accounts of a campaign, at most two; of one name only that.
-pub(crate) async fn accounts(
-    conn: &mut PgConnection,
-    campaign: &str,
-    wanted: &str,
-) -> Result<Vec<String>, Error> {
-    Ok(sqlx::query_scalar!(
-        "SELECT account_key FROM directory.account
-         WHERE campaign_key = $1 AND channel = 'whatsapp' AND active AND ($2 = '' OR account_key = $2)
-         ORDER BY account_key LIMIT 2",
-        campaign,
-        wanted
-    )
-    .fetch_all(conn)
-    .await?)
 }

@@ -20,7 +20,7 @@ pub(crate) async fn add(
     tx: &mut PgConnection,
     campaign: &str,
     number: &str,
-    by: Option<&str>,
+    by: &str,
     reason: &str,
 ) -> Result<(), Error> {
     sqlx::query!(
@@ -29,6 +29,26 @@ pub(crate) async fn add(
         campaign,
         number,
         by,
+        reason
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Adds numbers of campaigns whose customers said so, by Meta, in the order given; entries that are there already stay as they are.
+pub(crate) async fn add_by_customers(
+    tx: &mut PgConnection,
+    numbers: &[(String, String)],
+    reason: &str,
+) -> Result<(), Error> {
+    let (campaigns, numbers): (Vec<String>, Vec<String>) = numbers.iter().cloned().unzip();
+    sqlx::query!(
+        "INSERT INTO dialer.opt_out (campaign_key, number, added_by, reason)
+         SELECT campaign, number, NULL, $3 FROM unnest($1::text[], $2::text[]) AS v(campaign, number)
+         ON CONFLICT (campaign_key, number) DO NOTHING",
+        &campaigns,
+        &numbers,
         reason
     )
     .execute(tx)

@@ -13,7 +13,6 @@ use crate::dialer::domain::DialerId;
 /// A row that was sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
-    pub dialer: DialerId,
     pub number: String,
     /// Id of the send and of its message.
     pub send: Uuid,
@@ -34,7 +33,6 @@ pub(crate) struct Sent {
 }
 
 struct Row {
-    dialer_id: Uuid,
     number: String,
     send_id: Uuid,
     attention_id: Uuid,
@@ -56,7 +54,6 @@ impl Row {
     fn load(self) -> Result<Sent, Error> {
         let corrupt = || Error::corrupt("ROW_CONTRADICTS_ITSELF", "a row of a dialer cannot be read");
         Ok(Sent {
-            dialer: DialerId(self.dialer_id),
             number: self.number,
             send: self.send_id,
             attention: AttentionId(self.attention_id),
@@ -126,7 +123,7 @@ pub(crate) async fn note(
 pub(crate) async fn lock_sends(tx: &mut PgConnection, sends: &[Uuid]) -> Result<Vec<Sent>, Error> {
     let rows = sqlx::query_as!(
         Row,
-        r#"SELECT r.dialer_id, r.number, r.send_id AS "send_id!", r.attention_id AS "attention_id!", d.account_key,
+        r#"SELECT r.number, r.send_id AS "send_id!", r.attention_id AS "attention_id!", d.account_key,
              d.campaign_key, r.sent_at AS "sent_at!", r.delivery AS "delivery!", r.delivery_reason, r.delivery_detail, r.wamid,
              r.from_address, r.from_name, r.text_body, r.item AS "item!", (coalesce(r.waited_for, 'no_answer') = 'no_answer') AS "threadless!"
            FROM dialer.row r JOIN dialer.dialer d USING (dialer_id)
@@ -142,7 +139,7 @@ pub(crate) async fn lock_sends(tx: &mut PgConnection, sends: &[Uuid]) -> Result<
 pub(crate) async fn lock_waiting(tx: &mut PgConnection, attentions: &[Uuid]) -> Result<Vec<Sent>, Error> {
     let rows = sqlx::query_as!(
         Row,
-        r#"SELECT r.dialer_id, r.number, r.send_id AS "send_id!", r.attention_id AS "attention_id!", d.account_key,
+        r#"SELECT r.number, r.send_id AS "send_id!", r.attention_id AS "attention_id!", d.account_key,
              d.campaign_key, r.sent_at AS "sent_at!", r.delivery AS "delivery!", r.delivery_reason, r.delivery_detail, r.wamid,
              r.from_address, r.from_name, r.text_body, r.item AS "item!", (coalesce(r.waited_for, 'no_answer') = 'no_answer') AS "threadless!"
            FROM dialer.row r JOIN dialer.dialer d USING (dialer_id)
@@ -154,31 +151,30 @@ pub(crate) async fn lock_waiting(tx: &mut PgConnection, attentions: &[Uuid]) -> 
     rows.into_iter().map(Row::load).collect()
 }
 
-/// Sets what became of a locked send.
-pub(crate) async fn set_delivery(
-    tx: &mut PgConnection,
-    send: Uuid,
-    state: DeliveryState,
-    reason: &str,
-    detail: &str,
-) -> Result<(), Error> {
+/// Writes what became of locked sends, and Meta's ids of them.
+pub(crate) async fn set_reported(tx: &mut PgConnection, rows: &[Sent]) -> Result<(), Error> {
+    let sends: Vec<Uuid> = rows.iter().map(|row| row.send).collect();
     // A voice note is played, a template at most read.
-    let state = if state == DeliveryState::Played { DeliveryState::Read } else { state };
+    let state = |row: &Sent| match row.delivery {
+        DeliveryState::Played => DeliveryState::Read,
+        other => other,
+    };
+    let states: Vec<String> = rows.iter().map(|row| state(row).word().to_owned()).collect();
+    let reasons: Vec<String> = rows.iter().map(|row| row.delivery_reason.clone()).collect();
+    let details: Vec<String> = rows.iter().map(|row| row.delivery_detail.clone()).collect();
+    let wamids: Vec<String> = rows.iter().map(|row| row.wamid.clone()).collect();
     sqlx::query!(
-        "UPDATE dialer.row SET delivery = $2, delivery_reason = $3, delivery_detail = $4 WHERE send_id = $1",
-        send,
-        state.word(),
-        reason,
-        detail
+        "UPDATE dialer.row AS r SET delivery = v.state, delivery_reason = v.reason, delivery_detail = v.detail, wamid = v.wamid
+         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[]) AS v(send_id, state, reason, detail, wamid)
+         WHERE r.send_id = v.send_id AND r.send_id = ANY($1)",
+        &sends,
+        &states,
+        &reasons,
+        &details,
+        &wamids
     )
     .execute(tx)
     .await?;
-    Ok(())
-}
-
-/// Meta's id of a locked send is known.
-pub(crate) async fn set_wamid(tx: &mut PgConnection, send: Uuid, wamid: &str) -> Result<(), Error> {
-    sqlx::query!("UPDATE dialer.row SET wamid = $2 WHERE send_id = $1", send, wamid).execute(tx).await?;
     Ok(())
 }
 
@@ -261,18 +257,21 @@ pub(crate) struct Unanswered {
     pub campaign: CampaignKey,
 }
 
-/// Attentions of these customers that closed unanswered within the last thirty days and were their last one on that account: what he
-/// writes now may well be the answer.
+/// Attentions of these customers, and those that reached them under another contact, that closed unanswered within the last thirty days
+/// and were their last one on that account: what he writes now may well be the answer.
 pub(crate) async fn unanswered(tx: &mut PgConnection, contacts: &[Uuid]) -> Result<Vec<Unanswered>, Error> {
     let rows = sqlx::query!(
-        r#"SELECT DISTINCT ON (a.contact_id, a.account_key) a.attention_id, a.account_key, a.contact_id, a.campaign_key
-           FROM dialer.row r JOIN attention.attention a ON a.attention_id = r.attention_id
-           WHERE a.contact_id = ANY($1) AND r.waited_for = 'no_answer' AND r.answered_at IS NULL
-             AND r.gave_up_at > now() - interval '30 days'
+        r#"WITH his AS (
+             SELECT attention_id, contact_id FROM attention.attention WHERE contact_id = ANY($1)
+             UNION SELECT attention_id, contact_id FROM attention.reached WHERE contact_id = ANY($1))
+           SELECT DISTINCT ON (his.contact_id, a.account_key) a.attention_id, a.account_key, his.contact_id AS "contact_id!",
+             a.campaign_key
+           FROM his JOIN dialer.row r USING (attention_id) JOIN attention.attention a USING (attention_id)
+           WHERE r.waited_for = 'no_answer' AND r.answered_at IS NULL AND r.gave_up_at > now() - interval '30 days'
              AND NOT EXISTS (SELECT 1 FROM attention.attention later
-               WHERE later.contact_id = a.contact_id AND later.account_key = a.account_key
+               WHERE later.contact_id = his.contact_id AND later.account_key = a.account_key
                  AND later.created_at > a.created_at)
-           ORDER BY a.contact_id, a.account_key, r.gave_up_at DESC"#,
+           ORDER BY his.contact_id, a.account_key, r.gave_up_at DESC"#,
         contacts
     )
     .fetch_all(tx)

@@ -9,7 +9,7 @@ use sqlx::types::Json;
 use super::read::CampaignRow;
 use crate::directory::domain::hours::Hours;
 use crate::directory::domain::key::FormKey;
-use crate::directory::domain::model::{Campaign, Form, FormField, Role};
+use crate::directory::domain::model::{Campaign, Channel, Form, FormField, Role};
 
 /// What a user may do, as the directory says it now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,4 +194,62 @@ pub async fn whatsapp_sender(
     .fetch_optional(conn)
     .await?;
     Ok(row.map(|row| (row.number, row.display_name)))
+}
+
+/// An account that a campaign sends from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendsFrom {
+    /// Key.
+    pub key: String,
+    /// Address of an account of mails; empty of others.
+    pub address: String,
+    /// Name that customers see.
+    pub name: String,
+}
+
+/// Active accounts of a campaign for a channel, by key; of one name only that.
+///
+/// # Errors
+/// Database errors.
+pub async fn accounts_of(
+    conn: &mut PgConnection,
+    campaign_key: &str,
+    channel: Channel,
+    wanted: &str,
+) -> Result<Vec<SendsFrom>, Error> {
+    Ok(sqlx::query_as!(
+        SendsFrom,
+        r#"SELECT account_key AS key, coalesce(address, '') AS "address!", display_name AS name FROM directory.account
+           WHERE campaign_key = $1 AND channel = $3 AND active AND ($2 = '' OR account_key = $2) ORDER BY account_key"#,
+        campaign_key,
+        wanted,
+        channel.as_str()
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
+/// The account that was named, or the campaign's only one.
+///
+/// # Errors
+/// `NO_ACCOUNT` when the campaign has none; `malformed` with a violation of `account_key` when the one named is none of its, or none is
+/// named and there are several; database errors.
+pub async fn account_of(
+    conn: &mut PgConnection,
+    campaign_key: &str,
+    channel: Channel,
+    wanted: &str,
+    malformed: Error,
+) -> Result<SendsFrom, Error> {
+    let mut found = accounts_of(conn, campaign_key, channel, wanted).await?;
+    match (found.pop(), found.is_empty()) {
+        (Some(only), true) => Ok(only),
+        (Some(_), false) => {
+            Err(malformed.field("account_key", "required: the campaign has several accounts"))
+        }
+        (None, _) if wanted.is_empty() => {
+            Err(Error::rejected("NO_ACCOUNT", "the campaign has no active account to send from"))
+        }
+        (None, _) => Err(malformed.field("account_key", "no active account of the campaign")),
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use hilo_kit::error::Error;
-use sha2::{Digest, Sha256};
+use hilo_kit::ids;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -99,13 +99,7 @@ fn lineages_of(item: &Item, contacts: &customers::Known, live: &[LiveChat]) -> V
 
 /// The conversation of another contact under the same key.
 pub(super) fn derived(conversation: Uuid, contact: ContactId) -> Uuid {
-    let digest = Sha256::new()
-        .chain_update(b"hilo.conversation")
-        .chain_update(conversation.as_bytes())
-        .chain_update(contact.uuid().as_bytes())
-        .finalize();
-    let bytes = digest.first_chunk::<16>().copied().unwrap_or_default();
-    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+    ids::derived("hilo.conversation", [conversation.as_bytes().as_slice(), contact.uuid().as_bytes()])
 }
 
 /// Locks every identity and wamid that the items have or refer to, in one order for all transactions.

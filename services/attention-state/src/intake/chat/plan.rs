@@ -166,9 +166,13 @@ fn decide(
 /// The open or waiting attention of this contact, and the lineage that a new one would be of.
 fn place(work: &Work, known: &Known, item: &Item, contact: ContactId) -> (Option<AttentionId>, Uuid) {
     let lineages = [item.conversation, known::derived(item.conversation, contact)];
-    let his = |id: &AttentionId| work.state(*id, None).is_some_and(|state| state.contact == contact);
-    let began = known.live.iter().filter(|one| one.contact == contact && one.account == item.account);
-    let all = lineages.into_iter().chain(began.map(|one| one.lineage));
+    let began = || known.live.iter().filter(|one| one.contact == contact && one.account == item.account);
+    let his = |id: &AttentionId| {
+        let own = work.state(*id, None).is_some_and(|state| state.contact == contact);
+        // What we sent to another contact reaches him, by Meta's word.
+        own || began().any(|one| one.attention == *id)
+    };
+    let all = lineages.into_iter().chain(began().map(|one| one.lineage));
     let open = all.filter_map(|id| open_in(work, known, id)).find(his);
     let free = lineages.into_iter().find(|id| open_in(work, known, *id).is_none());
     let taken = |open: AttentionId| work.head(open).map(|head| head.lineage);

@@ -70,6 +70,9 @@ struct SendArgs {
     /// Username of a new customer, who then hides the phone number
     #[arg(long)]
     username: Option<String>,
+    /// WhatsApp id of a new customer, where it is not the number's digits (some of Argentina, Brazil and Mexico)
+    #[arg(long, value_name = "DIGITS")]
+    wa_id: Option<String>,
     /// Written so many seconds ago, by the customer's clock
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     ago: i64,
@@ -158,6 +161,7 @@ async fn send(simulator: &Simulator, args: SendArgs, output: &mut Output) -> Res
     if simulator.chat(&args.from).await?.is_none() {
         let customer = json!({
             "phone": args.from,
+            "wa_id": args.wa_id,
             "name": args.name.clone().unwrap_or_default(),
             "username": args.username,
             "hides_phone": args.username.is_some(),

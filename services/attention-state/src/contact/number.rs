@@ -1,4 +1,4 @@
-//! A telephone number as people write it in lists.
+//! A telephone number that is written to, as people write it.
 
 use std::fmt;
 

@@ -1,5 +1,9 @@
 //! `hilo dial`: dialers, which write an approved WhatsApp template to a list of numbers.
 
+mod hours;
+mod list;
+mod opt_outs;
+
 use std::path::PathBuf;
 
 use hilo_proto::dialer::v1 as dialer;
@@ -36,6 +40,15 @@ enum DialCommand {
     Stop(OneArgs),
     /// Show it with its rows by state
     Show(OneArgs),
+    /// Dialers of the campaigns you direct, newest first
+    List(list::ListArgs),
+    /// Rows of a dialer with what became of each
+    Rows(list::RowsArgs),
+    /// When a dialer sends
+    Hours(list::HoursShownArgs),
+    /// Numbers that the dialers of a campaign do not write to
+    #[command(subcommand)]
+    OptOut(opt_outs::OptOutCommand),
 }
 
 #[derive(Debug, clap::Args)]
@@ -63,6 +76,8 @@ struct CreateArgs {
     /// Hours after which nobody is waited for any more; 0 is 72
     #[arg(long, default_value_t = 0)]
     answer_timeout: i32,
+    #[command(flatten)]
+    hours: hours::HoursArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -130,6 +145,10 @@ pub async fn execute(args: DialArgs) -> Result<(), Failure> {
             }
             Ok(())
         }
+        DialCommand::List(args) => list::dialers(args, &mut output).await,
+        DialCommand::Rows(args) => list::rows(args, &mut output).await,
+        DialCommand::Hours(args) => list::opening_hours(args, &mut output).await,
+        DialCommand::OptOut(command) => opt_outs::execute(command, &mut output).await,
     }
 }
 
@@ -144,7 +163,7 @@ async fn create(args: CreateArgs, output: &mut Output) -> Result<(), Failure> {
         template_language: args.language,
         per_minute: args.per_minute,
         answer_timeout_hours: args.answer_timeout,
-        hours: None,
+        hours: args.hours.hours(),
     });
     let made = session.dialers().create_dialer(request).await?.into_inner().dialer.unwrap_or_default();
     let columns: Vec<&str> =

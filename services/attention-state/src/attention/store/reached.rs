@@ -1,0 +1,88 @@
+//! Whom sends of an attention reach that is not the attention's contact, by Meta's word: table `attention.reached`.
+
+use hilo_kit::error::Error;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::attention::domain::{AttentionId, ContactId};
+
+/// Whose attention a send is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub send: Uuid,
+    pub attention: AttentionId,
+    pub contact: ContactId,
+}
+
+/// The attentions and contacts of these sends, also of those of dialers whose message is in no thread; others are left out.
+///
+/// # Errors
+/// Database errors.
+pub(crate) async fn of_sends(tx: &mut PgConnection, sends: &[Uuid]) -> Result<Vec<Written>, Error> {
+    let keys: Vec<Vec<u8>> = sends.iter().map(|send| send.as_bytes().to_vec()).collect();
+    let rows = sqlx::query!(
+        r#"SELECT sent.send_id AS "send_id!", a.attention_id, a.contact_id FROM (
+             SELECT v.send_id, k.attention_id FROM unnest($1::uuid[], $2::bytea[]) AS v(send_id, key)
+               JOIN attention.message_key k ON k.kind = 'send' AND k.key = v.key
+             UNION SELECT r.send_id, r.attention_id FROM dialer.row r WHERE r.send_id = ANY($1)) AS sent
+           JOIN attention.attention a USING (attention_id)"#,
+        sends,
+        &keys
+    )
+    .fetch_all(tx)
+    .await?;
+    let written = |send, attention, contact| Written {
+        send,
+        attention: AttentionId(attention),
+        contact: ContactId(contact),
+    };
+    Ok(rows.into_iter().map(|row| written(row.send_id, row.attention_id, row.contact_id)).collect())
+}
+
+/// Notes that the attention's sends reach this contact; again is harmless. Lock the identities of both before.
+///
+/// # Errors
+/// Database errors.
+pub(crate) async fn note(
+    tx: &mut PgConnection,
+    attention: AttentionId,
+    contact: ContactId,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "INSERT INTO attention.reached (attention_id, contact_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        attention.uuid(),
+        contact.uuid()
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// The other contacts that an attention's sends reach.
+///
+/// # Errors
+/// Database errors.
+pub(crate) async fn contacts(tx: &mut PgConnection, attention: AttentionId) -> Result<Vec<Uuid>, Error> {
+    Ok(sqlx::query_scalar!(
+        "SELECT contact_id FROM attention.reached WHERE attention_id = $1",
+        attention.uuid()
+    )
+    .fetch_all(tx)
+    .await?)
+}
+
+/// What reached one contact reaches the one it was merged into.
+///
+/// # Errors
+/// Database errors.
+pub(crate) async fn merged(tx: &mut PgConnection, goes: Uuid, stays: Uuid) -> Result<(), Error> {
+    sqlx::query!(
+        "INSERT INTO attention.reached (attention_id, contact_id)
+         SELECT attention_id, $2 FROM attention.reached WHERE contact_id = $1 ON CONFLICT DO NOTHING",
+        goes,
+        stays
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
