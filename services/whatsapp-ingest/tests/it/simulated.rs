@@ -106,6 +106,44 @@ async fn a_talk_with_a_customer_from_hello_to_read() {
     assert!(simulator.violations().is_empty());
 }
 
+/// Without `of_answer` the answer names nobody; without `of_status` neither does the status that stands in for a lost answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_a_send_reaches_is_told_once_by_whichever_knows_first() {
+    let sender = SenderConfig { doubt_seconds: 60, ..quick() };
+    let (mut rig, simulator) =
+        simulated(world(), Setup { sender, reply_seconds: 1, ..Setup::default() }).await;
+    let (dialled, wa_id) = ("525512345678", "5215512345678");
+    let phone = simulator.customer(Customer { wa_id: Some(wa_id.to_owned()), ..Customer::new(dialled) });
+    phone.says(NUMBER, &Say::text("hola")).unwrap();
+    rig.inbound().await;
+    simulator.behave(|behaviour| {
+        (behaviour.statuses.sent_ms, behaviour.statuses.delivered_ms) = (None, None);
+    });
+    rig.publish(&send(Uuid::now_v7(), 1, dialled)).await;
+    let answered = rig.report().await;
+    let reached = answered.reached.unwrap();
+    assert_eq!(
+        (answered.state, reached.wa_id.as_str(), reached.user_id.as_str()),
+        (SendState::Sent as i32, wa_id, "")
+    );
+
+    simulator.behave(|behaviour| {
+        (behaviour.statuses.sent_ms, behaviour.statuses.delivered_ms) = (Some(20), Some(40));
+    });
+    simulator.fault(Fault::new(Endpoint::Messages, 1, Effect::HangAfter { ms: 30_000, statuses: true }));
+    rig.publish(&send(Uuid::now_v7(), 1, dialled)).await;
+    let mut told = Vec::new();
+    loop {
+        let report = rig.report().await;
+        told.extend(report.reached.clone());
+        if report.state() == SendState::Delivered {
+            break;
+        }
+    }
+    let [one] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!((one.wa_id.as_str(), one.user_id.as_str()), (wa_id, phone.user_id()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_customer_without_a_number_is_answered_by_his_user_id() {
     let (mut rig, simulator) = simulated(world(), Setup::default()).await;
