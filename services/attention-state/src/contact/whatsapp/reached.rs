@@ -16,9 +16,10 @@ use crate::attention::domain::ContactId;
 use crate::contact::domain::{Identity, Kind};
 
 impl Known {
-    /// True when all of these identities are the contact's already.
+    /// True when all of these identities, but those that several persons share, are the contact's already.
     pub(crate) fn has_all(&self, contact: ContactId, who: &WhatsAppIdentity) -> bool {
-        identities(who).iter().all(|one| self.owners.get(one) == Some(&contact))
+        let mut own = identities(who).into_iter().filter(|one| !one.value.contains(PARENT));
+        own.all(|one| self.owners.get(&one) == Some(&contact))
     }
 
     /// What was sent to `contact` goes to `who`: answers the other contacts by whom he is known. Of somebody who has the contact's
