@@ -223,7 +223,7 @@ fn not_uploaded(text: impl Into<String>) -> Outcome {
 fn certain(outcome: Outcome) -> Outcome {
     match outcome {
         Outcome::NoAnswer(text) => not_uploaded(text),
-        other @ (Outcome::Accepted(_)
+        other @ (Outcome::Accepted { .. }
         | Outcome::Refused { .. }
         | Outcome::NotSent { .. }
         | Outcome::Unsendable { .. }) => other,

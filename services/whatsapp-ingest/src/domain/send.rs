@@ -168,7 +168,7 @@ impl Attempted {
 pub fn next_of_mark(outcome: Outcome, at: Attempted) -> Next {
     let outcome = match outcome {
         Outcome::NoAnswer(text) => Outcome::NotSent { reason: "NO_ANSWER", text },
-        other @ (Outcome::Accepted(_)
+        other @ (Outcome::Accepted { .. }
         | Outcome::Refused { .. }
         | Outcome::NotSent { .. }
         | Outcome::Unsendable { .. }) => other,

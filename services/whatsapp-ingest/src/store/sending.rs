@@ -233,6 +233,7 @@ async fn doubt_or_plan(
         reason: CUT_OFF.to_owned(),
         code: 0,
         text: "each attempt broke off with its process".to_owned(),
+        reached: None,
     });
     reports::append(tx, subjects, reports.collect()).await?;
     Ok(count)

@@ -30,7 +30,7 @@ async fn upload(media_type: &str, status: u16, body: &'static str) -> String {
         Err(Outcome::Refused { code, .. }) => code.to_string(),
         Err(Outcome::NotSent { reason, .. }) => reason.to_owned(),
         Err(Outcome::Unsendable { why, .. }) => why.as_str().to_owned(),
-        Err(other @ (Outcome::Accepted(_) | Outcome::NoAnswer(_))) => panic!("{other:?}"),
+        Err(other @ (Outcome::Accepted { .. } | Outcome::NoAnswer(_))) => panic!("{other:?}"),
     }
 }
 
