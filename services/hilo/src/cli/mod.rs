@@ -30,7 +30,7 @@ pub enum Command {
     /// Play a customer: write a mail, read what came back, answer it
     Mail(mail::MailArgs),
     /// Play a customer of WhatsApp at the simulator: write, read, answer
-    Phone(phone::PhoneArgs),
+    Phone(Box<phone::PhoneArgs>),
     /// Be an agent in the terminal
     Desk(desk::DeskArgs),
     /// Watch what happens as CloudEvents
@@ -59,7 +59,7 @@ impl Command {
         hilo_kit::install_crypto();
         let outcome = match self {
             Self::Mail(args) => mail::execute(args).await,
-            Self::Phone(args) => phone::execute(args).await,
+            Self::Phone(args) => phone::execute(*args).await,
             Self::Desk(args) => desk::execute(args).await,
             Self::Events(args) => events::execute(args).await,
             Self::History(args) => history::execute(args).await,
