@@ -2,7 +2,8 @@
 //!
 //! Protocol, by files in that directory: `<point>.armed` exists, the process renames it to `<point>.reached`
 //! (content: its pid) and waits until `<point>.released` exists or it is killed. The rename is atomic, so exactly one
-//! process takes an armed point, and the test knows that the kill lands there.
+//! process takes an armed point, and the test knows that the kill lands there. Who goes on takes `<point>.reached` away, so that
+//! the point is not armed anew, and the release forgotten, before he has seen it.
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -46,6 +47,9 @@ async fn stop_if_armed(directory: &Path, name: &str) {
     while !tokio::fs::try_exists(&released).await.unwrap_or(true) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    if let Err(error) = tokio::fs::remove_file(&reached).await {
+        tracing::debug!(point = name, %error, "going on from a fault point could not be told");
+    }
 }
 
 #[cfg(test)]
@@ -67,5 +71,6 @@ mod tests {
         assert!(!stopped.is_finished());
         tokio::fs::write(dir.path().join("kit.step.released"), "").await.unwrap();
         stopped.await.unwrap();
+        assert!(!reached.exists(), "it says that it goes on");
     }
 }

@@ -1,12 +1,18 @@
 //! A customer who writes mail: plain SMTP by lettre, every step of the answer kept.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use lettre::address::Envelope;
 use lettre::message::header::{ContentType, MessageId};
 use lettre::message::{Attachment, Mailbox, MultiPart, SinglePart};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+
+/// Longest wait for an answer of the server.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The same where the mail is sent again: a server that was stopped in the middle must not hold its sender up for long.
+const PATIENCE_OF_ONE: Duration = Duration::from_secs(10);
 
 /// A mail to write.
 #[derive(Clone, Debug, Default)]
@@ -105,13 +111,13 @@ impl Mail {
 /// # Errors
 /// When the server refuses it or cannot be reached; then it may be sent again, with the same Message-ID.
 pub async fn send(server: SocketAddr, mail: &Mail) -> Result<()> {
-    send_built(server, mail.build()?).await
+    send_built(server, mail.build()?, PATIENCE).await
 }
 
-async fn send_built(server: SocketAddr, message: Message) -> Result<()> {
+async fn send_built(server: SocketAddr, message: Message, patience: Duration) -> Result<()> {
     let transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(server.ip().to_string())
         .port(server.port())
-        .timeout(Some(std::time::Duration::from_secs(10)))
+        .timeout(Some(patience))
         .build();
     transport.send(message).await.context("the server did not accept the mail")?;
     Ok(())
@@ -122,21 +128,17 @@ async fn send_built(server: SocketAddr, message: Message) -> Result<()> {
 ///
 /// # Errors
 /// When it was not accepted before the deadline.
-pub async fn send_until_accepted(
-    server: SocketAddr,
-    mail: &Mail,
-    deadline: std::time::Duration,
-) -> Result<u32> {
+pub async fn send_until_accepted(server: SocketAddr, mail: &Mail, deadline: Duration) -> Result<u32> {
     let started = std::time::Instant::now();
     let message = mail.build()?;
     let mut unanswered = 0;
     loop {
-        match send_built(server, message.clone()).await {
+        match send_built(server, message.clone(), PATIENCE_OF_ONE).await {
             Ok(()) => return Ok(unanswered),
             Err(error) if started.elapsed() > deadline => return Err(error),
             Err(_) => {
                 unanswered += 1;
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }

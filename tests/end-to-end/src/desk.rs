@@ -26,6 +26,8 @@ pub struct DeskState {
     pub traces: BTreeMap<String, String>,
     /// Counters last sent.
     pub counters: attention::DeskCounters,
+    /// Streams that were opened: each begins with a snapshot.
+    pub snapshots: u32,
     /// Lost streams.
     pub reconnects: u32,
 }
@@ -60,6 +62,15 @@ impl Desk {
     /// Looks at the desk.
     pub fn with<T>(&self, look: impl FnOnce(&DeskState) -> T) -> T {
         look(&self.state.lock())
+    }
+
+    /// Waits until the stream is open: what happens from then on comes as a change, and not with the snapshot.
+    ///
+    /// # Errors
+    /// When it is not before the deadline.
+    pub async fn is_open(&self, deadline: Duration) -> Result<()> {
+        let open = || async { self.with(|desk| desk.snapshots > 0) };
+        hilo_test_support::eventually("the desk's stream is open", deadline, open).await
     }
 
     /// Waits for an item that fits.
@@ -102,6 +113,7 @@ async fn follow(agent: &Agent, channel: &str, shared: &Mutex<DeskState>) -> Resu
         let mut desk = shared.lock();
         match response.update {
             Some(Update::Snapshot(snapshot)) => {
+                desk.snapshots += 1;
                 desk.items.clear();
                 desk.counters = snapshot.counters.unwrap_or_default();
                 for item in snapshot.items {

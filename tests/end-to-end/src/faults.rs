@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+/// How long a released process may take to go on.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A folder that `HILO_FAULT_DIR` names.
 #[derive(Clone, Debug)]
 pub struct FaultFolder(PathBuf);
@@ -24,11 +27,17 @@ impl FaultFolder {
         &self.0
     }
 
-    /// The next process that comes to `point` stops there.
+    /// The next process that comes to `point` stops there. One that was released there before goes on first; it would never learn
+    /// of its release.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When that one does not go on, or the file cannot be written.
     pub fn arm(&self, point: &str) -> Result<()> {
+        let started = Instant::now();
+        while self.file(point, "released").exists() && self.holds_a_process(point) {
+            anyhow::ensure!(started.elapsed() < PATIENCE, "who stopped at {point} does not go on");
+            std::thread::sleep(Duration::from_millis(2));
+        }
         for state in ["reached", "released"] {
             let _ = std::fs::remove_file(self.file(point, state));
         }
@@ -56,6 +65,12 @@ impl FaultFolder {
     pub fn release(&self, point: &str) -> Result<()> {
         let _ = std::fs::remove_file(self.file(point, "armed"));
         std::fs::write(self.file(point, "released"), "").context("release a fault point")
+    }
+
+    /// True while the process that stopped at `point` lives and has not gone on.
+    fn holds_a_process(&self, point: &str) -> bool {
+        let stopped = std::fs::read_to_string(self.file(point, "reached"));
+        stopped.is_ok_and(|id| Path::new("/proc").join(id.trim()).exists())
     }
 
     fn file(&self, point: &str, state: &str) -> PathBuf {

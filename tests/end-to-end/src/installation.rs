@@ -168,6 +168,7 @@ impl Installation {
             installation.ready(service).await?;
         }
         installation.directory_is_known().await?;
+        installation.mail_is_taken().await?;
         if let Some(meta) = &installation.meta {
             meta.subscribe().await?;
         }

@@ -42,7 +42,7 @@ impl Sink {
     /// Starts aiosmtpd with its own Mailbox handler in `folder`.
     ///
     /// # Errors
-    /// When Python's environment is missing or the server does not come up within ten seconds.
+    /// When Python's environment is missing or the server does not come up within a minute.
     pub async fn start(folder: &Path) -> Result<Self> {
         let maildir = folder.join("outgoing-maildir");
         let port = free_port();
@@ -59,7 +59,7 @@ impl Sink {
         let sink = Self { port, maildir, _process: launch.spawn()? };
         let started = Instant::now();
         while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            anyhow::ensure!(started.elapsed() < Duration::from_secs(10), "aiosmtpd did not come up");
+            anyhow::ensure!(started.elapsed() < Duration::from_secs(60), "aiosmtpd did not come up");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(sink)

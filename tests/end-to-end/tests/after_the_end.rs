@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use hilo_end_to_end::agent::persist;
 use hilo_end_to_end::customer::{self, Mail};
 use hilo_end_to_end::{Agent, Installation, Options};
 use hilo_proto::attention::v1::{GetAttentionRequest, ReopenInteractionRequest};
@@ -14,8 +15,11 @@ const SOON: Duration = Duration::from_secs(60);
 /// Interactions of an attention whose bodies are in the history.
 async fn in_history(agent: &Agent, attention_id: &str) -> Vec<String> {
     let request = GetAttentionRequest { attention_id: attention_id.to_owned() };
-    let answer = agent.attention().get_attention(request).await.unwrap().into_inner();
-    answer.attention.unwrap().interaction_ids_in_history
+    let answer = persist(SOON, || {
+        let (mut client, request) = (agent.attention(), request.clone());
+        async move { client.get_attention(request).await }
+    });
+    answer.await.unwrap().attention.unwrap().interaction_ids_in_history
 }
 
 async fn purged(agent: &Agent, attention_id: &str, interaction_id: &str) {
@@ -67,7 +71,11 @@ async fn a_purged_thread_is_read_answered_and_opened_again() {
         interaction_id: item.interaction_id.clone(),
         request_id: uuid::Uuid::new_v4().to_string(),
     };
-    agent.attention().reopen_interaction(request).await.unwrap();
+    let reopen = || {
+        let (mut client, request) = (agent.attention(), request.clone());
+        async move { client.reopen_interaction(request).await }
+    };
+    persist(SOON, reopen).await.unwrap();
     assert_eq!(agent.messages(&item.attention_id).await.unwrap(), before);
     assert_eq!(in_history(&agent, &item.attention_id).await, Vec::<String>::new());
     agent.reply(&item.interaction_id, "Salió hoy").await.unwrap();

@@ -124,8 +124,10 @@ async fn files_arrive_byte_by_byte_and_only_at_whom_they_are_for() {
     installation.kill(Part::Service(Service::AttentionState)).await.unwrap();
     installation.start_part(Part::Service(Service::AttentionState)).await.unwrap();
     assert_eq!(usize::try_from(go_on(&agent, &upload.upload_id, &report, 9).await).unwrap(), report.len());
-    let get = attention::GetUploadRequest { upload_id: upload.upload_id.clone() };
-    assert_eq!(outsider.attention().get_upload(get).await.unwrap_err().code(), Code::NotFound);
+    let get = || attention::GetUploadRequest { upload_id: upload.upload_id.clone() };
+    // His connection was to the process that is gone.
+    let refused = persist(SOON, || async { outsider.attention().get_upload(get()).await }).await;
+    assert_eq!(refused.unwrap_err().code(), Code::NotFound);
     let finish = || attention::FinishUploadRequest { upload_id: upload.upload_id.clone() };
     let finished = persist(SOON, || async { agent.attention().finish_upload(finish()).await }).await.unwrap();
     assert!(finished.upload.unwrap().finished);

@@ -43,6 +43,12 @@ impl House {
     }
 }
 
+/// The day on the installation's wall, which may be over when the test is.
+fn today_in_lima() -> String {
+    let now = time::OffsetDateTime::now_utc().to_offset(time::UtcOffset::from_hms(-5, 0, 0).unwrap());
+    format!("{:04}-{:02}-{:02}", now.year(), u8::from(now.month()), now.day())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_is_answered_continued_ended_continued_closed_and_linked() {
     let house = house(Options::default()).await;
@@ -80,6 +86,7 @@ async fn a_mail_is_answered_continued_ended_continued_closed_and_linked() {
     joined.await.unwrap();
 
     // Ended: an answer is a new interaction of the same attention.
+    let began_on = today_in_lima();
     house.agent.end(&item.interaction_id, false).await.unwrap();
     house.write(&Mail::reply(&received, from, "¿Alguna novedad?")).await;
     let second = house.desk.wait_for_offer(from, SOON).await.unwrap();
@@ -99,10 +106,6 @@ async fn a_mail_is_answered_continued_ended_continued_closed_and_linked() {
     assert_eq!(attention.state, AttentionState::Open as i32);
 
     // History, by word without accents, by customer, by campaign and date.
-    let today = {
-        let now = time::OffsetDateTime::now_utc().to_offset(time::UtcOffset::from_hms(-5, 0, 0).unwrap());
-        format!("{:04}-{:02}-{:02}", now.year(), u8::from(now.month()), now.day())
-    };
     let searches = [
         (SearchThreadsRequest { words: "nandu".to_owned(), ..Default::default() }, 1),
         (SearchThreadsRequest { words: "novedad".to_owned(), ..Default::default() }, 1),
@@ -110,8 +113,8 @@ async fn a_mail_is_answered_continued_ended_continued_closed_and_linked() {
         (
             SearchThreadsRequest {
                 campaign_key: "soporte".to_owned(),
-                ended_from: today.clone(),
-                ended_to: today,
+                ended_from: began_on,
+                ended_to: today_in_lima(),
                 ..Default::default()
             },
             2,

@@ -17,6 +17,8 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use parking_lot::Mutex;
 use tonic::{Request, Response, Status};
 
+const SOON: Duration = Duration::from_secs(60);
+
 /// Trace id → "service: span".
 type Traces = Arc<Mutex<BTreeMap<String, BTreeSet<String>>>>;
 
@@ -57,20 +59,22 @@ async fn one_trace_from_the_mail_in_to_the_desk_and_the_mail_out() {
     let agent = installation.login("agente-0").await.unwrap();
     let _present = agent.be_present().await.unwrap();
     let desk = agent.watch();
+    // What a snapshot shows belongs to no trace.
+    desk.is_open(SOON).await.unwrap();
 
     let from = "traza@cliente.example";
     let mail = Mail::new(from, installation.support_address(), "Traza", "¿Por dónde pasa?");
     customer::send(installation.smtp(), &mail).await.unwrap();
-    let item = desk.wait_for_offer(from, Duration::from_secs(20)).await.unwrap();
+    let item = desk.wait_for_offer(from, SOON).await.unwrap();
     let traceparent = desk.with(|desk| desk.traces.get(&item.interaction_id).cloned()).unwrap();
     let trace = traceparent.split('-').nth(1).unwrap().to_owned();
     agent.open(&item.interaction_id).await.unwrap();
     let message = agent.reply(&item.interaction_id, "Por aquí.").await.unwrap();
     let arrived = |mail: &hilo_end_to_end::sink::Received| mail.message_id == message.internet_message_id;
-    installation.sink().wait_for("the reply", Duration::from_secs(20), arrived).await.unwrap();
+    installation.sink().wait_for("the reply", SOON, arrived).await.unwrap();
 
     let seen = || traces.lock().get(&trace).cloned().unwrap_or_default();
-    let complete = eventually("the whole trace arrived", Duration::from_secs(60), || {
+    let complete = eventually("the whole trace arrived", SOON, || {
         let spans = seen();
         let has = |service: &str, word: &str| {
             spans.iter().any(|span| span.starts_with(service) && span.to_lowercase().contains(word))

@@ -137,12 +137,9 @@ pub(crate) async fn send_mails(
 async fn cut(desks: &mut [Watched], agents: &[Agent], size: Desks) -> usize {
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (until, mut cuts) = (Instant::now() + size.lasting, 0);
-    loop {
+    let mut cuts = 0;
+    for _ in 0..size.lasting.as_secs() {
         seconds.tick().await;
-        if Instant::now() >= until {
-            return cuts;
-        }
         let some = sample(&mut rand::rng(), desks.len(), size.cuts_per_second.min(desks.len()));
         for index in some {
             if let (Some(desk), Some(agent)) = (desks.get_mut(index), agents.get(index)) {
@@ -151,6 +148,7 @@ async fn cut(desks: &mut [Watched], agents: &[Agent], size: Desks) -> usize {
             }
         }
     }
+    cuts
 }
 
 fn memory(installation: &Installation) -> Result<u64> {

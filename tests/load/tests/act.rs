@@ -15,6 +15,6 @@ async fn every_act_is_answered_and_every_answer_arrives() -> Result<()> {
     println!("{report}");
     assert!(report.is_exact(), "{report}");
     assert_eq!((report.opens.count(), report.sends.count(), report.arrived), (12, 12, 12));
-    assert!(report.commits.1.took.count() > 10, "{report}");
+    assert!(report.commits.1.took.count() > 0, "{report}");
     Ok(())
 }

@@ -19,7 +19,7 @@ async fn desks_that_are_cut_again_and_again_end_with_the_servers_list() {
     let report = desks(&installation, size).await.unwrap();
     println!("{report}");
     assert!(report.is_exact(), "{report}");
-    assert!(report.cuts >= 20, "{report}");
+    assert_eq!(report.cuts, 25, "{report}");
     assert_eq!(report.streams, 20);
     assert!(report.begun > 20, "{report}");
 }

@@ -102,7 +102,7 @@ impl Dovecot {
     pub async fn stop(&mut self) -> Result<()> {
         if let Some(mut process) = self.process.take() {
             process.signal("TERM")?;
-            process.wait(Duration::from_secs(10)).await?;
+            process.wait(Duration::from_secs(60)).await?;
         }
         Ok(())
     }

@@ -40,6 +40,9 @@ async fn as_with_a_backlog(rig: &Rig) {
     let mut session = rig.db.pool().acquire().await.unwrap();
     for statement in [
         "BEGIN",
+        // As many rows as this are a slow machine's work of more than a command's time.
+        "SET LOCAL statement_timeout = 0",
+        "SET LOCAL idle_in_transaction_session_timeout = 0",
         "INSERT INTO mail.send (send_id, account_key, conversation_key, sequence, envelope, state, attempts, next_at)
            SELECT gen_random_uuid(), 'ventas', gen_random_uuid(), 1, '', 'sent', 1, NULL FROM generate_series(1, 20000)",
         "INSERT INTO mail.send (send_id, account_key, conversation_key, sequence, envelope, next_at)

@@ -1,7 +1,6 @@
 //! From a real Dovecot to INBOUND.
 
-use std::time::Duration;
-
+use hilo_email_ingest::config::ImapConfig;
 use hilo_proto::inbound::v1::DmarcResult;
 use hilo_test_support::Dovecot;
 
@@ -28,7 +27,9 @@ async fn rig() -> Option<(Rig, Dovecot)> {
     for number in 0..5 {
         dovecot.deliver("ventas", &mail(&format!("old{number}"))).unwrap();
     }
-    let setup = Setup { accounts: vec![fetching_from(dovecot.imap_port())], ..Setup::default() };
+    // Longer than any test waits: what comes while a session lasts was announced.
+    let imap = ImapConfig { idle_seconds: 600, poll_seconds: 600 };
+    let setup = Setup { accounts: vec![fetching_from(dovecot.imap_port())], imap, ..Setup::default() };
     Some((Rig::start(setup).await, dovecot))
 }
 
@@ -53,10 +54,8 @@ async fn every_mail_is_fetched_once_over_stops_of_both_sides() {
     ids.sort();
     assert_eq!(ids, vec!["old0", "old1", "old2", "old3", "old4"]);
     // IDLE wakes it, long before the next poll.
-    let began = std::time::Instant::now();
     dovecot.deliver("ventas", &mail("idle")).unwrap();
     assert_eq!(next_ids(&mut rig, 1).await, vec!["idle"]);
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     dovecot.stop().await.unwrap();
     dovecot.deliver("ventas", &mail("away")).unwrap();
     dovecot.restart().await.unwrap();

@@ -67,6 +67,11 @@ impl Mailbox {
         self.state.lock().mails.insert(uid, (raw.to_vec(), content));
     }
 
+    /// Every mail comes from now on.
+    pub fn all_come(&self) {
+        self.state.lock().mails.values_mut().for_each(|(_, content)| *content = Content::Comes);
+    }
+
     /// The next session finds another UIDVALIDITY.
     pub fn renumber(&self) {
         self.state.lock().renumbered += 1;

@@ -210,11 +210,17 @@ async fn a_lax_server_sees_exactly_the_intended_mail_whatever_stands_in_any_fiel
             }))
             .await;
         }
-        let mut sent = 0;
-        for _ in attacks {
+        let (mut sent, mut ended) = (0, 0);
+        while ended < attacks.len() {
             let report = rig.report().await;
             let own = report.recipients.iter().find(|one| one.address == "ana@cliente.example").unwrap();
-            assert!(matches!(own.state(), SendState::Sent | SendState::Failed), "{field}: {report:?}");
+            // One that a slow machine put off goes out a little later.
+            let waits = own.state() == SendState::Queued;
+            assert!(
+                waits || matches!(own.state(), SendState::Sent | SendState::Failed),
+                "{field}: {report:?}"
+            );
+            ended += usize::from(!waits);
             sent += usize::from(own.state() == SendState::Sent);
         }
         let taken = server.taken();

@@ -110,7 +110,7 @@ async fn a_sender_that_went_away_before_the_250_and_repeats_the_mail_is_taken_on
     client.send(&format!("{raw}\r\n.")).await;
     drop(client);
     let db = rig.db.clone();
-    eventually("the first is in the ledger", Duration::from_secs(30), || {
+    eventually("the first is in the ledger", Duration::from_secs(60), || {
         let db = db.clone();
         async move {
             let rows: i64 =

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{PullConsumer, pull};
@@ -33,6 +33,8 @@ use crate::feed::Feed;
 
 pub const THREAD_KEY: &str = "0123456789abcdef0123456789abcdef";
 pub const DEADLINE: Duration = Duration::from_secs(60);
+/// How long one request for the next message lasts.
+const ONE_ASKING: Duration = Duration::from_secs(5);
 
 /// Address of the account that most tests use.
 pub const VENTAS: &str = "ventas@hilo.example";
@@ -46,6 +48,8 @@ pub struct Setup {
     pub database_url: Option<String>,
     /// Largest object.
     pub object_bytes: u64,
+    /// How often a mailbox is looked at without a word of its server.
+    pub imap: ImapConfig,
 }
 
 impl Default for Setup {
@@ -56,6 +60,7 @@ impl Default for Setup {
             unknown_retry_seconds: 1,
             database_url: None,
             object_bytes: ObjectsConfig::default().max_bytes,
+            imap: ImapConfig { idle_seconds: 60, poll_seconds: 30 },
         }
     }
 }
@@ -138,6 +143,7 @@ impl Rig {
             setup.resolver,
             setup.unknown_retry_seconds,
             setup.object_bytes,
+            setup.imap,
         );
         let broker = Broker::connect(&config.nats).await.unwrap();
         let streams = [StreamKind::Inbound, StreamKind::Outbound, StreamKind::Delivery];
@@ -307,6 +313,7 @@ fn config(
     resolver: ResolverChoice,
     unknown_retry_seconds: u64,
     object_bytes: u64,
+    imap: ImapConfig,
 ) -> Config {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     Config {
@@ -333,8 +340,8 @@ fn config(
             trusted_receivers: vec!["mx.hilo.example".into()],
             ca_certificates: None,
             parser: ParserConfig::default(),
-            sender: SenderConfig { concurrency: 4, reply_seconds: 2, unknown_retry_seconds },
-            imap: ImapConfig { idle_seconds: 60, poll_seconds: 30 },
+            sender: SenderConfig { concurrency: 4, reply_seconds: 30, unknown_retry_seconds },
+            imap,
         },
     }
 }
@@ -348,11 +355,20 @@ async fn reader(broker: &Broker, known: &mut Option<PullConsumer>, kind: StreamK
     known.clone().unwrap()
 }
 
+/// Asked for again and again: a request that went out while the broker was away is answered by nobody.
 async fn next(reader: &PullConsumer, wait: Duration) -> Option<bytes::Bytes> {
-    let mut batch = reader.fetch().max_messages(1).expires(wait).messages().await.unwrap();
-    let message = batch.next().await?.ok()?;
-    message.ack().await.unwrap();
-    Some(message.payload.clone())
+    let began = Instant::now();
+    while let Some(left) = wait.checked_sub(began.elapsed()) {
+        let asked = reader.fetch().max_messages(1).expires(left.min(ONE_ASKING)).messages().await;
+        if let Ok(mut batch) = asked
+            && let Some(Ok(message)) = batch.next().await
+        {
+            message.ack().await.unwrap();
+            return Some(message.payload.clone());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    None
 }
 
 /// A send from `ventas` to these addresses.

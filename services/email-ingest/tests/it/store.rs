@@ -14,6 +14,9 @@ use hilo_test_support::Postgres;
 
 use crate::rig::send;
 
+/// Of a claim that does not end by itself while the test runs.
+const LONG: Duration = Duration::from_secs(600);
+
 pub async fn store() -> (Store, Db) {
     let url = Postgres::shared().await.unwrap().fresh_database().await.unwrap();
     hilo_email_ingest::migrate(&url).await.unwrap();
@@ -120,27 +123,24 @@ async fn only_the_oldest_of_an_author_is_claimed_and_a_lost_claim_commits_nothin
     for (digest, key) in [(1, one), (2, one), (3, two)] {
         store.accept(vec![mail(Source::Smtp, digest, key)]).await.unwrap();
     }
-    let claimed = store.claim(10, Duration::from_millis(100)).await.unwrap();
+    let claimed = store.claim(10, LONG).await.unwrap();
     let digests: Vec<u8> = claimed.iter().map(|mail| mail.digest[0]).collect();
     assert_eq!(digests, vec![1, 3]);
-    assert!(store.claim(10, Duration::from_secs(5)).await.unwrap().is_empty());
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(store.claim(10, LONG).await.unwrap().is_empty());
     // The claims ended by time; another worker has them now.
-    let again = store.claim(10, Duration::from_secs(5)).await.unwrap();
+    sqlx::query("UPDATE mail.parse_queue SET not_before = now()").execute(db.pool()).await.unwrap();
+    let again = store.claim(10, LONG).await.unwrap();
     assert_eq!(again.iter().map(|mail| mail.claim.attempts).collect::<Vec<_>>(), vec![2, 2]);
     let late = claimed.first().unwrap();
     assert!(!store.parsed(late, InboundEmail::default(), None, 1).await.unwrap());
     assert!(!store.quarantine(late, "X", "x").await.unwrap());
     store.put_back(&late.claim, Duration::ZERO, true).await.unwrap();
     store.extend(vec![late.claim.clone()], Duration::ZERO).await.unwrap();
-    assert!(
-        store.claim(10, Duration::from_secs(5)).await.unwrap().is_empty(),
-        "the late worker changed the claim"
-    );
+    assert!(store.claim(10, LONG).await.unwrap().is_empty(), "the late worker changed the claim");
     let now = again.first().unwrap();
     assert!(store.parsed(now, InboundEmail::default(), None, 1).await.unwrap());
     assert!(!store.parsed(now, InboundEmail::default(), None, 1).await.unwrap());
-    let next = store.claim(10, Duration::from_secs(5)).await.unwrap();
+    let next = store.claim(10, LONG).await.unwrap();
     assert_eq!(next.iter().map(|mail| mail.digest[0]).collect::<Vec<_>>(), vec![2]);
     assert!(store.parsed(next.first().unwrap(), InboundEmail::default(), None, 1).await.unwrap());
     let sequences: Vec<i64> =
@@ -270,7 +270,7 @@ async fn a_send_is_taken_once_and_its_place_belongs_to_it() {
 async fn a_replay_that_cannot_queue_the_mail_leaves_its_dead_letter_to_be_replayed() {
     let (store, db) = store().await;
     store.accept(vec![mail(Source::Smtp, 1, Uuid::now_v7())]).await.unwrap();
-    let claimed = store.claim(1, Duration::from_secs(5)).await.unwrap();
+    let claimed = store.claim(1, LONG).await.unwrap();
     assert!(store.quarantine(claimed.first().unwrap(), "X", "x").await.unwrap());
     let letter: Uuid = sqlx::query_scalar("UPDATE kit.dead_letter SET state = 'replaying' RETURNING id")
         .fetch_one(db.pool())

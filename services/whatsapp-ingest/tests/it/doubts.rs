@@ -81,7 +81,8 @@ async fn an_answer_that_does_not_come_in_time_is_a_doubt() {
     rig.publish(&send(Uuid::now_v7(), 1, CUSTOMER)).await;
     assert_eq!(rig.report().await.reason, "NO_ANSWER");
     assert_eq!(rig.report().await.state(), SendState::Unknown);
-    assert_eq!(rig.graph.seen().len(), 1);
+    // None where this machine was so slow that the other side had not looked at the request when it was given up.
+    assert!(rig.graph.seen().len() <= 1, "what is in doubt is not sent again");
 }
 
 #[tokio::test]

@@ -7,9 +7,10 @@ use hilo_kit::ids::Uuid;
 use hilo_proto::delivery::v1::SendState;
 use hilo_proto::outbound::v1::SendTemplate;
 use hilo_proto::outbound::v1::outbound_whats_app::Kind;
+use hilo_whatsapp_ingest::config::SenderConfig;
 
 use crate::graph::Answer;
-use crate::rig::{CUSTOMER, Rig, Setup, change, send};
+use crate::rig::{CUSTOMER, Rig, Setup, change, quick, send};
 
 #[tokio::test]
 async fn free_text_does_not_leave_after_the_window_and_a_template_does() {
@@ -88,18 +89,25 @@ async fn transient_trouble_is_tried_again_and_told_once() {
 
 #[tokio::test]
 async fn a_limit_of_the_number_stops_the_number_and_a_limit_of_a_pair_only_the_pair() {
-    let rig = Rig::start(Setup::default()).await;
+    // Pauses so long that none ends before it was looked at.
+    let setup = || Setup { sender: SenderConfig { retry_seconds: 600.0, ..quick() }, ..Setup::default() };
+    let rig = Rig::start(setup()).await;
     rig.graph.answer([Answer::Code(429, 130_429)]);
     rig.publish(&send(Uuid::now_v7(), 1, CUSTOMER)).await;
-    rig.counts("SELECT count(*) FROM whatsapp.pause WHERE reason = 'RATE_LIMITED' AND times = 1", 1).await;
+    let paused = "SELECT count(*) FROM whatsapp.pause
+                  WHERE reason = 'RATE_LIMITED' AND times = 1 AND until > now() + interval '1 minute'";
+    rig.counts(paused, 1).await;
+    // Its time is over: the next one that goes out ends it.
+    for over in [
+        "UPDATE whatsapp.pause SET until = now()",
+        "UPDATE whatsapp.send SET next_at = now() WHERE state = 'planned'",
+    ] {
+        sqlx::query(over).execute(rig.db.pool()).await.unwrap();
+    }
     rig.counts("SELECT count(*) FROM whatsapp.send WHERE state = 'sent'", 1).await;
+    assert_eq!(rig.count("SELECT count(*) FROM whatsapp.pause").await, 0);
 
-    let slow = crate::rig::quick();
-    let setup = Setup {
-        sender: hilo_whatsapp_ingest::config::SenderConfig { retry_seconds: 600.0, ..slow },
-        ..Setup::default()
-    };
-    let rig = Rig::start(setup).await;
+    let rig = Rig::start(setup()).await;
     rig.graph.answer([Answer::Code(400, 131_056)]);
     rig.publish(&send(Uuid::now_v7(), 1, CUSTOMER)).await;
     rig.counts("SELECT count(*) FROM whatsapp.send WHERE state = 'planned' AND reason = 'RATE_LIMITED'", 1)

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{PullConsumer, pull};
@@ -37,6 +37,8 @@ use crate::graph::Graph;
 pub use crate::make::{account, change, said, send, told, webhook};
 
 pub const DEADLINE: Duration = Duration::from_secs(60);
+/// How long one request for the next message lasts.
+const ONE_ASKING: Duration = Duration::from_secs(5);
 pub const APP_SECRET: &str = "an app secret";
 pub const OTHER_SECRET: &str = "the secret of another app";
 pub const VERIFY_TOKEN: &str = "a verify token";
@@ -342,9 +344,18 @@ async fn reader(broker: &Broker, known: &mut Option<PullConsumer>, kind: StreamK
     known.clone().unwrap()
 }
 
+/// Asked for again and again: a request that went out while the broker was away is answered by nobody.
 async fn next(reader: &PullConsumer, wait: Duration) -> Option<bytes::Bytes> {
-    let mut batch = reader.fetch().max_messages(1).expires(wait).messages().await.unwrap();
-    let message = batch.next().await?.ok()?;
-    message.ack().await.unwrap();
-    Some(message.payload.clone())
+    let began = Instant::now();
+    while let Some(left) = wait.checked_sub(began.elapsed()) {
+        let asked = reader.fetch().max_messages(1).expires(left.min(ONE_ASKING)).messages().await;
+        if let Ok(mut batch) = asked
+            && let Some(Ok(message)) = batch.next().await
+        {
+            message.ack().await.unwrap();
+            return Some(message.payload.clone());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    None
 }

@@ -164,7 +164,7 @@ async fn a_customer_without_a_number_is_answered_by_his_user_id() {
 async fn a_message_that_was_taken_without_an_answer_is_not_sent_twice() {
     let sender = SenderConfig { doubt_seconds: 60, ..quick() };
     let (mut rig, simulator) =
-        simulated(world(), Setup { sender, reply_seconds: 1, ..Setup::default() }).await;
+        simulated(world(), Setup { sender, reply_seconds: 10, ..Setup::default() }).await;
     let phone = customer(&simulator);
     phone.says(NUMBER, &Say::text("hola")).unwrap();
     rig.inbound().await;
@@ -192,12 +192,13 @@ async fn a_closed_window_is_told_by_meta_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn neither_the_number_s_nor_the_customer_s_pace_is_ever_exceeded() {
-    let sender = SenderConfig { pair_seconds: 0.2, pair_burst: 45, ..quick() };
+    // What is held up on its way arrives together with what left later: no more than may be under way at once, and for that
+    // much the number asks less than it is granted.
+    let sender = SenderConfig { pair_seconds: 0.2, pair_burst: 45, concurrency: 20, ..quick() };
     let mut config = world();
     config.behaviour.pace.pair_every_ms = 200;
     config.behaviour.pace.enforce = false;
     config.behaviour.strangers = Strangers::Adopt;
-    // Less than the number is granted: on a busy machine requests bunch up on their way.
     let mut number = account("ventas", NUMBER, "app");
     number.whatsapp.iter_mut().for_each(|settings| settings.messages_per_second = 60);
     let setup = Setup { sender, accounts: vec![number], ..Setup::default() };

@@ -1,7 +1,5 @@
 //! The service becomes ready, declares its streams, answers what it has, and stops cleanly; its configuration is checked first.
 
-use std::time::Duration;
-
 use hilo_kit::config::load_from;
 use hilo_kit::grpc;
 use hilo_proto::internal::v1::dead_letter_service_client::DeadLetterServiceClient;
@@ -19,7 +17,7 @@ use crate::rig::{DEADLINE, Rig, Setup};
 async fn health(url: &str, service: &str) -> Option<ServingStatus> {
     let mut client = HealthClient::new(grpc::channel(url).ok()?);
     let request = HealthCheckRequest { service: service.to_owned() };
-    Some(client.check(grpc::with_deadline(request, Duration::from_secs(2))).await.ok()?.into_inner().status())
+    Some(client.check(grpc::with_deadline(request, DEADLINE)).await.ok()?.into_inner().status())
 }
 
 #[tokio::test]

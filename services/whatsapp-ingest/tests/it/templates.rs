@@ -6,7 +6,7 @@ use std::time::Duration;
 use hilo_kit::config::DatabaseConfig;
 use hilo_kit::db::Db;
 use hilo_kit::nats::Subjects;
-use hilo_simulators::{Effect, Endpoint, Fault, Simulator, Template};
+use hilo_simulators::{Effect, Endpoint, Fault, Request, Simulator, Template};
 use hilo_test_support::{Postgres, eventually};
 use hilo_whatsapp_ingest::store::Store;
 use serde_json::json;
@@ -75,6 +75,12 @@ async fn half_a_list_is_no_list_and_what_fails_is_tried_again() {
     assert!(rig.reports().is_empty(), "attention-state did not take them");
     // The second page breaks: nothing of it is reported.
     simulator.fault(Fault::new(Endpoint::Templates, 200, Effect::Answer { http: 500, body: String::new() }));
+    // What was read before that is reported, and refused, before the next list is asked for.
+    let broke = || async {
+        let of = |request: &Request| request.endpoint == Endpoint::Templates && request.status == Some(500);
+        simulator.requests().iter().any(of)
+    };
+    eventually("a list breaks", DEADLINE, broke).await.unwrap();
     rig.take_reports();
     rig.counts("SELECT (failures > 3)::int::bigint FROM whatsapp.template_sync", 1).await;
     assert!(rig.reports().is_empty());

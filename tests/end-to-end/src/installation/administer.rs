@@ -9,6 +9,9 @@ use hilo_proto::directory::v1::ApplyDirectoryRequest;
 use hilo_proto::directory::v1::directory_service_client::DirectoryServiceClient;
 use hilo_proto::history::v1::SearchThreadsRequest;
 use hilo_proto::routing::v1::HeartbeatRequest;
+use hilo_test_support::eventually;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
 
 use super::{Installation, Service};
 use crate::directory;
@@ -37,6 +40,25 @@ impl Installation {
                 (Ok(()) | Err(_), Ok(()) | Err(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
+    }
+
+    /// Waits until the SMTP listener takes mail for the account: what it refuses before that is refused for good.
+    pub(super) async fn mail_is_taken(&self) -> Result<()> {
+        let takes = || async { self.offered().await.is_ok_and(|reply| reply.starts_with("250")) };
+        eventually("email-ingest knows its accounts", Duration::from_secs(60), takes).await
+    }
+
+    /// The reply to a recipient of ours, and nothing sent to him.
+    async fn offered(&self) -> Result<String> {
+        let mut stream = BufReader::new(TcpStream::connect(self.smtp()).await?);
+        let recipient = format!("RCPT TO:<{}>\r\n", self.support_address());
+        let mut reply = String::new();
+        for said in ["", "HELO test\r\n", "MAIL FROM:<>\r\n", &recipient] {
+            stream.write_all(said.as_bytes()).await?;
+            reply.clear();
+            stream.read_line(&mut reply).await?;
+        }
+        Ok(reply)
     }
 
     /// Applies the test directory as `edit` makes it.

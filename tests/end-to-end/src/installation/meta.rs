@@ -20,7 +20,10 @@ pub struct Meta {
 
 impl Meta {
     pub(super) async fn start() -> Result<Self> {
-        Ok(Self { simulator: Simulator::start(Config::default()).await?, webhook_port: free_port() })
+        let mut config = Config::default();
+        // On a slow machine a killed service is away for so long that the next try would come in half a minute.
+        config.behaviour.retry.ceiling_ms = 2_000;
+        Ok(Self { simulator: Simulator::start(config).await?, webhook_port: free_port() })
     }
 
     /// The secrets that the directory names.

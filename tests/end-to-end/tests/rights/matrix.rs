@@ -109,7 +109,7 @@ impl<'a> Matrix<'a> {
 
     /// Nobody, and everybody of the other campaign: not a byte, and nothing changes.
     pub async fn strangers(&mut self) {
-        let before = state::of(&self.world.installation, state::GUARDED).await;
+        let before = state::settled(&self.world.installation, state::GUARDED).await;
         for (method, cells, host) in self.rows() {
             self.nobody(&method, &cells, host).await;
             for (column, cell) in cells.iter().enumerate().take(COORDINATOR) {

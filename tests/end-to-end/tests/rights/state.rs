@@ -25,6 +25,18 @@ pub async fn of(installation: &Installation, schemas: &str) -> BTreeMap<String, 
     state
 }
 
+/// The same once nothing has changed for a second: what was done is still being told among the services.
+pub async fn settled(installation: &Installation, schemas: &str) -> BTreeMap<String, String> {
+    let (mut last, mut quiet) = (of(installation, schemas).await, 0);
+    while quiet < 5 {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        let now = of(installation, schemas).await;
+        quiet = if now == last { quiet + 1 } else { 0 };
+        last = now;
+    }
+    last
+}
+
 /// Tables of a database in the schemas named.
 pub async fn tables(connection: &mut PgConnection, database: &str, schemas: &str) -> Vec<(String, String)> {
     let schemas: Vec<&str> = schemas.split(' ').collect();

@@ -94,7 +94,7 @@ async fn running(max_connections: usize) -> Running {
         // One mail of two kilobytes at a time.
         max_buffered_bytes: 3 * 1_024,
         max_connections,
-        idle: Duration::from_secs(5),
+        idle: Duration::from_secs(30),
     };
     let shutdown = Shutdown::new();
     let served = tokio::spawn(serve(listener, memory.clone(), limits, shutdown.clone()));
