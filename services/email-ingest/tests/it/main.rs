@@ -17,6 +17,7 @@ mod held;
 mod large;
 mod mailbox;
 mod outgoing;
+mod reading;
 mod receiving;
 mod repeated;
 mod rig;

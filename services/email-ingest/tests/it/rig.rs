@@ -2,11 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_nats::HeaderMap;
-use async_nats::jetstream::consumer::{PullConsumer, pull};
-use futures::StreamExt;
+use async_nats::jetstream::consumer::PullConsumer;
 use hilo_email_ingest::config::{ImapConfig, ParserConfig, ResolverChoice, SenderConfig, SmtpConfig};
 use hilo_email_ingest::{Config, Listeners, Section};
 use hilo_kit::auth::{Keys, ServiceTokens, generate_keys};
@@ -30,11 +29,10 @@ use tokio::net::TcpListener;
 
 use crate::client::Client;
 use crate::feed::Feed;
+use crate::reading::{next, reader};
 
 pub const THREAD_KEY: &str = "0123456789abcdef0123456789abcdef";
 pub const DEADLINE: Duration = Duration::from_secs(60);
-/// How long one request for the next message lasts.
-const ONE_ASKING: Duration = Duration::from_secs(5);
 
 /// Address of the account that most tests use.
 pub const VENTAS: &str = "ventas@hilo.example";
@@ -249,10 +247,18 @@ impl Rig {
         next(&reader, Duration::from_secs(1)).await.is_none()
     }
 
-    /// The next report.
+    /// The next report, but for those that only say that this machine was too slow for a lease; then the mail goes out later.
     pub async fn report(&mut self) -> DeliveryEnvelope {
         let reader = reader(&self.broker, &mut self.delivery, StreamKind::Delivery).await;
-        DeliveryEnvelope::decode(next(&reader, DEADLINE).await.expect("a report")).unwrap()
+        loop {
+            let payload = next(&reader, DEADLINE).await.expect("a report");
+            let report = DeliveryEnvelope::decode(payload).unwrap();
+            let late =
+                |text: &str| text.starts_with("the right to send") || text.starts_with("the ledger could");
+            if !report.recipients.iter().any(|one| late(&one.reply_text)) {
+                return report;
+            }
+        }
     }
 
     /// True when no further report comes within a second.
@@ -344,31 +350,6 @@ fn config(
             imap,
         },
     }
-}
-
-async fn reader(broker: &Broker, known: &mut Option<PullConsumer>, kind: StreamKind) -> PullConsumer {
-    if known.is_none() {
-        let stream = broker.jetstream().get_stream(broker.subjects().stream(kind)).await.unwrap();
-        let settings = pull::Config { durable_name: Some("test".into()), ..pull::Config::default() };
-        *known = Some(stream.create_consumer(settings).await.unwrap());
-    }
-    known.clone().unwrap()
-}
-
-/// Asked for again and again: a request that went out while the broker was away is answered by nobody.
-async fn next(reader: &PullConsumer, wait: Duration) -> Option<bytes::Bytes> {
-    let began = Instant::now();
-    while let Some(left) = wait.checked_sub(began.elapsed()) {
-        let asked = reader.fetch().max_messages(1).expires(left.min(ONE_ASKING)).messages().await;
-        if let Ok(mut batch) = asked
-            && let Some(Ok(message)) = batch.next().await
-        {
-            message.ack().await.unwrap();
-            return Some(message.payload.clone());
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    None
 }
 
 /// A send from `ventas` to these addresses.
