@@ -12,6 +12,7 @@ use hilo_proto::routing::v1::HeartbeatRequest;
 use hilo_test_support::eventually;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
+use tonic::Code;
 
 use super::{Installation, Service};
 use crate::directory;
@@ -70,7 +71,19 @@ impl Installation {
         let yaml = edit(&directory::yaml(&self.options, self.sink.port, imap_port));
         let request = ApplyDirectoryRequest { yaml, dry_run: false, prune: false };
         let mut client = DirectoryServiceClient::new(self.internal()?);
-        let answer = client.apply_directory(request).await?.into_inner();
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+        let answer = loop {
+            match client.apply_directory(request.clone()).await {
+                Ok(answer) => break answer.into_inner(),
+                // The same text again is the same directory.
+                Err(status)
+                    if status.code() == Code::Unavailable && tokio::time::Instant::now() < deadline =>
+                {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Err(status) => return Err(status.into()),
+            }
+        };
         anyhow::ensure!(answer.errors.is_empty(), "the test directory is refused: {:?}", answer.errors);
         Ok(())
     }
