@@ -18,6 +18,7 @@ use hilo_whatsapp_ingest::domain::send::Outcome;
 use hilo_whatsapp_ingest::store::{AttemptResult, Held, NewWebhook, Parsed, Picked, Store, Uploaded, Waits};
 
 use crate::rig::{CUSTOMER, send};
+use crate::turns::{hold_pauses, longest_pause, now};
 
 pub const PACE: PairPace = PairPace { interval: 0.001, burst: 1000 };
 pub const NOBODY: &[Uuid] = &[];
@@ -197,16 +198,6 @@ async fn due_now(store: &Store) {
         .unwrap();
 }
 
-/// Makes pauses of at least a second that began after this instant endless, so that none ends while a slow machine goes on.
-async fn hold_pauses(store: &Store, since: time::OffsetDateTime) {
-    let hold = "UPDATE whatsapp.parse_queue SET not_before = 'infinity' WHERE not_before >= $1 + interval '1 second'";
-    sqlx::query(hold).bind(since).execute(store.db().pool()).await.unwrap();
-}
-
-async fn now(store: &Store) -> time::OffsetDateTime {
-    sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(store.db().pool()).await.unwrap()
-}
-
 /// Ids and counted attempts of a claim.
 async fn claim(store: &Store, lease: &Lease) -> Vec<(Uuid, i32)> {
     let claimed = store.claim(lease, 10, 1).await.unwrap();
@@ -230,10 +221,7 @@ async fn only_who_comes_alone_is_counted_and_pauses_before_the_next_attempt() {
     due_now(&store).await;
     let before = now(&store).await;
     assert_eq!(claim(&store, &lease).await, [(ids[0], 2)]);
-    let longest = "SELECT max(not_before) FROM whatsapp.parse_queue";
-    let longest: time::OffsetDateTime =
-        sqlx::query_scalar(longest).fetch_one(store.db().pool()).await.unwrap();
-    assert!(longest - before >= time::Duration::seconds(4), "the pause grows");
+    assert!(longest_pause(&store, before).await >= time::Duration::seconds(4), "it grows");
     // Who is not at fault is as he was before.
     let one = |attempts, alone| {
         Parsed::of(&hilo_whatsapp_ingest::store::Claimed {

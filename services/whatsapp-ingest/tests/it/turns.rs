@@ -87,3 +87,21 @@ async fn queue(store: &Store) -> String {
     let rows = "SELECT string_agg(q::text, ' ') FROM whatsapp.parse_queue AS q";
     sqlx::query_scalar(rows).fetch_one(store.db().pool()).await.unwrap()
 }
+
+/// Makes pauses of at least a second that began after this instant endless, so that none ends while a slow machine goes on.
+pub async fn hold_pauses(store: &Store, since: time::OffsetDateTime) {
+    let hold = "UPDATE whatsapp.parse_queue SET not_before = 'infinity' WHERE not_before >= $1 + interval '1 second'";
+    sqlx::query(hold).bind(since).execute(store.db().pool()).await.unwrap();
+}
+
+/// The instant of the database.
+pub async fn now(store: &Store) -> time::OffsetDateTime {
+    sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(store.db().pool()).await.unwrap()
+}
+
+/// The longest pause, counted from this instant.
+pub async fn longest_pause(store: &Store, since: time::OffsetDateTime) -> time::Duration {
+    let last = "SELECT max(not_before) FROM whatsapp.parse_queue";
+    let last: time::OffsetDateTime = sqlx::query_scalar(last).fetch_one(store.db().pool()).await.unwrap();
+    last - since
+}
