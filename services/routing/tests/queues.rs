@@ -157,13 +157,21 @@ async fn a_watch_begins_with_everything_then_tells_changes_and_ends_with_the_rig
 async fn a_watch_ends_with_the_token() -> Result<()> {
     let (rig, holder, other) = two_replicas().await?;
     let issuer = Issuer::new(rig.keys.signing_key.expose(), "hilo")?;
-    let token = issuer.issue("coco", OffsetDateTime::now_utc(), Duration::from_secs(4))?.token;
-    let mut coco = RoutingServiceClient::with_interceptor(
-        channel(&format!("http://{}", holder.address))?,
-        Bearer(token),
-    );
-    let mut stream = coco.watch_queues(WatchQueuesRequest::default()).await?.into_inner();
-    assert_eq!(next(&mut stream).await?.queues.len(), 2);
+    let mut begun = None;
+    // Ends soon, but not before the first answer.
+    for seconds in [4, 16, 64] {
+        let token = issuer.issue("coco", OffsetDateTime::now_utc(), Duration::from_secs(seconds))?.token;
+        let channel = channel(&format!("http://{}", holder.address))?;
+        let mut coco = RoutingServiceClient::with_interceptor(channel, Bearer(token));
+        let Ok(answer) = coco.watch_queues(WatchQueuesRequest::default()).await else { continue };
+        let mut stream = answer.into_inner();
+        if let Ok(first) = next(&mut stream).await {
+            assert_eq!(first.queues.len(), 2);
+            begun = Some(stream);
+            break;
+        }
+    }
+    let mut stream = begun.context("no token lasted until the first answer")?;
     let end = loop {
         match tokio::time::timeout(2 * SOON, stream.message()).await? {
             Ok(answer) => assert!(answer.is_some(), "the stream ends with a reason"),

@@ -175,7 +175,7 @@ async fn accept_timeout_and_overflow_run_by_stored_instants() -> Result<()> {
         let mut state = truth.state.lock();
         let campaign = &mut state.campaigns[0];
         campaign.accept_timeout_seconds = 1;
-        campaign.overflow_seconds = 3;
+        campaign.overflow_seconds = 8;
         campaign.overflow_mode = OverflowMode::AssignToAll.into();
     }
     let rig = Rig::start(truth).await?;
@@ -183,10 +183,11 @@ async fn accept_timeout_and_overflow_run_by_stored_instants() -> Result<()> {
     rig.arrives(replica.address, "ana").await?;
     rig.arrives(replica.address, "beto").await?;
     let id = rig.truth.queue("soporte").await;
-    rings(&rig, &id, "ana").await?;
-    rings(&rig, &id, "beto").await?;
     rings(&rig, &id, "everyone").await?;
     assert!(rig.truth.snapshot(&id).overflowed);
+    let whom: Vec<String> = rig.truth.offers().into_iter().map(|(_, whom)| whom).collect();
+    assert_eq!(whom[..2], ["ana", "beto"]);
+    assert_eq!(whom.last().map(String::as_str), Some(""));
     replica.stop().await
 }
 
@@ -227,11 +228,11 @@ async fn a_pause_takes_effect_on_every_replica_and_configuration_within_a_second
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_session_is_reported_absent_and_its_offer_moves_on() -> Result<()> {
     let rig = Rig::start(truth(&[("ana", 1), ("beto", 1)])).await?;
-    let section = RoutingSection { presence_lease_seconds: 3, ..RoutingSection::default() };
+    let section = RoutingSection { presence_lease_seconds: 6, ..RoutingSection::default() };
     let replica = rig.replica(section).await?;
     rig.arrives(replica.address, "ana").await?;
     let id = rig.truth.queue("soporte").await;
-    rings(&rig, &id, "ana").await?;
+    rings_while_beating(&rig, &replica, &id, "ana").await?;
     // Beto keeps saying that he is there; ana does not.
     let mut beto = rig.client(replica.address, "beto")?;
     let said = tokio::spawn(async move {
@@ -241,12 +242,14 @@ async fn a_silent_session_is_reported_absent_and_its_offer_moves_on() -> Result<
         }
     });
     rings(&rig, &id, "beto").await?;
-    assert!(rig.truth.state.lock().reports.contains(&("ana".to_owned(), false)));
+    // Told beside the offers, in any order.
+    let told = |present| rig.truth.state.lock().reports.contains(&("ana".to_owned(), present));
+    eventually("ana's absence is told", SOON, || async { told(false) }).await?;
     assert!(!rig.truth.state.lock().reports.contains(&("beto".to_owned(), false)));
     rig.arrives(replica.address, "ana").await?;
     let second = rig.truth.queue("soporte").await;
     rings_while_beating(&rig, &replica, &second, "ana").await?;
-    assert!(rig.truth.state.lock().reports.contains(&("ana".to_owned(), true)));
+    eventually("ana's return is told", SOON, || async { told(true) }).await?;
     said.abort();
     replica.stop().await
 }
@@ -254,14 +257,14 @@ async fn a_silent_session_is_reported_absent_and_its_offer_moves_on() -> Result<
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_broker_makes_nobody_absent_and_work_goes_on_after_it() -> Result<()> {
     let mut rig = Rig::start(truth(&[("ana", 5)])).await?;
-    let section = RoutingSection { presence_lease_seconds: 4, ..RoutingSection::default() };
+    let section = RoutingSection { presence_lease_seconds: 8, ..RoutingSection::default() };
     let replica = rig.replica(section).await?;
     rig.arrives(replica.address, "ana").await?;
     let id = rig.truth.queue("soporte").await;
-    rings(&rig, &id, "ana").await?;
+    rings_while_beating(&rig, &replica, &id, "ana").await?;
     rig.broker.wipe()?;
     // Longer than a lease: with contact this would be absence.
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
     // Its event is lost with the broker; the comparison with the snapshot finds it, while ana's heart beats on.
     rig.truth.publishing.store(false, Ordering::Relaxed);
     let lost = rig.truth.queue("soporte").await;

@@ -71,6 +71,7 @@ impl AssignmentService for Stand {
         let mut state = self.0.state.lock();
         let now = Instant::now();
         if request.release {
+            state.released.push(request.replica_id.clone());
             for (holder, _, until) in state.lease.values_mut() {
                 if *holder == request.replica_id {
                     holder.clear();

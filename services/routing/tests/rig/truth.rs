@@ -55,6 +55,8 @@ pub struct State {
     pub agents: BTreeMap<String, RoutingAgent>,
     pub live: BTreeMap<String, LiveInteraction>,
     pub lease: HashMap<i32, (String, i64, Instant)>,
+    /// Replicas that gave their partitions back.
+    pub released: Vec<String>,
     pub offered: Vec<Offered>,
     pub refused_epochs: u32,
     pub refused_configs: u32,
