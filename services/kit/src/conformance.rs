@@ -8,6 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -250,6 +251,8 @@ struct Bench<'a> {
     db: Db,
     nats: Nats,
     shutdown: Shutdown,
+    /// The stream's number of the last message published.
+    last: AtomicU64,
 }
 
 impl<'a> Bench<'a> {
@@ -260,7 +263,7 @@ impl<'a> Bench<'a> {
         let nats = Nats::connect(&nats_config(parts)).await?;
         let spec = ConsumerSpec { ack_wait: Duration::from_secs(1), ..candidate.spec() };
         nats.ensure_streams(&[spec.stream]).await?;
-        Ok(Self { candidate, spec, db, nats, shutdown: Shutdown::new() })
+        Ok(Self { candidate, spec, db, nats, shutdown: Shutdown::new(), last: AtomicU64::new(0) })
     }
 
     /// Keys interleaved, each in order.
@@ -280,7 +283,9 @@ impl<'a> Bench<'a> {
         headers.insert(HEADER_KEY, row.key.to_string());
         headers.insert(HEADER_SEQUENCE, row.sequence.to_string());
         headers.insert(NATS_MESSAGE_ID, format!("{}-{round}", row.id));
-        self.nats.publish(row.subject.clone(), headers, row.payload.clone().into()).await.map(drop)
+        let taken = self.nats.publish(row.subject.clone(), headers, row.payload.clone().into()).await?;
+        self.last.fetch_max(taken.sequence, Ordering::Relaxed);
+        Ok(())
     }
 
     async fn consume(&self, handler: Arc<dyn BatchHandler>) {
@@ -313,7 +318,8 @@ impl<'a> Bench<'a> {
         )
     }
 
-    /// Waits until the broker has nothing for the consumer any more.
+    /// Waits until the broker has nothing for the consumer any more. What it says of messages to come lags behind what was
+    /// published, so the last one is compared too.
     async fn drained(&self) -> Result<(), Error> {
         let drained = self
             .until(|| async {
@@ -321,7 +327,10 @@ impl<'a> Bench<'a> {
                 let consumer: Result<async_nats::jetstream::consumer::PullConsumer, _> =
                     self.nats.jetstream().get_consumer_from_stream(self.spec.durable.as_str(), name).await;
                 Ok(consumer.is_ok_and(|consumer| {
-                    consumer.cached_info().num_pending == 0 && consumer.cached_info().num_ack_pending == 0
+                    let info = consumer.cached_info();
+                    let last = self.last.load(Ordering::Relaxed);
+                    let given = info.num_pending == 0 && info.delivered.stream_sequence >= last;
+                    given && info.num_ack_pending == 0
                 }))
             })
             .await?;

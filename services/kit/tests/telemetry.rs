@@ -23,6 +23,8 @@ use parking_lot::Mutex;
 use tonic::{Request, Response, Status};
 use tracing::Instrument;
 
+const PATIENCE: Duration = Duration::from_secs(60);
+
 #[derive(Clone, Default)]
 struct Collector {
     spans: Arc<Mutex<Vec<Span>>>,
@@ -83,7 +85,13 @@ async fn spans_and_metrics_arrive_as_one_trace() {
     drop(second);
     telemetry::span_with_parent(Some("rubbish"), tracing::info_span!("orphan")).in_scope(|| {});
     telemetry::meter().u64_counter("hilo.test").build().add(1, &[]);
-    tokio::time::timeout(Duration::from_secs(10), guard.flush()).await.unwrap();
+    tokio::time::timeout(PATIENCE, guard.flush()).await.unwrap();
+    // The flush itself waits only a few seconds for a slow receiver.
+    hilo_test_support::eventually("everything has arrived", PATIENCE, || async {
+        collector.spans.lock().len() >= 3 && collector.metrics.lock().iter().any(|name| name == "hilo.test")
+    })
+    .await
+    .unwrap();
 
     let spans = collector.spans.lock().clone();
     let find = |name: &str| spans.iter().find(|span| span.name == name).unwrap();
@@ -97,5 +105,4 @@ async fn spans_and_metrics_arrive_as_one_trace() {
         "nothing of the exporter's own: {:?}",
         spans.iter().map(|span| &span.name).collect::<Vec<_>>()
     );
-    assert!(collector.metrics.lock().iter().any(|name| name == "hilo.test"));
 }

@@ -80,8 +80,16 @@ async fn a_takeover_waits_for_guarded_writes_and_renewals_do_not() {
     let Renewed::Held(old) = lease::renew(&db, &old, Duration::from_millis(50)).await.unwrap() else {
         panic!("lost")
     };
-    eventually("the lease has expired", DEADLINE, || async { !old.is_alive() }).await.unwrap();
-    tokio::time::sleep(SHORT).await;
+    eventually("the lease has expired, as the database's clock says too", DEADLINE, || async {
+        let expired: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM kit.lease WHERE expires_at <= clock_timestamp()")
+                .fetch_one(db.pool())
+                .await
+                .unwrap();
+        expired == 1 && !old.is_alive()
+    })
+    .await
+    .unwrap();
     let other = db.clone();
     let takeover =
         tokio::spawn(async move { lease_of(lease::acquire(&other, "name", "b", DEADLINE).await.unwrap()) });

@@ -45,7 +45,7 @@ impl Rig {
         let verifier = Verifier::new(config).unwrap();
         verifier.follow(&self.shutdown);
         let token = self.token("rsa-1", "RS256", &self.claims()).await;
-        eventually("the keys are read", std::time::Duration::from_secs(30), async || {
+        eventually("the keys are read", std::time::Duration::from_secs(60), async || {
             verifier.verify(&token).err().is_none_or(|error| error.reason() != "OIDC_KEYS_UNKNOWN")
         })
         .await
@@ -223,7 +223,7 @@ async fn a_new_key_is_found_soon_after_a_token_names_it() {
     rig.issuer.rotate().await.unwrap();
     let token = rig.token("rsa-2", "RS256", &rig.claims()).await;
     refused(&verifier, "a key that was not read yet", &token);
-    eventually("the new key is read", std::time::Duration::from_secs(30), async || {
+    eventually("the new key is read", std::time::Duration::from_secs(60), async || {
         verifier.verify(&token).is_ok()
     })
     .await

@@ -136,7 +136,7 @@ async fn a_stuck_call_meets_its_deadline_and_cannot_hold_up_the_stop() {
             .await
     });
     tokio::time::sleep(Duration::from_millis(200)).await;
-    let drain = served.shutdown.drain(Duration::from_secs(20)).await;
+    let drain = served.shutdown.drain(DEADLINE).await;
     assert_eq!(drain, Drain::Clean, "cut at the server's own cap");
     let cut = tokio::time::timeout(DEADLINE, hanging).await.expect("the connection was cut");
     assert!(cut.unwrap().is_err());
