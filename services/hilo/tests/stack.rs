@@ -56,8 +56,13 @@ impl Stack {
 
     /// Process ids of PostgreSQL and nats-server.
     fn parts(&self) -> [u32; 2] {
+        self.parts_now().map(Option::unwrap)
+    }
+
+    /// While a part is started again its file may be missing or empty.
+    fn parts_now(&self) -> [Option<u32>; 2] {
         ["postgres.pid", "nats.pid"]
-            .map(|name| read(&self.folder.join("run").join(name)).trim().parse().unwrap())
+            .map(|name| std::fs::read_to_string(self.folder.join("run").join(name)).ok()?.trim().parse().ok())
     }
 
     fn signal(&self, name: &str) {
@@ -183,8 +188,9 @@ fn a_part_that_dies_is_started_again() {
     signal(postgres, "KILL");
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let now = stack.parts();
-        if now[0] != postgres && now[1] != nats && now.iter().all(|pid| alive(*pid)) {
+        let again = |now: Option<u32>, before| now.is_some_and(|pid| pid != before && alive(pid));
+        let [now_postgres, now_nats] = stack.parts_now();
+        if again(now_postgres, postgres) && again(now_nats, nats) {
             break;
         }
         assert!(Instant::now() < deadline);

@@ -64,7 +64,7 @@ impl Running {
         Self { child, said, rest: Some(rest) }
     }
 
-    fn stop(mut self) -> Duration {
+    fn stop(mut self) {
         let begun = Instant::now();
         // The shell's own kill: a minimal machine has no program of that name (it comes with procps).
         let line = format!("kill -s INT {}", self.child.id());
@@ -72,11 +72,11 @@ impl Running {
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 assert!(status.success(), "{status}");
-                let (took, rest) = (begun.elapsed(), self.rest.take().unwrap().join().unwrap());
+                let rest = self.rest.take().unwrap().join().unwrap();
                 let mut errors = String::new();
                 self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
                 assert_eq!((rest.lines().last(), errors.as_str()), (Some("== stopped"), ""), "{rest}");
-                return took;
+                return;
             }
             assert!(begun.elapsed() < PATIENCE, "still running");
             std::thread::sleep(Duration::from_millis(20));
@@ -187,8 +187,7 @@ async fn a_newcomer_starts_signs_in_stops_and_starts_again() {
     for password in passwords.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)) {
         assert!(!first.said.contains(password), "a password was printed");
     }
-    let stopped = first.stop();
-    assert!(stopped < Duration::from_secs(25), "stopping took {stopped:?}");
+    first.stop();
     assert!(!folder.path().join("stack.json").exists());
 
     let second = Running::start(folder.path());
