@@ -221,7 +221,7 @@ async fn exports_are_bounded_in_number_and_a_caller_who_left_makes_room() {
     assert_eq!(reason_of(&refused).as_deref(), Some("TOO_MANY_EXPORTS"));
     drop(streams);
     let room = || async { begin(&running, "coco", ExportFormat::JsonLines).await.is_ok() };
-    eventually("an export may begin again", Duration::from_secs(30), room).await.unwrap();
+    eventually("an export may begin again", Duration::from_secs(60), room).await.unwrap();
 }
 
 #[tokio::test]

@@ -29,6 +29,7 @@ use uuid::Uuid;
 use crate::events::{Dice, made_up};
 use crate::naive;
 use crate::rights::{Running, running};
+use crate::wake::all_acknowledged;
 
 type Client = ReportServiceClient<InterceptedService<Channel, Bearer>>;
 
@@ -60,6 +61,12 @@ async fn publish(running: &Running, events: &[AttentionEvent]) {
     }
 }
 
+/// Waits until every published event is in the figures.
+async fn counted(running: &Running) {
+    let all = || all_acknowledged(running, "history-reports");
+    eventually("the events are counted", Duration::from_secs(60), all).await.unwrap();
+}
+
 async fn interactions(running: &Running, user: &str) -> i64 {
     let answer = client(running, user).get_volumes(GetVolumesRequest { query: query(&[]) }).await.unwrap();
     answer.into_inner().rows.iter().map(|row| row.interactions).sum()
@@ -72,13 +79,13 @@ async fn events_become_figures_within_the_rights_of_the_caller() {
     let events = made_up(&mut Dice(5), 30);
     publish(&running, &events).await;
     publish(&running, &events[..40]).await;
-    let counted = naive::interactions(&events);
+    let expected = naive::interactions(&events);
     let of = |campaigns: &[&str]| {
-        counted.iter().filter(|one| campaigns.contains(&one.campaign.as_str())).count() as i64
+        expected.iter().filter(|one| campaigns.contains(&one.campaign.as_str())).count() as i64
     };
     let all = of(&["ventas", "soporte", "cerrada"]);
-    let there = || async { interactions(&running, "coco").await == all };
-    eventually("the events are counted", Duration::from_secs(30), there).await.unwrap();
+    counted(&running).await;
+    assert_eq!(interactions(&running, "coco").await, all);
     assert_eq!(interactions(&running, "rita").await, of(&["ventas", "soporte"]));
     for (user, reason) in [("ana", "ROLE_REQUIRED"), ("mona", "ROLE_REQUIRED"), ("gone", "UNAUTHENTICATED")] {
         let asked = GetVolumesRequest { query: query(&[]) };
@@ -108,8 +115,8 @@ async fn the_csv_holds_the_same_rows_as_the_pages() {
     let events = made_up(&mut Dice(11), 40);
     publish(&running, &events).await;
     let all = naive::interactions(&events).len() as i64;
-    let there = || async { interactions(&running, "coco").await == all };
-    eventually("the events are counted", Duration::from_secs(30), there).await.unwrap();
+    counted(&running).await;
+    assert_eq!(interactions(&running, "coco").await, all);
     let group_by = [ReportGrouping::Day, ReportGrouping::Campaign, ReportGrouping::Agent];
     let mut expected = vec!["date,campaign_key,agent_key,received,sent,pending,failed,unknown".to_owned()];
     let mut asked = query(&group_by).unwrap();

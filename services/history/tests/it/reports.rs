@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures::StreamExt as _;
 use hilo_history::domain::Scope;
 use hilo_history::domain::report::query::{Asked, Condition, ReportState};
 use hilo_history::domain::report::{Fact, Group, Grouping, Kind, Query};
@@ -133,10 +134,9 @@ async fn replays_and_other_orders_change_no_figure() {
     let mut dice = Dice(99);
     for size in [13, 50] {
         let shuffled = dice.shuffled(whole.clone());
-        let batches = shuffled.chunks(size).map(|batch| mixed.record(batch.to_vec()));
-        for outcome in futures::future::join_all(batches).await {
-            outcome.unwrap();
-        }
+        let batches: Vec<_> = shuffled.chunks(size).map(|batch| mixed.record(batch.to_vec())).collect();
+        // Side by side; not so many that one meets the time limit of a lock.
+        futures::stream::iter(batches).buffer_unordered(4).for_each(async |kept| kept.unwrap()).await;
     }
     for kind in Kind::ALL {
         let once = rows(&in_order, &Scope::All, kind, asked()).await;

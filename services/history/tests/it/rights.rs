@@ -81,7 +81,7 @@ impl Running {
         }
         let all =
             || async { threads.iter().all(|one| self.fake.confirmed(one.head.interaction_id).is_some()) };
-        eventually("history confirmed the threads", Duration::from_secs(60), all).await.unwrap();
+        eventually("history confirmed the threads", Duration::from_secs(120), all).await.unwrap();
     }
 
     /// Waits until the directory was read.
@@ -255,6 +255,6 @@ async fn it_stops_cleanly_with_work_in_flight() {
     let first = || async { running.fake.state.lock().fetches > 0 };
     eventually("work has begun", Duration::from_secs(60), first).await.unwrap();
     running.shutdown.begin();
-    assert_eq!(running.shutdown.drain(Duration::from_secs(20)).await, Drain::Clean);
+    assert_eq!(running.shutdown.drain(Duration::from_secs(60)).await, Drain::Clean);
     assert!(!running.shutdown.failed());
 }
