@@ -151,14 +151,16 @@ impl Session {
                     changed.map_err(|_| Some(stopping()))?;
                     self.recheck().await?;
                 }
-                _ = recheck.tick() => self.recheck().await?,
+                _ = recheck.tick() => {
+                    self.recheck().await?;
+                    // What came behind the last counters is looked at too.
+                    self.refill().await?;
+                }
                 _ = alive.tick() => self.send(ProtoUpdate::Alive(DeskAlive {}), "").await.map_err(ended)?,
                 changed = self.lengths.changed() => {
                     changed.map_err(|_| Some(stopping()))?;
                     self.counters().await.map_err(ended)?;
-                    if self.is_out_of_shape() {
-                        self.snapshot().await?;
-                    }
+                    self.refill().await?;
                 }
                 update = self.subscription.next() => match update {
                     Some(Update::Item(item)) => {
@@ -286,6 +288,11 @@ impl Session {
     fn follow(&self) {
         let open = self.shown.iter().filter(|(_, shown)| shown.open).map(|(id, _)| *id).collect();
         self.subscription.follow(&open);
+    }
+
+    /// Begins anew when the list is out of shape.
+    async fn refill(&mut self) -> Result<(), Option<Status>> {
+        if self.is_out_of_shape() { self.snapshot().await } else { Ok(()) }
     }
 
     /// True when the list holds too many queued items, too few of many, or only the newest although all would fit.
