@@ -40,6 +40,17 @@ pub async fn answer(conn: &mut PgConnection, known: i64) -> Result<GetDirectoryR
 /// # Errors
 /// Database errors of the first reading.
 pub async fn cache(db: &Db, announcer: &Announcer, shutdown: &Shutdown) -> Result<DirectoryCache, Error> {
+    cache_every(REFRESH, db, announcer, shutdown).await
+}
+
+/// Like [`cache`], looking every `pause` for what others changed: a test of what is changed here sets it so long that only
+/// the announcement can have brought the change.
+pub(crate) async fn cache_every(
+    pause: Duration,
+    db: &Db,
+    announcer: &Announcer,
+    shutdown: &Shutdown,
+) -> Result<DirectoryCache, Error> {
     let mut changes = announcer.watch();
     let sender = watch::Sender::new(Arc::new(Directory::default()));
     refresh(db, &sender).await?;
@@ -48,7 +59,7 @@ pub async fn cache(db: &Db, announcer: &Announcer, shutdown: &Shutdown) -> Resul
     shutdown.spawn("own directory", async move {
         loop {
             tokio::select! {
-                () = tokio::time::sleep(REFRESH) => {}
+                () = tokio::time::sleep(pause) => {}
                 changed = changes.changed() => if changed.is_err() { return },
                 () = stop.cancelled() => return,
             }

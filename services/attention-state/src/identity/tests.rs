@@ -224,7 +224,7 @@ async fn a_providers_token_names_a_user_of_the_directory_and_lives_no_longer_tha
         provider.token("rsa-1", "RS256", &claims, &json!({})).await.unwrap()
     };
     let ana = token("ana").await;
-    eventually("the provider's keys are read", Duration::from_secs(30), async || {
+    eventually("the provider's keys are read", Duration::from_secs(60), async || {
         who(served.with_token(&ana)).await.is_ok()
     })
     .await

@@ -1,6 +1,7 @@
 //! Several workers at the same instant: one wins, nothing is doubled, nothing deadlocks.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hilo_kit::consumer::Outcome;
 use hilo_proto::attention::v1::OpenInteractionRequest;
@@ -9,12 +10,11 @@ use super::{House, Mail, fresh};
 
 /// Handles one mail until it is taken, as the consumer does.
 pub(super) async fn until_taken(house: Arc<House>, mail: Mail) {
-    for _ in 0..200 {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(60) {
         match house.try_take(std::slice::from_ref(&mail)).await.remove(0) {
             Outcome::Ack => return,
-            Outcome::Busy | Outcome::Retry(_) => {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await
-            }
+            Outcome::Busy | Outcome::Retry(_) => tokio::time::sleep(Duration::from_millis(5)).await,
             Outcome::Dead(error) => panic!("{error:?}"),
         }
     }

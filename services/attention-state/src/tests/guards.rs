@@ -122,12 +122,16 @@ async fn attentions_are_locked_in_one_order() {
         .unwrap();
     let ids: Vec<InteractionId> =
         house.attentions().await.iter().map(|one| InteractionId(one.last_interaction)).collect();
+    // Four sessions that stand in line for the same rows: on a busy machine longer than a command may wait.
+    let patient = "SET LOCAL statement_timeout = '60s'; SET LOCAL lock_timeout = '60s'";
     let lock = |plan: &'static str| {
         let (db, ids) = (house.db.clone(), ids.clone());
         tokio::spawn(async move {
             for _ in 0..100 {
                 let mut tx = db.pool().begin().await.unwrap();
-                sqlx::raw_sql(plan).execute(&mut *tx).await.unwrap();
+                for settings in [patient, plan] {
+                    sqlx::raw_sql(settings).execute(&mut *tx).await.unwrap();
+                }
                 Work::lock(&mut tx, &ids, Wait::Block).await.unwrap();
                 tx.rollback().await.unwrap();
             }

@@ -109,7 +109,7 @@ async fn who_returns_while_the_timer_looks_keeps_his_items() {
         let db = db.clone();
         tokio::spawn(async move { orphans::all(&db, &subjects()).await })
     };
-    eventually("the timer waits for him", Duration::from_secs(30), || async {
+    eventually("the timer waits for him", Duration::from_secs(60), || async {
         let waiting: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM pg_stat_activity
              WHERE datname = current_database() AND wait_event_type = 'Lock'",
