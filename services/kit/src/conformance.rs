@@ -318,8 +318,7 @@ impl<'a> Bench<'a> {
         )
     }
 
-    /// Waits until the broker has nothing for the consumer any more. What it says of messages to come lags behind what was
-    /// published, so the last one is compared too.
+    /// Waits until the broker has nothing for the consumer any more; its count of messages to come lags behind a publish.
     async fn drained(&self) -> Result<(), Error> {
         let drained = self
             .until(|| async {
@@ -327,8 +326,7 @@ impl<'a> Bench<'a> {
                 let consumer: Result<async_nats::jetstream::consumer::PullConsumer, _> =
                     self.nats.jetstream().get_consumer_from_stream(self.spec.durable.as_str(), name).await;
                 Ok(consumer.is_ok_and(|consumer| {
-                    let info = consumer.cached_info();
-                    let last = self.last.load(Ordering::Relaxed);
+                    let (info, last) = (consumer.cached_info(), self.last.load(Ordering::Relaxed));
                     let given = info.num_pending == 0 && info.delivered.stream_sequence >= last;
                     given && info.num_ack_pending == 0
                 }))
