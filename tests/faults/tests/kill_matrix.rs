@@ -43,10 +43,9 @@ async fn a_long_thread_survives_every_kill_on_its_way_to_the_history_and_back() 
 }
 
 /// Guards, each seen red without it: the claim of a file ends by itself, so somebody fetches it again; a send that is with its files
-/// (`uploading`) is planned again and in no doubt; templates are reported when all pages are read; the runner keeps the dialer's row from
-/// the look at its state to the commit, so nothing is sent behind an answered pause; an import's rows and its answer commit together; so
-/// do an attention that nobody answered and its row. Guards not taken out yet: what was uploaded is remembered; a row's message and its
-/// state commit together.
+/// (`uploading`) is planned again and in no doubt; what was uploaded is remembered; templates are reported when all pages are read; a
+/// row's message and its state commit together; the runner keeps the dialer's row from the look at its state to the commit, so nothing is
+/// sent behind an answered pause; an import's rows and its answer commit together; so do an attention that nobody answered and its row.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn files_templates_and_dialers_survive_the_death_of_their_process_at_every_step() {
     chats().await.unwrap();
