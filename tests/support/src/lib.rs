@@ -28,7 +28,11 @@ pub use ports::free_port;
 pub use postgres::Postgres;
 pub use process::{Launch, Process};
 
-/// Waits until `condition` answers true, asking every ten milliseconds.
+/// What a question that is asked at the end of the deadline gets beyond it.
+const LAST_QUESTION: Duration = Duration::from_secs(10);
+
+/// Waits until `condition` answers true, asking every ten milliseconds. A question that is never answered does not outlive the
+/// deadline by more than ten seconds.
 ///
 /// # Errors
 /// When it has not before the deadline; the message says what was waited for.
@@ -37,9 +41,15 @@ where
     F: Future<Output = bool>,
 {
     let started = Instant::now();
-    while !condition().await {
+    loop {
+        let patience = deadline.saturating_sub(started.elapsed()) + LAST_QUESTION;
+        let answer = tokio::time::timeout(patience, condition()).await;
+        let holds =
+            answer.map_err(|_| anyhow::anyhow!("asked without an answer for {patience:?}: {what}"))?;
+        if holds {
+            return Ok(());
+        }
         anyhow::ensure!(started.elapsed() < deadline, "not within {deadline:?}: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    Ok(())
 }

@@ -20,6 +20,9 @@ pub struct Postgres {
     process: Mutex<Option<Process>>,
 }
 
+/// A server that is up answers a new client within this time.
+const ANSWER: Duration = Duration::from_secs(10);
+
 static SHARED: OnceCell<Postgres> = OnceCell::const_new();
 
 impl Postgres {
@@ -123,7 +126,11 @@ impl Postgres {
             let url = self.url("postgres");
             let up = eventually("PostgreSQL accepts clients", Duration::from_secs(60), || {
                 let (url, running) = (url.clone(), process.is_running());
-                async move { !running || PgConnection::connect(&url).await.is_ok() }
+                async move {
+                    // Somebody else may listen there, and never answer.
+                    let connected = tokio::time::timeout(ANSWER, PgConnection::connect(&url));
+                    !running || matches!(connected.await, Ok(Ok(_)))
+                }
             });
             up.await.with_context(|| self.folder.join("postgres.log").display().to_string())?;
             if process.is_running() {
