@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use hilo_kit::error::Error;
+use hilo_proto::inbound::v1::WhatsAppIdentity;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::domain::{AttentionId, ContactId};
+use crate::contact::whatsapp;
 
 /// An attention that a mail may claim.
 #[derive(Clone, Debug)]
@@ -70,11 +72,20 @@ pub(crate) struct LiveChat {
     pub contact: ContactId,
     pub lineage: Uuid,
     pub attention: AttentionId,
+    /// His id by which Meta named that contact; `None` in conversations of his own.
+    pub reached_at: Option<String>,
+}
+
+impl LiveChat {
+    /// Whether what `who`, who is this contact, writes to the account, or is written from it, belongs here.
+    pub(crate) fn takes(&self, account: &str, contact: ContactId, who: &WhatsAppIdentity) -> bool {
+        self.account == account && self.contact == contact && whatsapp::meets(who, self.reached_at.as_deref())
+    }
 }
 
 /// Live conversations of these customers on these accounts, the newest first; one that is full stands aside and is left out. Those that
-/// we began with another contact and that reach one of them ([`super::store::reached`]) are his as well. Two contacts that became one may have
-/// two, until one ends.
+/// we began with another contact and that reach one of them ([`super::store::reached`]) are his as well, where he
+/// is met by the id that Meta named ([`LiveChat::takes`]). Two contacts that became one may have two, until one ends.
 pub(crate) async fn live_chats(
     tx: &mut PgConnection,
     accounts: &[String],
@@ -82,11 +93,11 @@ pub(crate) async fn live_chats(
 ) -> Result<Vec<LiveChat>, Error> {
     let rows = sqlx::query!(
         r#"SELECT account_key AS "account_key!", contact_id AS "contact_id!", lineage_id AS "lineage_id!",
-             attention_id AS "attention_id!" FROM (
-             SELECT account_key, contact_id, lineage_id, attention_id, created_at FROM attention.attention
+             attention_id AS "attention_id!", identity AS "reached_at?" FROM (
+             SELECT account_key, contact_id, lineage_id, attention_id, created_at, NULL::text AS identity FROM attention.attention
              WHERE contact_id = ANY($2) AND account_key = ANY($1) AND channel = 'whatsapp' AND state <> 'closed' AND NOT flooded
              UNION ALL
-             SELECT a.account_key, r.contact_id, a.lineage_id, a.attention_id, a.created_at
+             SELECT a.account_key, r.contact_id, a.lineage_id, a.attention_id, a.created_at, r.identity
              FROM attention.reached r JOIN attention.attention a USING (attention_id)
              WHERE r.contact_id = ANY($2) AND a.account_key = ANY($1) AND a.channel = 'whatsapp' AND a.state <> 'closed'
                AND NOT a.flooded) AS live
@@ -103,6 +114,7 @@ pub(crate) async fn live_chats(
             contact: ContactId(row.contact_id),
             lineage: row.lineage_id,
             attention: AttentionId(row.attention_id),
+            reached_at: row.reached_at,
         })
         .collect())
 }

@@ -18,7 +18,7 @@ use super::domain::{Identity, Kind, MAX_TEXT};
 use super::keys;
 use crate::attention::domain::ContactId;
 
-pub(crate) use reached::of_contacts;
+pub(crate) use reached::{meets, of_contacts};
 
 /// Longest id of Meta's: country, dot, at most 128 characters, with room.
 const MAX_ID: usize = 200;

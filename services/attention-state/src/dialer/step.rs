@@ -151,7 +151,10 @@ async fn one(
         return skipped(tx, dialer, row, "VALUES_DO_NOT_FIT").await;
     }
     if let Some(contact) = known.find(&to)
-        && !threads::live_chats(tx, std::slice::from_ref(&of.account), &[contact.uuid()]).await?.is_empty()
+        && threads::live_chats(tx, std::slice::from_ref(&of.account), &[contact.uuid()])
+            .await?
+            .iter()
+            .any(|one| one.takes(&of.account, contact, &to))
     {
         return skipped(tx, dialer, row, "LIVE_ATTENTION").await;
     }

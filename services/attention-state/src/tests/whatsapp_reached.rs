@@ -20,6 +20,8 @@ use crate::dialer::Step;
 /// A number of Mexico as it is dialled, and its WhatsApp id.
 const DIALLED: &str = "525512345678";
 const WA_ID: &str = "5215512345678";
+/// Of somebody who had that WhatsApp id before.
+const NEW: &str = "5215587654321";
 
 /// From now on agents have a template instead of that of the dialers.
 async fn for_agents(house: &House) {
@@ -216,6 +218,100 @@ async fn what_reaches_one_contact_reaches_neither_another_person_nor_the_next_ow
     take(&house, &[Chat::from(WA_ID).who(|who| who.user_id = "MX.3".into()).says("soy nuevo")]).await;
     let states: Vec<String> = attentions(&house).await.into_iter().map(|(state, _)| state).collect();
     assert_eq!(states, ["closed", "waiting", "open"]);
+}
+
+/// The WhatsApp id has passed on, and nobody said so: its former owner is known by it still, and by his new one; answers his contact.
+async fn moved_away(house: &House) -> Uuid {
+    let before = known_before(house, "MX.1").await;
+    sql(
+        house,
+        "INSERT INTO contact.identity (kind, value, contact_id, created_at)
+         SELECT v.kind, v.value, contact_id, now() + interval '1 second'
+         FROM contact.contact, (VALUES ('whatsapp', '5215587654321'), ('phone', '+5215587654321')) AS v (kind, value)",
+    )
+    .await;
+    before
+}
+
+/// Without `meets` in `takes` the former owner of an id would land in what was written to whoever has it now.
+#[tokio::test]
+async fn another_contact_answers_only_from_the_id_that_meta_named() {
+    let cases: [(&str, &[&str], RowState); 2] = [
+        (NEW, &["closed", "waiting", "open"], RowState::Sent),
+        (WA_ID, &["closed", "open"], RowState::Answered),
+    ];
+    for (from, states, becomes) in cases {
+        let house = house().await;
+        moved_away(&house).await;
+        let dialer = dialled(&house).await;
+        reaches(&house, who(WA_ID, "")).await;
+        take(&house, &[Chat::from(from).who(|who| who.user_id = "MX.1".into())]).await;
+        let seen: Vec<String> = attentions(&house).await.into_iter().map(|(state, _)| state).collect();
+        assert_eq!(
+            (seen, row(&house, dialer).await.state()),
+            (states.iter().map(|one| (*one).into()).collect(), becomes),
+            "{from}"
+        );
+        assert_eq!(contacts(&house).await, 2, "{from}");
+    }
+}
+
+/// Without `meets` in `take_unanswered` the first would be the answer too.
+#[tokio::test]
+async fn another_contact_answers_late_only_from_the_id_that_meta_named() {
+    for (from, answers) in [(NEW, false), (WA_ID, true)] {
+        let house = house().await;
+        moved_away(&house).await;
+        let dialer = dialled(&house).await;
+        reaches(&house, who(WA_ID, "")).await;
+        sql(&house, "UPDATE dialer.row SET due_at = now() - interval '1 second'").await;
+        let subjects = hilo_kit::nats::Subjects::new("hilo").unwrap();
+        assert_eq!(crate::dialer::give_up(&house.db, &subjects).await.unwrap(), 1);
+        take(&house, &[Chat::from(from).who(|who| who.user_id = "MX.1".into())]).await;
+        let found = row(&house, dialer).await;
+        assert_eq!(
+            (found.state() == RowState::Answered, !found.answer_attention_id.is_empty()),
+            (answers, answers),
+            "{from}"
+        );
+    }
+}
+
+/// Without `takes` in `one` of dialers and in `start` the first would be skipped and the second take over what was sent to a stranger.
+#[tokio::test]
+async fn what_reaches_his_former_number_hinders_nobody_from_writing_to_the_new_one() {
+    let house = house().await;
+    moved_away(&house).await;
+    let dialer = running(&house, &[DIALLED, NEW]).await;
+    assert_eq!(step(&house, dialer).await, Step::Sent);
+    reaches(&house, who(WA_ID, "")).await;
+    assert_eq!(step(&house, dialer).await, Step::Sent);
+
+    let house = super::dialer_rig::house().await;
+    let other = moved_away(&house).await;
+    let dialer = dialled(&house).await;
+    reaches(&house, who(WA_ID, "")).await;
+    for_agents(&house).await;
+    let mut wish = request("chat", "");
+    wish.whatsapp.as_mut().unwrap().contact_id = other.to_string();
+    start(&house, "ana", wish).await.unwrap();
+    assert_eq!(outbound(&house).await.pop().unwrap().1.to.unwrap().wa_id, NEW);
+    assert_eq!(row(&house, dialer).await.state(), RowState::Sent);
+}
+
+/// Without the identity in `reached::contacts` it would go to whatever number of his he wrote from. A note of an earlier release has none.
+#[tokio::test]
+async fn an_answer_goes_to_another_contact_only_at_the_id_that_meta_named() {
+    let house = house().await;
+    known_before(&house, "").await;
+    dialled(&house).await;
+    reaches(&house, who(WA_ID, "")).await;
+    take(&house, &[Chat::from(WA_ID)]).await;
+    let seen = house.attentions().await.pop().unwrap();
+    house.open_item("ana", seen.last_interaction).await;
+    sql(&house, "UPDATE attention.reached SET identity = ''").await;
+    let refused = send(&house, "ana", seen.last_interaction, |_| {}).await.unwrap_err();
+    assert_eq!(refused.reason(), "NO_RECIPIENT");
 }
 
 /// His contact gets a second number, which is the newer one.

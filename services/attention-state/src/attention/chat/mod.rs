@@ -204,8 +204,8 @@ pub(crate) async fn composed(
 }
 
 /// Whom to, by the newest that came from him; while he has not written, whoever was written to before, as long as that is his, whatever
-/// else his contact has. Names are not needed for sending. A number that has passed to somebody else since is not his any more: then only
-/// his user id is.
+/// else his contact has. Names are not needed for sending. A number that has passed to somebody else since is not his any more, nor is one
+/// of another contact's that Meta did not name: then only his user id is.
 async fn recipient(tx: &mut PgConnection, attention: &Attention) -> Result<WhatsAppIdentity, Error> {
     let unknown = || Error::rejected("NO_RECIPIENT", "the customer of this attention is not known");
     let Some(mut customer) = chat::customer(tx, attention.id).await? else {
@@ -215,7 +215,7 @@ async fn recipient(tx: &mut PgConnection, attention: &Attention) -> Result<Whats
             None => whatsapp::reached_by(tx, attention.contact).await?.ok_or_else(unknown),
         };
     };
-    let mut his = reached::contacts(tx, attention.id).await?;
+    let mut his = reached::contacts(tx, attention.id, &customer.wa_id).await?;
     his.push(attention.contact.uuid());
     if !whatsapp::is_of(tx, &his, &customer.wa_id).await? {
         customer.wa_id.clear();

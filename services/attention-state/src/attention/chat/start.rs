@@ -60,7 +60,8 @@ pub(crate) async fn start(
     let files = attach::send(tx, &first.agent, attention.uuid(), interaction.uuid(), &first.files).await?;
     let composed = composed(tx, account, &first.written, files).await?;
     let (contact, to) = customer(tx, &first.whom).await?;
-    if let Some(runs) = threads::live_chats(tx, &[account.to_owned()], &[contact.uuid()]).await?.first() {
+    let live = threads::live_chats(tx, &[account.to_owned()], &[contact.uuid()]).await?;
+    if let Some(runs) = live.iter().find(|one| one.takes(account, contact, &to)) {
         let mut work = Work::lock_current(tx, &[runs.attention.uuid()], Wait::Block).await?;
         let state = work.state(runs.attention, None).ok_or_else(not_found)?;
         if state.phase == Phase::Waiting {

@@ -1,4 +1,4 @@
-//! Whom sends of an attention reach that is not the attention's contact, by Meta's word: table `attention.reached`.
+//! Whom sends of an attention reach that is not the attention's contact, and by which id, by Meta's word: table `attention.reached`.
 
 use hilo_kit::error::Error;
 use sqlx::PgConnection;
@@ -39,7 +39,7 @@ pub(crate) async fn of_sends(tx: &mut PgConnection, sends: &[Uuid]) -> Result<Ve
     Ok(rows.into_iter().map(|row| written(row.send_id, row.attention_id, row.contact_id)).collect())
 }
 
-/// Notes that the attention's sends reach this contact; again is harmless. Lock the identities of both before.
+/// Notes that the attention's sends reach this contact by these ids; again is harmless. Lock the identities of both before.
 ///
 /// # Errors
 /// Database errors.
@@ -47,25 +47,33 @@ pub(crate) async fn note(
     tx: &mut PgConnection,
     attention: AttentionId,
     contact: ContactId,
+    named: &[String],
 ) -> Result<(), Error> {
     sqlx::query!(
-        "INSERT INTO attention.reached (attention_id, contact_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        "INSERT INTO attention.reached (attention_id, contact_id, identity) SELECT $1, $2, unnest($3::text[])
+         ON CONFLICT DO NOTHING",
         attention.uuid(),
-        contact.uuid()
+        contact.uuid(),
+        named
     )
     .execute(tx)
     .await?;
     Ok(())
 }
 
-/// The other contacts that an attention's sends reach.
+/// The other contacts that an attention's sends reach by this id.
 ///
 /// # Errors
 /// Database errors.
-pub(crate) async fn contacts(tx: &mut PgConnection, attention: AttentionId) -> Result<Vec<Uuid>, Error> {
+pub(crate) async fn contacts(
+    tx: &mut PgConnection,
+    attention: AttentionId,
+    identity: &str,
+) -> Result<Vec<Uuid>, Error> {
     Ok(sqlx::query_scalar!(
-        "SELECT contact_id FROM attention.reached WHERE attention_id = $1",
-        attention.uuid()
+        "SELECT contact_id FROM attention.reached WHERE attention_id = $1 AND identity = $2",
+        attention.uuid(),
+        identity
     )
     .fetch_all(tx)
     .await?)
@@ -77,8 +85,8 @@ pub(crate) async fn contacts(tx: &mut PgConnection, attention: AttentionId) -> R
 /// Database errors.
 pub(crate) async fn merged(tx: &mut PgConnection, goes: Uuid, stays: Uuid) -> Result<(), Error> {
     sqlx::query!(
-        "INSERT INTO attention.reached (attention_id, contact_id)
-         SELECT attention_id, $2 FROM attention.reached WHERE contact_id = $1 ON CONFLICT DO NOTHING",
+        "INSERT INTO attention.reached (attention_id, contact_id, identity)
+         SELECT attention_id, $2, identity FROM attention.reached WHERE contact_id = $1 ON CONFLICT DO NOTHING",
         goes,
         stays
     )

@@ -4,7 +4,7 @@
 //! It is no notice of a change, so it merges nobody: an id that is nobody's becomes that of the contact we wrote to; one by which
 //! another contact is known stays that one's.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use hilo_kit::error::Error;
 use hilo_proto::inbound::v1::WhatsAppIdentity;
@@ -22,8 +22,8 @@ impl Known {
         own.all(|one| self.owners.get(&one) == Some(&contact))
     }
 
-    /// What was sent to `contact` goes to `who`: answers the other contacts by whom he is known. Of somebody who has the contact's
-    /// number now and is another person by his user id nothing is noted. Lock the identities of all of them first.
+    /// What was sent to `contact` goes to `who`: answers the other contacts who have ids of his, each with those ids. Of somebody who
+    /// has the contact's number now and is another person by his user id nothing is noted. Lock the identities of all of them first.
     ///
     /// # Errors
     /// Database errors.
@@ -32,8 +32,8 @@ impl Known {
         tx: &mut PgConnection,
         contact: ContactId,
         who: &WhatsAppIdentity,
-    ) -> Result<BTreeSet<ContactId>, Error> {
-        let mut others = BTreeSet::new();
+    ) -> Result<BTreeMap<ContactId, Vec<String>>, Error> {
+        let mut others: BTreeMap<ContactId, Vec<String>> = BTreeMap::new();
         if !self.may_be(contact, Kind::Whatsapp, &who.user_id) {
             return Ok(others);
         }
@@ -44,7 +44,7 @@ impl Known {
                 None => self.gain(tx, &one, contact).await?,
                 Some(owner) if owner == contact || self.are_two(owner, contact) => {}
                 Some(owner) => {
-                    others.insert(owner);
+                    others.entry(owner).or_default().push(one.value);
                 }
             }
         }
@@ -58,6 +58,13 @@ impl Known {
             (Some(_) | None, None) | (None, Some(_)) => false,
         }
     }
+}
+
+/// Whether what a customer writes, or is written, belongs to a conversation of his contact: to his own always (`None`), to one that
+/// reaches him by Meta's word only under the id that Meta named. A number is taken for the WhatsApp id of the same digits.
+pub(crate) fn meets(who: &WhatsAppIdentity, reached_at: Option<&str>) -> bool {
+    let is = |at: &str| identities(who).iter().any(|one| one.value.trim_start_matches('+') == at);
+    reached_at.is_none_or(is)
 }
 
 /// What these contacts are known by to WhatsApp.

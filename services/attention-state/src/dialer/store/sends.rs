@@ -255,23 +255,24 @@ pub(crate) struct Unanswered {
     pub account: String,
     pub contact: ContactId,
     pub campaign: CampaignKey,
+    /// The customer's id by which Meta named him when the attention is another contact's; `None` when it is his own.
+    pub reached_at: Option<String>,
 }
 
 /// Attentions of these customers, and those that reached them under another contact, that closed unanswered within the last thirty days
-/// and were their last one on that account: what he writes now may well be the answer.
+/// and were their last one on that account: what he writes now may well be the answer. The one that was given up last comes first.
 pub(crate) async fn unanswered(tx: &mut PgConnection, contacts: &[Uuid]) -> Result<Vec<Unanswered>, Error> {
     let rows = sqlx::query!(
         r#"WITH his AS (
-             SELECT attention_id, contact_id FROM attention.attention WHERE contact_id = ANY($1)
-             UNION SELECT attention_id, contact_id FROM attention.reached WHERE contact_id = ANY($1))
-           SELECT DISTINCT ON (his.contact_id, a.account_key) a.attention_id, a.account_key, his.contact_id AS "contact_id!",
-             a.campaign_key
+             SELECT attention_id, contact_id, NULL::text AS identity FROM attention.attention WHERE contact_id = ANY($1)
+             UNION SELECT attention_id, contact_id, identity FROM attention.reached WHERE contact_id = ANY($1))
+           SELECT a.attention_id, a.account_key, his.contact_id AS "contact_id!", his.identity AS "reached_at?", a.campaign_key
            FROM his JOIN dialer.row r USING (attention_id) JOIN attention.attention a USING (attention_id)
            WHERE r.waited_for = 'no_answer' AND r.answered_at IS NULL AND r.gave_up_at > now() - interval '30 days'
              AND NOT EXISTS (SELECT 1 FROM attention.attention later
                WHERE later.contact_id = his.contact_id AND later.account_key = a.account_key
                  AND later.created_at > a.created_at)
-           ORDER BY his.contact_id, a.account_key, r.gave_up_at DESC"#,
+           ORDER BY r.gave_up_at DESC"#,
         contacts
     )
     .fetch_all(tx)
@@ -283,6 +284,7 @@ pub(crate) async fn unanswered(tx: &mut PgConnection, contacts: &[Uuid]) -> Resu
             account: row.account_key,
             contact: ContactId(row.contact_id),
             campaign: CampaignKey::new(row.campaign_key),
+            reached_at: row.reached_at,
         })
         .collect())
 }

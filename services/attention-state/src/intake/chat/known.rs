@@ -87,13 +87,13 @@ pub(super) async fn read(tx: &mut PgConnection, items: &[Item]) -> Result<Known,
 }
 
 /// The conversations an item may go on with. A number that passed to another person has the same conversation in the channel's
-/// ledger at first, so a second one is named after the contact. What we began ourselves is found by the contact alone.
+/// ledger at first, so a second one is named after the contact. What we began ourselves is found by the contact.
 fn lineages_of(item: &Item, contacts: &customers::Known, live: &[LiveChat]) -> Vec<Uuid> {
     let contact = contacts.find(&item.customer);
-    let his = live.iter().filter(|one| Some(one.contact) == contact && one.account == item.account);
+    let his = |one: &&LiveChat| contact.is_some_and(|who| one.takes(&item.account, who, &item.customer));
     std::iter::once(item.conversation)
         .chain(contact.map(|one| derived(item.conversation, one)))
-        .chain(his.map(|one| one.lineage))
+        .chain(live.iter().filter(his).map(|one| one.lineage))
         .collect()
 }
 
@@ -206,9 +206,13 @@ impl Known {
     }
 
     /// What this customer did not answer in time, once.
-    pub(super) fn take_unanswered(&mut self, account: &str, contact: ContactId) -> Option<Unanswered> {
-        let at = self.unanswered.iter().position(|one| one.account == account && one.contact == contact)?;
-        Some(self.unanswered.swap_remove(at))
+    pub(super) fn take_unanswered(&mut self, item: &Item, contact: ContactId) -> Option<Unanswered> {
+        let at = self.unanswered.iter().position(|one| {
+            one.account == item.account
+                && one.contact == contact
+                && customers::meets(&item.customer, one.reached_at.as_deref())
+        })?;
+        Some(self.unanswered.remove(at))
     }
 
     /// True when it was taken in before: by its ledger id, or as a message with the same wamid.

@@ -166,10 +166,10 @@ fn decide(
 /// The open or waiting attention of this contact, and the lineage that a new one would be of.
 fn place(work: &Work, known: &Known, item: &Item, contact: ContactId) -> (Option<AttentionId>, Uuid) {
     let lineages = [item.conversation, known::derived(item.conversation, contact)];
-    let began = || known.live.iter().filter(|one| one.contact == contact && one.account == item.account);
+    let began = || known.live.iter().filter(|one| one.takes(&item.account, contact, &item.customer));
     let his = |id: &AttentionId| {
         let own = work.state(*id, None).is_some_and(|state| state.contact == contact);
-        // What we sent to another contact reaches him, by Meta's word.
+        // What we sent to another contact reaches him where he writes from, by Meta's word.
         own || began().any(|one| one.attention == *id)
     };
     let all = lineages.into_iter().chain(began().map(|one| one.lineage));
@@ -206,7 +206,7 @@ fn said(
         }
         None => {
             // Whoever answers a dialer late is served by its campaign, as if he had been in time.
-            let (campaign, follows) = match known.take_unanswered(&item.account, contact) {
+            let (campaign, follows) = match known.take_unanswered(item, contact) {
                 Some(earlier) => (earlier.campaign, Some(Follows::Unanswered(earlier.attention))),
                 None => (campaign(known, item)?, None),
             };

@@ -83,11 +83,11 @@ impl Reached {
         let mut known = customers::known(tx, &named).await?;
         for one in news {
             let Written { attention, contact, .. } = one.written;
-            for other in known.reach(tx, contact, &one.who).await? {
+            for (other, named) in known.reach(tx, contact, &one.who).await? {
                 tracing::warn!(attention = %attention, contact = %contact, other = %other,
                     "Meta says that what was sent to one contact reaches another; a person may merge them");
                 crate::metrics::reached_another();
-                reached::note(tx, attention, other).await?;
+                reached::note(tx, attention, other, &named).await?;
             }
         }
         Ok(())
