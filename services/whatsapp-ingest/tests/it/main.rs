@@ -4,7 +4,6 @@
 
 mod bounded;
 mod conforming;
-mod cut;
 mod doubts;
 mod feed;
 mod files;
