@@ -150,6 +150,7 @@ pub fn campaign(campaign: &internal::RoutingCampaign, version: i64, names: &mut 
             internal::AssignmentMode::RoundRobin => Mode::RoundRobin,
             internal::AssignmentMode::LeastBusy => Mode::LeastBusy,
             internal::AssignmentMode::Random => Mode::Random,
+            internal::AssignmentMode::LongestIdle => Mode::LongestIdle,
         },
         accept_timeout: span(campaign.accept_timeout_seconds),
         overflow: span(campaign.overflow_seconds)
@@ -222,8 +223,7 @@ fn record(record: &DecisionRecord, names: &Names) -> internal::DecisionRecord {
         Mode::RoundRobin => internal::AssignmentMode::RoundRobin,
         Mode::LeastBusy => internal::AssignmentMode::LeastBusy,
         Mode::Random => internal::AssignmentMode::Random,
-        // No campaign has this mode before the contracts know it.
-        Mode::LongestIdle => internal::AssignmentMode::Unspecified,
+        Mode::LongestIdle => internal::AssignmentMode::LongestIdle,
     };
     internal::DecisionRecord {
         config_version: record.config_version,

@@ -80,10 +80,12 @@ pub async fn read(conn: &mut PgConnection, keys: Option<&[String]>) -> Result<Ve
                         load,
                         capacity,
                         last_offered_at: offered.map(clock::to_proto),
+                        idle_since: None,
                     })
                     .collect(),
                 absent_since: row.absent_since.map(clock::to_proto),
                 version: row.version,
+                skills: Vec::new(),
             }
         })
         .collect())

@@ -67,6 +67,7 @@ async fn campaigns(conn: &mut PgConnection, key: Option<&str>) -> Result<Vec<Rou
                 member_keys: row.member_keys,
                 rotation_pointer: row.pointer.unwrap_or_default(),
                 active: row.active,
+                ..RoutingCampaign::default()
             })
         })
         .collect()

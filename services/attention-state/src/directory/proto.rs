@@ -98,6 +98,7 @@ fn campaign(campaign: &Campaign, directory: &Directory) -> proto::Campaign {
         service_level_seconds: campaign.service_level_seconds,
         hours: campaign.hours.as_ref().map(|hours| catalogue::hours(hours, &directory.time_zone)),
         active: campaign.active,
+        ..proto::Campaign::default()
     }
 }
 
@@ -114,6 +115,7 @@ fn user(user: &User) -> proto::User {
         active: user.active,
         email_capacity: user.email_capacity,
         whatsapp_capacity: user.whatsapp_capacity,
+        skills: Vec::new(),
     }
 }
 

@@ -69,7 +69,7 @@ fn who_may_watch_which_campaigns() {
 }
 
 fn agent(key: &str, load: i32) -> RoutingAgent {
-    let lane = ChannelLoad { channel: "email".to_owned(), load, capacity: 5, last_offered_at: None };
+    let lane = ChannelLoad { channel: "email".to_owned(), load, capacity: 5, ..ChannelLoad::default() };
     RoutingAgent { agent_key: key.to_owned(), active: true, loads: vec![lane], ..RoutingAgent::default() }
 }
 

@@ -35,8 +35,8 @@ pub fn campaign(key: &str, members: &[&str]) -> RoutingCampaign {
         overflow_mode: OverflowMode::None.into(),
         overflow_campaign_key: String::new(),
         member_keys: members.iter().map(|key| (*key).to_owned()).collect(),
-        rotation_pointer: String::new(),
         active: true,
+        ..RoutingCampaign::default()
     }
 }
 
@@ -95,15 +95,15 @@ impl Truth {
                 channel: channel.to_owned(),
                 load: 0,
                 capacity: *capacity,
-                last_offered_at: None,
+                ..ChannelLoad::default()
             };
             let agent = RoutingAgent {
                 agent_key: (*key).to_owned(),
                 active: true,
                 paused: false,
                 loads: vec![load("email"), load("whatsapp")],
-                absent_since: None,
                 version: 1,
+                ..RoutingAgent::default()
             };
             state.agents.insert((*key).to_owned(), agent);
         }
