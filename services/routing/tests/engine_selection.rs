@@ -16,6 +16,19 @@ fn at(seconds: i64) -> Instant {
     Instant(1_000_000_000 + seconds * 1_000_000)
 }
 
+fn person(agent: AgentId, version: i64, capacity: u32, skills: Vec<Skill>) -> AgentView {
+    AgentView {
+        agent,
+        version,
+        active: true,
+        paused: false,
+        capacity: [capacity; 2],
+        last_offered: [None; 2],
+        idle_since: [None; 2],
+        skills,
+    }
+}
+
 struct House {
     engine: Engine,
     config: CampaignConfig,
@@ -41,17 +54,7 @@ impl House {
         house.feed(Input::Campaign(house.config.clone()));
         for (agent, level) in [(ANA, 0), (BETO, 1), (CARO, 2)] {
             let skills = if level == 0 { Vec::new() } else { vec![Skill { skill: GERMAN, level }] };
-            let view = AgentView {
-                agent,
-                version: 1,
-                active: true,
-                paused: false,
-                capacity: [capacity; 2],
-                last_offered: [None; 2],
-                idle_since: [None; 2],
-                skills,
-            };
-            house.feed(Input::Agent(view));
+            house.feed(Input::Agent(person(agent, 1, capacity, skills)));
             house.feed(Input::Presence { agent, presence: Presence::Present });
         }
         house
@@ -328,9 +331,37 @@ fn items_that_ask_for_something_rare_do_not_disturb_the_rotation_of_the_others()
     assert_eq!(usual, [ANA, BETO, CARO, ANA, BETO, CARO]);
 }
 
-/// More kinds of items than a campaign has classes: what is beyond waits for one, oldest first, and nothing is lost.
+/// However many kinds wait for nobody, for whatever reason, whoever comes with yet another has it at once.
 #[test]
-fn kinds_of_items_beyond_the_limit_wait_for_a_class() {
+fn an_item_of_a_rare_kind_is_not_kept_waiting_by_all_the_others() {
+    let unheard = |id: u32| vec![Skill { skill: SkillId(100 + id), level: 1 }];
+    type Kind<'a> = &'a dyn Fn(u32) -> Demand;
+    let rows: [(&str, Kind<'_>); 3] = [
+        ("nobody masters it", &|id| Demand { skills: unheard(id), ..plain() }),
+        ("nobody masters it as well", &|id| german(100 + (id % 100) as Level)),
+        ("it fits nobody's capacity", &|id| heavy(10 + id)),
+    ];
+    for (why, kind) in rows {
+        let mut house = House::new(Mode::RoundRobin, 2, Selection::default());
+        for id in 0..150 {
+            house.now = at(i64::from(id));
+            assert_eq!(house.queue(u128::from(id), kind(id)), [], "{why}");
+        }
+        house.now = at(500);
+        assert_eq!(house.queue(1_000, german(1)), [(1_000, BETO)], "{why}");
+        assert_eq!(house.queue(1_001, Demand { weight: 2, ..german(2) }), [(1_001, CARO)], "{why}");
+        assert_eq!(house.queue(1_002, heavy(2)), [(1_002, ANA)], "{why}");
+        assert_eq!(house.queue(1_003, german(1)), [(1_003, BETO)], "{why}");
+        assert_eq!(house.queue(1_004, german(2)), [], "{why}: who masters it is full");
+        assert_eq!(house.queue(1_005, german(1)), [], "{why}");
+        house.open(1_001, CARO, Demand { weight: 2, ..german(2) });
+        assert_eq!(house.end(1_001), [(1_004, CARO), (1_005, CARO)], "{why}: the oldest of them first");
+    }
+}
+
+/// Those that wait are served in order of their waiting, of whatever kind they are, and none is lost.
+#[test]
+fn a_hundred_kinds_are_served_oldest_first() {
     let mut house = House::new(Mode::RoundRobin, 1_000, Selection::default());
     for agent in [ANA, BETO, CARO] {
         house.presence(agent, Presence::Absent);
@@ -343,17 +374,7 @@ fn kinds_of_items_beyond_the_limit_wait_for_a_class() {
     }
     assert_eq!(house.engine.waiting_items(), 100);
     let all = (0..100).map(|id| Skill { skill: SkillId(100 + id), level: 1 }).collect();
-    let polyglot = AgentView {
-        agent: ANA,
-        version: 2,
-        active: true,
-        paused: false,
-        capacity: [1_000; 2],
-        last_offered: [None; 2],
-        idle_since: [None; 2],
-        skills: all,
-    };
-    house.feed(Input::Agent(polyglot));
+    house.feed(Input::Agent(person(ANA, 2, 1_000, all)));
     let served: Vec<u128> = house.presence(ANA, Presence::Present).into_iter().map(|(id, _)| id).collect();
     assert_eq!(served, (0..100).collect::<Vec<_>>());
 }
@@ -363,15 +384,6 @@ fn who_learns_something_gets_what_waited_for_it() {
     let mut house = House::new(Mode::RoundRobin, 1, Selection::default());
     house.presence(CARO, Presence::Absent);
     assert_eq!(house.queue(1, german(2)), []);
-    let learned = AgentView {
-        agent: ANA,
-        version: 2,
-        active: true,
-        paused: false,
-        capacity: [1; 2],
-        last_offered: [None; 2],
-        idle_since: [None; 2],
-        skills: vec![Skill { skill: GERMAN, level: 3 }],
-    };
+    let learned = person(ANA, 2, 1, vec![Skill { skill: GERMAN, level: 3 }]);
     assert_eq!(house.feed(Input::Agent(learned)), [(1, ANA)]);
 }

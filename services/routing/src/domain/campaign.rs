@@ -3,10 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::agent::{STANDINGS, Standing};
-use super::class::{Class, Classes, MAX_CLASSES, PLAIN};
+use super::class::{Class, Classes, PLAIN};
 use super::ids::{AgentId, CampaignId, Channel, InteractionId};
 use super::need::{Need, Selection, Skill};
 use super::time::{Instant, Span};
+
+/// Most rotation pointers of a campaign besides its own. They outlive the items they were for, so that a kind of which
+/// nothing waits for an hour goes on where it stopped; with more kinds than this all begin at the campaign's pointer again.
+const MOST_POINTERS: usize = 4_096;
 
 /// How the work of a campaign is spread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -151,7 +155,7 @@ impl Campaign {
             self.pointer = Some(position);
             return true;
         }
-        if self.side_pointers.len() >= MAX_CLASSES && !self.side_pointers.contains_key(need) {
+        if self.side_pointers.len() >= MOST_POINTERS && !self.side_pointers.contains_key(need) {
             self.side_pointers.clear();
         }
         self.side_pointers.insert(need.clone(), position);

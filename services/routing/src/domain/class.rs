@@ -2,7 +2,9 @@
 //!
 //! A class has an order of items and a pool of members of its own, so that an item which fits nobody stands in nobody's
 //! way and none has to be looked at to find the next. Whatever becomes of an agent is noted in every class that is for
-//! more than one person, and in those that are kept for him: that is what a class costs, and why their number is bounded.
+//! more than one person, and in those that are kept for him: that is what a class costs, and why only so many are kept in
+//! which nothing waits. One in which something waits is always there, however many there are: whatever bound were set on
+//! those, an item beyond it would wait while somebody could have it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,16 +14,14 @@ use super::ids::AgentId;
 use super::need::{Need, Skill};
 use super::pool::Pool;
 
-/// Most classes of a campaign that are for more than one person. Each change of an agent costs a step per class, so with
-/// this many it costs a few microseconds; a campaign whose items come in more kinds than this at once is several
-/// campaigns. One in which nothing waits is kept for the next such item, because making one costs a look at every member,
-/// until its place is needed. With something waiting in all of them, what is of yet another kind waits for a place.
-pub(super) const MAX_CLASSES: usize = 64;
+/// As many classes of a campaign that are for more than one person are kept though nothing waits in them: making one costs
+/// a look at every member, and the next such item may come at once. Each change of an agent costs a step per class, a few
+/// microseconds with this many. Beyond it a class lives only while something waits in it; a campaign whose waiting items
+/// come in far more kinds is slower, and nobody waits longer in it for that.
+pub(super) const KEPT_CLASSES: usize = 64;
 
 /// The class of items that ask for nothing, which every campaign has.
 pub(super) const PLAIN: u32 = 0;
-/// Where an item is that waits for a class.
-pub(super) const CROWDED: u32 = u32::MAX - 1;
 /// Where an item is that does not wait.
 pub(super) const NOWHERE: u32 = u32::MAX;
 
@@ -121,8 +121,6 @@ pub(super) struct Classes {
     reserved: BTreeMap<AgentId, Vec<u32>>,
     /// Number of those that ask for a weight.
     heavy: u32,
-    /// Items that wait for a class.
-    pub(super) crowded: BTreeSet<WaitKey>,
 }
 
 impl Classes {
@@ -135,7 +133,6 @@ impl Classes {
             open: vec![PLAIN],
             reserved: BTreeMap::new(),
             heavy: 0,
-            crowded: BTreeSet::new(),
         }
     }
 
@@ -156,15 +153,16 @@ impl Classes {
         self.heavy > 0 || matches!(self.mode, Mode::LeastBusy | Mode::LongestIdle)
     }
 
-    /// The class for a need, made if there is room for it.
-    pub(super) fn place(&mut self, need: &Need, config: &CampaignConfig, agents: &Agents) -> Option<u32> {
+    /// The class for a need, made if there is none, in the place of one in which nothing waits if there are many.
+    pub(super) fn place(&mut self, need: &Need, config: &CampaignConfig, agents: &Agents) -> u32 {
         if let Some(class) = self.by_need.get(need) {
-            return Some(*class);
+            return *class;
         }
-        if need.reserved_for.is_none() && self.open.len() >= MAX_CLASSES {
+        if need.reserved_for.is_none() && self.open.len() >= KEPT_CLASSES {
             let idle = |id: &u32| *id != PLAIN && self.get(*id).is_some_and(|class| class.waiting.is_empty());
-            let idle = self.open.iter().copied().find(idle)?;
-            self.drop_class(idle);
+            if let Some(idle) = self.open.iter().copied().find(idle) {
+                self.drop_class(idle);
+            }
         }
         let id = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -198,17 +196,15 @@ impl Classes {
         if let Some(place) = self.slots.get_mut(id as usize) {
             *place = Some(class);
         }
-        Some(id)
+        id
     }
 
-    /// Nothing waits in this class any more; true when that makes room for what waits for one.
-    pub(super) fn emptied(&mut self, id: u32) -> bool {
+    /// Nothing waits in this class any more.
+    pub(super) fn emptied(&mut self, id: u32) {
         let reserved = self.get(id).is_some_and(|class| class.need.reserved_for.is_some());
-        let room = id != PLAIN && !reserved && !self.crowded.is_empty();
-        if room || reserved {
+        if reserved || (id != PLAIN && self.open.len() > KEPT_CLASSES) {
             self.drop_class(id);
         }
-        room
     }
 
     fn drop_class(&mut self, id: u32) {
@@ -247,5 +243,46 @@ impl Classes {
                 ready(*id);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::campaign::Campaign;
+    use crate::domain::ids::{CampaignId, InteractionId, SkillId};
+    use crate::domain::time::Instant;
+
+    #[test]
+    fn classes_in_which_nothing_waits_do_not_pile_up() {
+        let config = Campaign::undescribed(CampaignId(0)).config;
+        let mut classes = Classes::new(Mode::RoundRobin, 0);
+        let need =
+            |number: u32| Need { skills: vec![Skill { skill: SkillId(number), level: 1 }], ..Need::NOTHING };
+        let key = WaitKey {
+            negated_priority: 0,
+            waiting_since: Instant(0),
+            interaction: InteractionId(0),
+            slot: 0,
+        };
+        let mut made = Vec::new();
+        for number in 0..500 {
+            let id = classes.place(&need(number), &config, &Agents::default());
+            classes.get_mut(id).expect("just made").waiting.insert(key);
+            made.push(id);
+        }
+        assert_eq!(classes.open.len(), 501, "one each, while something waits in them");
+        for id in made {
+            classes.get_mut(id).expect("something waits in it").waiting.clear();
+            classes.emptied(id);
+        }
+        assert_eq!(classes.open.len(), KEPT_CLASSES);
+        for number in 500..600 {
+            let id = classes.place(&need(number), &config, &Agents::default());
+            classes.emptied(id);
+        }
+        assert_eq!(classes.open.len(), KEPT_CLASSES, "the next takes the place of another");
+        assert_eq!(classes.slots.iter().flatten().count(), KEPT_CLASSES);
+        assert!(classes.get(PLAIN).is_some());
     }
 }

@@ -116,10 +116,8 @@ impl Engine {
 
     /// Items that wait without an offer, over all campaigns.
     pub fn waiting_items(&self) -> usize {
-        let of = |campaign: &Campaign| {
-            let classes = campaign.classes.iter().map(|class| class.waiting.len()).sum::<usize>();
-            classes + campaign.classes.crowded.len()
-        };
+        let of =
+            |campaign: &Campaign| campaign.classes.iter().map(|class| class.waiting.len()).sum::<usize>();
         self.campaigns.iter().map(of).sum()
     }
 

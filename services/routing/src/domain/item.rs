@@ -141,7 +141,7 @@ pub(super) struct Item {
     pub(super) resting: bool,
     /// Where it stands in the list of its occupant's items.
     pub(super) seat: u32,
-    /// The class it waits in, or `CROWDED`, or `NOWHERE`.
+    /// The class it waits in, or `NOWHERE`.
     pub(super) place: u32,
 }
 

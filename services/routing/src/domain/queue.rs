@@ -2,7 +2,7 @@
 
 use super::agent::Standing;
 use super::campaign::WaitKey;
-use super::class::{CROWDED, NOWHERE};
+use super::class::NOWHERE;
 use super::engine::Engine;
 use super::ids::{AgentId, CampaignId};
 use super::item::State;
@@ -26,22 +26,18 @@ impl Engine {
             return;
         }
         let Some(key) = item.wait_key(slot, campaign) else { return };
-        let mut room = false;
-        if place == CROWDED {
-            campaign.classes.crowded.remove(&key);
-        } else if let Some(class) = campaign.classes.get_mut(place) {
+        if let Some(class) = campaign.classes.get_mut(place) {
             class.waiting.remove(&key);
             class.starving.remove(&key);
-            room = class.waiting.is_empty() && campaign.classes.emptied(place);
+            if class.waiting.is_empty() {
+                campaign.classes.emptied(place);
+            }
         }
         if let Some(preferred) = preferred {
             self.preferring.remove(&(preferred.agent, slot));
         }
         if heavy {
             self.let_go(slot);
-        }
-        if room {
-            self.admit_crowded(id);
         }
     }
 
@@ -70,11 +66,7 @@ impl Engine {
             self.preferring.insert((preferred.agent, slot));
         }
         let class = campaign.classes.place(&need, &campaign.config, agents);
-        item.place = class.unwrap_or(CROWDED);
-        let Some(class) = class else {
-            campaign.classes.crowded.insert(key);
-            return;
-        };
+        item.place = class;
         if let Some(class) = campaign.classes.get_mut(class) {
             class.waiting.insert(key);
             if starving {
@@ -102,15 +94,6 @@ impl Engine {
             return;
         }
         self.listed.push((id, class));
-    }
-
-    /// A class became empty: the first that waits for one gets its place, and so those that ask for the same.
-    fn admit_crowded(&mut self, id: CampaignId) {
-        let waiting: Vec<u32> = match self.campaign(id) {
-            Some(campaign) => campaign.classes.crowded.iter().map(|key| key.slot).collect(),
-            None => return,
-        };
-        waiting.into_iter().for_each(|slot| self.requeue(slot));
     }
 
     /// Saves the capacity of the member nearest to what a heavy item needs.

@@ -50,8 +50,7 @@ impl EngineView {
             let positions = campaign.free().map(|class| class.pool.positions()).unwrap_or_default();
             let members = positions.iter().filter_map(|position| campaign.member(*position));
             view.eligible.insert(id, members.collect());
-            let waiting = campaign.classes.iter().flat_map(|class| &class.waiting);
-            let waiting: BTreeSet<_> = waiting.chain(&campaign.classes.crowded).collect();
+            let waiting: BTreeSet<_> = campaign.classes.iter().flat_map(|class| &class.waiting).collect();
             view.waiting.insert(id, waiting.into_iter().map(|key| key.interaction).collect());
             view.pointers.insert(id, campaign.pointer.and_then(|position| campaign.member(position)));
         }

@@ -5,8 +5,6 @@ use hilo_routing::domain::*;
 use super::invariants::Checked;
 use super::{Happening, Simulation};
 
-/// Most live items: arrivals beyond it find the line engaged, which keeps a run short.
-const MOST_LIVE: usize = 60;
 /// Longest an agent lets an offer ring before he opens or declines it.
 const LONGEST_RINGING: Span = Span::seconds(20);
 
@@ -51,7 +49,7 @@ impl Simulation {
     }
 
     fn arrive(&mut self) {
-        if self.world.items.len() >= MOST_LIVE {
+        if self.world.items.len() >= self.scenario.most_live {
             return;
         }
         self.numbers += 1;

@@ -79,7 +79,7 @@ impl Simulation {
         let mut draw = Draw::new(seed);
         let mut scenario = scenario(&mut draw);
         // Whose capacity is saved only the reference knows, which cannot follow a broken engine.
-        scenario.saving &= sabotage == Sabotage::None;
+        scenario.saving &= sabotage.is_followed();
         let mut simulation = Self {
             scenario,
             sabotage,
@@ -140,7 +140,8 @@ impl Simulation {
 
     fn step(&mut self) -> Checked {
         let planned = self.agenda.keys().next().map(|(at, _)| *at);
-        let deadline = self.engine.next_deadline().map(|at| at.max(self.now));
+        let restless = (self.sabotage == Sabotage::Restless).then_some(self.now);
+        let deadline = restless.or(self.engine.next_deadline()).map(|at| at.max(self.now));
         if let Some(deadline) = deadline.filter(|at| planned.is_none_or(|planned| *at <= planned)) {
             self.now = deadline;
             self.ticks = if self.ticks.0 == self.now { (self.now, self.ticks.1 + 1) } else { (self.now, 0) };
@@ -160,18 +161,24 @@ impl Simulation {
         for decision in decisions {
             for decision in self.sabotage.spoil(decision, &self.mind, &mut self.spoiler) {
                 self.invariants.decided(&self.mind, &decision)?;
-                if self.sabotage == Sabotage::None {
+                if self.sabotage.is_followed() {
                     as_reference(&mut self.mind, &decision)?;
                 }
                 self.mind.note(&decision);
                 self.send(decision);
             }
         }
-        if self.sabotage == Sabotage::None {
+        if self.sabotage.is_followed() {
             let (due, offer) = (self.mind.due(), self.mind.next_offer(None));
             ensure(due.is_empty() && offer.is_none(), AS_REFERENCE, || self.missing(&due, offer.as_ref()))?;
         }
         self.invariants.applied(&self.mind)
+    }
+
+    /// Of how many kinds the items are that wait now.
+    pub fn kinds(&self) -> usize {
+        let waiting = self.mind.lines.values().filter(|line| line.waits());
+        waiting.map(|line| (line.view.campaign, self.mind.need(line))).collect::<BTreeSet<_>>().len()
     }
 
     /// What the engine did not decide, and how it sees the item.

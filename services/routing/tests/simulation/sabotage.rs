@@ -30,12 +30,30 @@ pub enum Sabotage {
     Favourite,
     /// The first eligible agent gets one in three by favour.
     Bias,
+    /// What is of another kind than the first 64 that wait is left waiting.
+    Crowd,
+    /// An overflow or the end of an offer is due and not decided.
+    Dawdle,
+    /// The record of a decision names another next best.
+    Misreport,
+    /// The engine asks to be called again at once, for ever.
+    Restless,
 }
 
+/// Kinds of items beyond which the engine that is broken so has no place.
+const PLACES: usize = 64;
+
 impl Sabotage {
+    /// True where the reference can follow: it decides as an engine does that is not broken, but for what is looked for.
+    pub fn is_followed(self) -> bool {
+        matches!(self, Self::None | Self::Dawdle | Self::Misreport | Self::Restless)
+    }
+
     /// What becomes of a decision; `draw` decides which ones are spoiled.
     pub fn spoil(self, decision: Decision, mind: &Reference, draw: &mut Draw) -> Vec<Decision> {
-        let (Decision::Offer(offer), true) = (decision, self != Self::None) else { return vec![decision] };
+        let (Decision::Offer(offer), true) = (decision, self != Self::None) else {
+            return if self == Self::Dawdle { Vec::new() } else { vec![decision] };
+        };
         let Target::Agent(winner) = offer.target else { return vec![decision] };
         let loads = mind.loads();
         let config = &mind.campaigns[&offer.campaign].config;
@@ -54,7 +72,13 @@ impl Sabotage {
         };
         match self {
             // What is swallowed is decided all the same; it is lost on its way.
-            Self::None | Self::BlindWriter | Self::Swallow => vec![decision],
+            Self::None | Self::BlindWriter | Self::Swallow | Self::Dawdle | Self::Restless => vec![decision],
+            Self::Misreport => {
+                let record = DecisionRecord { next_best: Some(winner), ..offer.record };
+                vec![Decision::Offer(Offer { record, ..offer })]
+            }
+            Self::Crowd if is_crowded_out(&offer, mind) => Vec::new(),
+            Self::Crowd => vec![decision],
             Self::OfferTwice => [vec![decision], to(first(&fits))].concat(),
             Self::ToTheFull => to(first(&|agent| kept_away(agent) == Some(Rule::Full))),
             Self::ToTheAbsent => {
@@ -71,6 +95,15 @@ impl Sabotage {
             Self::Bias => vec![decision],
         }
     }
+}
+
+/// True when items of so many other kinds have waited for longer that an engine with so many places had none left.
+fn is_crowded_out(offer: &Offer, mind: &Reference) -> bool {
+    let since = |line: &Line| line.queued().map(|queued| queued.waiting_since);
+    let Some(own) = mind.lines.get(&offer.interaction) else { return false };
+    let before = mind.lines.values().filter(|line| line.waits() && since(line) < since(own));
+    let kinds: std::collections::BTreeSet<_> = before.map(|line| mind.need(line)).collect();
+    kinds.len() >= PLACES && !kinds.contains(&mind.need(own))
 }
 
 /// The same offer of an item of the campaign whose turn comes later.

@@ -32,11 +32,14 @@ pub struct Scenario {
     pub wide: bool,
     /// Capacity is saved for what is too heavy.
     pub saving: bool,
+    /// How many skills there are.
+    pub skills: u32,
+    /// Most live items: arrivals beyond it find the line engaged, which keeps a run short.
+    pub most_live: usize,
 }
 
 const MODES: [Mode; 6] =
     [Mode::Everyone, Mode::RoundRobin, Mode::RoundRobin, Mode::LeastBusy, Mode::LongestIdle, Mode::Random];
-const SKILLS: u32 = 3;
 const LEVELS: u64 = 3;
 
 impl Scenario {
@@ -59,6 +62,22 @@ impl Scenario {
             mode: None,
             wide: draw.chance(60),
             saving: true,
+            skills: 3,
+            most_live: 60,
+        }
+    }
+
+    /// Items of more kinds than an engine keeps classes for, of which half find nobody.
+    pub fn motley(draw: &mut Draw) -> Self {
+        Self {
+            agents: 6,
+            campaigns: 1,
+            arrivals: Span::millis(40),
+            handling: Span::seconds(3),
+            wide: true,
+            skills: 12,
+            most_live: 220,
+            ..Self::any(draw)
         }
     }
 
@@ -80,6 +99,8 @@ impl Scenario {
             mode: Some(mode),
             wide: false,
             saving: false,
+            skills: 3,
+            most_live: 60,
         }
     }
 
@@ -135,9 +156,9 @@ impl Scenario {
         }
     }
 
-    fn some_skills(draw: &mut Draw, percent: u64) -> Vec<Skill> {
+    fn some_skills(&self, draw: &mut Draw, percent: u64) -> Vec<Skill> {
         let mut skills = Vec::new();
-        for skill in (0..SKILLS).map(SkillId) {
+        for skill in (0..self.skills).map(SkillId) {
             if draw.chance(percent) {
                 skills.push(Skill { skill, level: draw.between(1, LEVELS) as Level });
             }
@@ -147,7 +168,7 @@ impl Scenario {
 
     /// What an agent masters.
     pub fn skills(&self, draw: &mut Draw) -> Vec<Skill> {
-        if self.wide { Self::some_skills(draw, 70) } else { Vec::new() }
+        if self.wide { self.some_skills(draw, 70) } else { Vec::new() }
     }
 
     /// What an item asks for.
@@ -162,7 +183,7 @@ impl Scenario {
         };
         let heavy = draw.chance(30);
         Some(std::sync::Arc::new(Demand {
-            skills: Self::some_skills(draw, 25),
+            skills: self.some_skills(draw, 25),
             weight: if heavy { draw.between(2, 3) as u32 } else { draw.below(2) as u32 },
             vip: draw.chance(10),
             preferred: prefers.then_some(preferred),
@@ -175,13 +196,13 @@ impl Scenario {
         }
         let steps = (0..draw.below(4)).map(|_| Relaxation {
             after: draw.up_to(Span::seconds(40)),
-            skill: SkillId(draw.below(u64::from(SKILLS)) as u32),
+            skill: SkillId(draw.below(u64::from(self.skills)) as u32),
             level: draw.chance(50).then(|| draw.between(1, LEVELS) as Level),
         });
         let relaxation = steps.collect();
         let (ageing, saving) = (draw.between(1, 60) as i64, draw.between(1, 40) as i64);
         Selection {
-            required: Self::some_skills(draw, 10),
+            required: self.some_skills(draw, 10),
             relaxation,
             ageing: draw.chance(50).then(|| Span::seconds(ageing)),
             vip_bonus: draw.below(3) as i32,
