@@ -74,6 +74,11 @@ pub fn request(item: &OutboundWhatsApp, send_id: &str) -> Result<Composed, Unsen
     Ok(Composed { body: Value::Object(body), files })
 }
 
+/// True when files must be at Meta before it can go out.
+pub fn needs_files(item: &OutboundWhatsApp) -> bool {
+    request(item, "").is_ok_and(|composed| !composed.files.is_empty())
+}
+
 fn addressed(to: Option<&WhatsAppIdentity>) -> Result<Map<String, Value>, Unsendable> {
     let text = "the customer has neither number nor user id";
     let none = Unsendable { why: Unfit::RecipientMissing, text };

@@ -7,8 +7,9 @@ use crate::domain::accounts::Numbers;
 use crate::domain::webhook::{self, Find, What};
 use crate::store::{Claimed, ItemAt, Parsed, StrayAt, Waits};
 
-/// Numbers kept of what cannot be handed over for one reason.
-const NUMBERS: usize = 20;
+/// Numbers kept of what cannot be handed over for one reason; by one that is left out it is not found again. Meta puts at most a
+/// thousand updates into a webhook.
+const NUMBERS: usize = 1_000;
 
 /// Takes a body apart and gives everything its account; `None` when it is no webhook. What only a newer directory can place is
 /// left out and waits while the body is younger than `patience`.

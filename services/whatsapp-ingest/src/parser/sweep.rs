@@ -15,12 +15,27 @@ use tokio::sync::Notify;
 use super::sorting::{MAY_BE_BEHIND, account};
 use crate::accounts::NumbersCache;
 use crate::domain::accounts::Numbers;
-use crate::store::{PARSER, Store};
+use crate::store::{PARSER, Store, StrayPlace};
 
 /// It looks this often.
 const SWEEP: Duration = Duration::from_secs(2);
 /// Late statuses of one sweep.
 const LATE: i64 = 500;
+/// Strays of one sweep.
+const STRAYS: usize = 1_000;
+
+/// One look through all strays, which may take several sweeps.
+#[derive(Debug, Default)]
+struct Revival {
+    /// Owner and version of the directory that it is for.
+    of: Option<(i64, i64)>,
+    /// Behind this it goes on.
+    behind: Option<StrayPlace>,
+    /// Something could not be brought back.
+    failed: bool,
+    /// Nothing is left to do for this directory.
+    done: bool,
+}
 
 /// Runs until the shutdown begins; `overtaken` says that the current directory has to be looked up again.
 pub(super) async fn run(
@@ -31,10 +46,10 @@ pub(super) async fn run(
     shutdown: Shutdown,
 ) {
     let letters = DeadLetters::new(store.db().clone());
-    let mut revived: Option<(i64, i64)> = None;
+    let mut revival = Revival::default();
     loop {
         tokio::select! {
-            () = overtaken.notified() => revived = None,
+            () = overtaken.notified() => revival = Revival::default(),
             alive = shutdown.sleep(SWEEP) => if !alive { return },
         }
         match letters.replays(PARSER).await {
@@ -49,12 +64,14 @@ pub(super) async fn run(
         }
         let (Some(lease), Some(numbers)) = (keeper.current(), numbers.current()) else { continue };
         // Once per directory and owner: nothing but a new directory gives a stray its account.
-        if revived != Some((lease.epoch, numbers.version())) {
-            match revive(&store, &numbers).await {
-                Ok(true) => revived = Some((lease.epoch, numbers.version())),
-                Ok(false) => {}
-                Err(error) => error.log("looking for webhooks whose number is known now"),
-            }
+        let of = Some((lease.epoch, numbers.version()));
+        if revival.of != of {
+            revival = Revival { of, ..Revival::default() };
+        }
+        if !revival.done
+            && let Err(error) = revive(&store, &numbers, &mut revival).await
+        {
+            error.log("looking for webhooks whose number is known now");
         }
         if let Err(error) = revive_slow(&store).await {
             error.log("looking for webhooks that the database could not take");
@@ -90,16 +107,21 @@ fn named(payload: &[u8]) -> Option<Uuid> {
     payload.get("webhook_id")?.as_str()?.parse().ok()
 }
 
-/// Brings back what was a stray because the directory was behind, as soon as one of its numbers has an account; false when some of
-/// it could not be brought back.
-async fn revive(store: &Store, numbers: &Numbers) -> Result<bool, Error> {
-    let mut all = true;
-    for stray in store.strays(&MAY_BE_BEHIND).await? {
+/// Brings back what was a stray because the directory was behind, as soon as one of its numbers has an account: so many at a time,
+/// however many of others lie before them. What could not be brought back is looked for once more from the beginning.
+async fn revive(store: &Store, numbers: &Numbers, revival: &mut Revival) -> Result<(), Error> {
+    let strays = store.strays(&MAY_BE_BEHIND, revival.behind, STRAYS).await?;
+    for stray in strays.found {
         let known = |number: &String| account(numbers, number, &stray.signed_by).is_ok();
         if stray.numbers.iter().any(known) {
             tracing::info!(webhook = %stray.webhook, "its number is known now; a webhook is parsed again");
-            all &= back(store, stray.dead_letter, stray.webhook).await;
+            revival.failed |= !back(store, stray.dead_letter, stray.webhook).await;
         }
     }
-    Ok(all)
+    revival.behind = strays.next;
+    if strays.next.is_none() {
+        revival.done = !revival.failed;
+        revival.failed = false;
+    }
+    Ok(())
 }

@@ -14,12 +14,15 @@ use tokio::task::{self, JoinError, JoinSet};
 use super::{Parts, attempt};
 use crate::config::SenderConfig;
 use crate::domain::pace::{NumberPace, PairPace};
-use crate::store::Held;
+use crate::store::{Ask, Begun, Held};
 
 /// Net under the wake-ups.
 const POLL: Duration = Duration::from_secs(1);
 /// Attempts that nobody works on are looked for this often, and at once after a beginning that failed.
 const RECOVER: Duration = Duration::from_secs(10);
+/// A beginning whose commit nobody learned of may still be committed: for so long it is told when sends are recovered. The
+/// database ends a transaction that stands still, or a statement, much earlier.
+const LOST_FOR: Duration = Duration::from_secs(600);
 
 /// The running attempts, each with its send.
 #[derive(Default)]
@@ -63,7 +66,8 @@ pub(super) fn spawn(parts: Arc<Parts>, account: String, holder: &str, shutdown: 
     let keeper = Keeper::spawn(db, format!("whatsapp-send/{account}"), holder, TERM, shutdown);
     let stop = shutdown.clone();
     shutdown.spawn(format!("whatsapp sender {account}"), async move {
-        let mut owner = Owner { parts, account, keeper, at_work: AtWork::default(), pace: None, stop };
+        let mut owner =
+            Owner { parts, account, keeper, at_work: AtWork::default(), pace: None, lost: Vec::new(), stop };
         while !owner.stop.is_cancelled() {
             let lease = tokio::select! {
                 lease = owner.keeper.held() => lease,
@@ -83,6 +87,8 @@ struct Owner {
     keeper: Keeper,
     at_work: AtWork,
     pace: Option<(u32, NumberPace, Instant)>,
+    /// Beginnings that ended with an error: what they began, if they did, has no task.
+    lost: Vec<(Uuid, Instant)>,
     stop: Shutdown,
 }
 
@@ -127,9 +133,11 @@ impl Owner {
     }
 
     /// Doubts what nobody works on; when that was done.
-    async fn recover(&self, lease: &Lease) -> Option<Instant> {
+    async fn recover(&mut self, lease: &Lease) -> Option<Instant> {
         let doubt = Duration::from_secs(self.parts.config.doubt_seconds);
-        match self.parts.store.recover(&self.account, lease, &self.at_work.sends(), doubt).await {
+        self.lost.retain(|(_, since)| since.elapsed() < LOST_FOR);
+        let lost: Vec<Uuid> = self.lost.iter().map(|(begun_by, _)| *begun_by).collect();
+        match self.parts.store.recover(&self.account, lease, &self.at_work.sends(), &lost, doubt).await {
             Ok(0) => Some(Instant::now()),
             Ok(count) => {
                 tracing::warn!(account = %self.account, count, "attempts were cut off; a status is waited for");
@@ -165,7 +173,7 @@ impl Owner {
         if free == 0 {
             return Ok(if granted == 0 { pace.wait(now).max(Duration::from_millis(1)) } else { POLL });
         }
-        let begun = self.parts.store.begin(&self.account, lease, free, pair_pace(&self.parts.config)).await?;
+        let begun = self.begin(lease, free).await?;
         self.spend(begun.picked.len());
         let full = begun.picked.len() + begun.others >= free;
         for one in begun.picked {
@@ -178,6 +186,18 @@ impl Owner {
             (None, true) => Ok(Duration::ZERO),
             (None, false) => Ok(idle),
         }
+    }
+
+    /// Begins at most so many, of them at most half of what runs at once with files: while Meta's uploads hang, texts go out.
+    async fn begin(&mut self, lease: &Lease, limit: usize) -> Result<Begun, Error> {
+        let config = &self.parts.config;
+        let (files, begun_by) = ((config.concurrency / 2).max(1), Uuid::now_v7());
+        let ask = Ask { limit, files, pace: pair_pace(config), begun_by };
+        let begun = self.parts.store.begin(&self.account, lease, ask).await;
+        if begun.is_err() {
+            self.lost.push((begun_by, Instant::now()));
+        }
+        begun
     }
 
     /// Nothing is begun for an account that sends nothing; whoever waits for its messages is told.

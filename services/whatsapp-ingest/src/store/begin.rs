@@ -8,14 +8,13 @@ use hilo_kit::ids::Uuid;
 use hilo_kit::lease::{self, Lease};
 use hilo_kit::nats::Subjects;
 use hilo_proto::delivery::v1::SendState;
-use hilo_proto::outbound::v1::{OutboundEnvelope, OutboundWhatsApp, outbound_envelope};
-use prost::Message as _;
 use serde_json::Value;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::Store;
 use super::reports::{self, Report};
+use super::turn::{Due, due, files_room};
 use crate::domain::compose::{self, Composed};
 use crate::domain::outgoing::FileNeeded;
 use crate::domain::pace::PairPace;
@@ -55,37 +54,34 @@ pub struct Picked {
 pub struct Begun {
     /// Attempts that may begin.
     pub picked: Vec<Picked>,
-    /// Sends that failed or were put off: there may be more behind them.
+    /// Sends that failed, were put off or wait for others with files: there may be more behind them.
     pub others: usize,
     /// The number must not send for so long.
     pub paused: Option<Duration>,
 }
 
-struct Due {
-    send_id: Uuid,
-    conversation_key: Uuid,
-    item: OutboundWhatsApp,
-    traceparent: Option<String>,
-    attempts: i32,
-    age: Duration,
-    reason: String,
+/// What may be begun at one look.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ask {
+    /// Attempts at most.
+    pub limit: usize,
+    /// Attempts with files that are not at Meta yet, those under way included.
+    pub files: usize,
+    /// Pace towards one customer.
+    pub pace: PairPace,
+    /// Name of this beginning: whoever never learns of its commit names it to [`Store::recover`].
+    pub begun_by: Uuid,
 }
 
 impl Store {
     /// Begins attempts of due sends. A send waits for its predecessor in the conversation to be in the ledger (or among the dead
-    /// letters), and for every earlier one to have its end: one in flight per conversation.
+    /// letters), and for every earlier one to have its end: one in flight per conversation. One with files that was cut off goes while no
+    /// other one of the number is with its files, and before any that was not, so that what ends the process takes nothing along.
     ///
     /// # Errors
     /// `STALE_EPOCH` when another replica owns the number; database errors.
-    pub async fn begin(
-        &self,
-        account: &str,
-        lease: &Lease,
-        limit: usize,
-        pace: PairPace,
-    ) -> Result<Begun, Error> {
+    pub async fn begin(&self, account: &str, lease: &Lease, ask: Ask) -> Result<Begun, Error> {
         let (account, lease, subjects) = (account.to_owned(), lease.clone(), self.subjects.clone());
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.db
             .transaction(move |tx| {
                 let (account, lease, subjects) = (account.clone(), lease.clone(), subjects.clone());
@@ -94,7 +90,7 @@ impl Store {
                     if let Some(pause) = paused(tx, &account).await? {
                         return Ok(Begun { paused: Some(pause), ..Begun::default() });
                     }
-                    begin(tx, &subjects, &account, lease.epoch, limit, pace).await
+                    begin(tx, &subjects, &account, lease.epoch, ask).await
                 })
             })
             .await
@@ -117,18 +113,22 @@ async fn begin(
     subjects: &Subjects,
     account: &str,
     epoch: i64,
-    limit: i64,
-    pace: PairPace,
+    ask: Ask,
 ) -> Result<Begun, Error> {
-    let due = due(tx, account, limit).await?;
+    let mut room = files_room(tx, account, ask.files).await?;
+    let due = due(tx, account, ask.limit, room).await?;
     if due.is_empty() {
         return Ok(Begun::default());
     }
     let now = hilo_kit::db::db_now(tx).await?;
     let mut pairs = pairs(tx, account, &due).await?;
     let mut begun = Begun::default();
-    let (mut failed, mut late) = (Vec::new(), Vec::new());
+    let (mut failed, mut late, mut left) = (Vec::new(), Vec::new(), 0);
     for one in due {
+        if one.with_files && room.free < 1 {
+            left += 1;
+            continue;
+        }
         let request = match unfit(&one, now) {
             Some(unfit) => Err(unfit),
             None => compose::request(&one.item, &one.send_id.to_string()),
@@ -143,7 +143,7 @@ async fn begin(
         let recipient = compose::recipient(&one.item);
         if !compose::is_mark(&one.item) {
             let ahead = pairs.entry(recipient.clone()).or_insert(0.0);
-            match pace.ask(*ahead) {
+            match ask.pace.ask(*ahead) {
                 Ok(next) => *ahead = next,
                 Err(wait) => {
                     late.push((one.send_id, wait));
@@ -151,10 +151,11 @@ async fn begin(
                 }
             }
         }
+        room.free -= i64::from(one.with_files);
         begun.picked.push(picked(one, account, recipient, request, epoch));
     }
-    begun.others = failed.len() + late.len();
-    write_begun(tx, &begun.picked, epoch).await?;
+    begun.others = failed.len() + late.len() + left;
+    write_begun(tx, &begun.picked, epoch, ask.begun_by).await?;
     write_pairs(tx, account, &begun.picked, &pairs).await?;
     put_off(tx, &late).await?;
     fail(tx, subjects, account, failed).await?;
@@ -203,56 +204,6 @@ fn unfit(one: &Due, now: OffsetDateTime) -> Option<Unsendable> {
     })
 }
 
-/// What people wrote comes before what no person waits for, however long that has waited. The conditions are scalar subqueries, which PostgreSQL looks up row by row in the order of the index until the limit is
-/// reached.
-async fn due(tx: &mut PgConnection, account: &str, limit: i64) -> Result<Vec<Due>, Error> {
-    let rows = sqlx::query!(
-        r#"SELECT s.send_id, s.conversation_key, s.envelope, s.traceparent, s.attempts, s.reason,
-                  extract(epoch FROM now() - s.taken_at)::float8 AS "age!"
-           FROM whatsapp.send s
-           WHERE s.account_key = $1 AND s.next_at <= now() AND s.state = 'planned'
-             AND (s.sequence = 1 OR s.attempts > 0
-                  OR (SELECT true FROM whatsapp.send b
-                      WHERE b.conversation_key = s.conversation_key AND b.sequence = s.sequence - 1)
-                  OR (SELECT true FROM kit.dead_letter d
-                      WHERE d.consumer = 'whatsapp-sender' AND d.headers::jsonb @> jsonb_build_array(
-                          jsonb_build_array('Hilo-Key', s.conversation_key::text),
-                          jsonb_build_array('Hilo-Sequence', (s.sequence - 1)::text)) LIMIT 1))
-             AND (SELECT true FROM whatsapp.send e
-                  WHERE e.conversation_key = s.conversation_key AND e.sequence < s.sequence
-                    AND e.state IN ('planned', 'attempting', 'doubtful') LIMIT 1) IS NULL
-           ORDER BY s.bulk, s.next_at, s.sequence LIMIT $2 FOR UPDATE OF s SKIP LOCKED"#,
-        account,
-        limit,
-    )
-    .fetch_all(tx)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(Due {
-                send_id: row.send_id,
-                conversation_key: row.conversation_key,
-                item: decode(&row.envelope)?,
-                traceparent: row.traceparent,
-                attempts: row.attempts,
-                age: Duration::from_secs_f64(row.age.max(0.0)),
-                reason: row.reason,
-            })
-        })
-        .collect()
-}
-
-fn decode(bytes: &[u8]) -> Result<OutboundWhatsApp, Error> {
-    let unreadable = || Error::corrupt("SEND_UNREADABLE", "a stored send cannot be read");
-    let envelope = OutboundEnvelope::decode(bytes).map_err(|error| unreadable().with_source(error))?;
-    match envelope.content {
-        Some(outbound_envelope::Content::Whatsapp(item)) => Ok(item),
-        Some(outbound_envelope::Content::Email(_) | outbound_envelope::Content::StoredEmail(_)) | None => {
-            Err(unreadable())
-        }
-    }
-}
-
 /// Seconds to the theoretical arrival time of every customer of these sends.
 async fn pairs(tx: &mut PgConnection, account: &str, due: &[Due]) -> Result<HashMap<String, f64>, Error> {
     let recipients: Vec<String> = due.iter().map(|one| compose::recipient(&one.item)).collect();
@@ -267,16 +218,22 @@ async fn pairs(tx: &mut PgConnection, account: &str, due: &[Due]) -> Result<Hash
     Ok(rows.into_iter().map(|row| (row.recipient, row.ahead)).collect())
 }
 
-async fn write_begun(tx: &mut PgConnection, picked: &[Picked], epoch: i64) -> Result<(), Error> {
+async fn write_begun(
+    tx: &mut PgConnection,
+    picked: &[Picked],
+    epoch: i64,
+    begun_by: Uuid,
+) -> Result<(), Error> {
     let ids: Vec<Uuid> = picked.iter().map(|one| one.send_id).collect();
     let with_files = picked.iter().filter(|one| !one.files.is_empty());
     let with_files: Vec<Uuid> = with_files.map(|one| one.send_id).collect();
     sqlx::query!(
         "UPDATE whatsapp.send SET state = 'attempting', epoch = $2, attempts = attempts + 1, next_at = NULL,
-             uploading = send_id = ANY($3), changed_at = now() WHERE send_id = ANY($1)",
+             uploading = send_id = ANY($3), with_files = send_id = ANY($3), begun_by = $4, changed_at = now() WHERE send_id = ANY($1)",
         &ids,
         epoch,
         &with_files,
+        begun_by,
     )
     .execute(tx)
     .await?;

@@ -19,10 +19,6 @@ use sqlx::PgConnection;
 use super::{CHANNEL, Store, take_numbers};
 use crate::domain::media::{Failure, Trouble};
 
-/// Answers of Meta that may be errors, per account and hour; each fetch under way may become one. Partners of Meta's report that it
-/// shuts out for half an hour whoever has 20: two replicas that claim at the same instant may go beyond by what one claims.
-const ERRORS_PER_HOUR: i64 = 15;
-
 /// A file that is to be fetched now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
@@ -74,27 +70,6 @@ impl Store {
             .await
     }
 
-    /// Claims due files of an account for so long, at most so many with those that are under way at any replica; fewer, or none, when
-    /// Meta has answered with too many errors.
-    ///
-    /// # Errors
-    /// Database errors.
-    pub async fn claim_files(
-        &self,
-        account: &str,
-        at_once: usize,
-        lasts: Duration,
-    ) -> Result<Vec<Wanted>, Error> {
-        let account = account.to_owned();
-        let at_once = i64::try_from(at_once).unwrap_or(i64::MAX);
-        self.db
-            .transaction(move |tx| {
-                let account = account.clone();
-                Box::pin(async move { claim(tx, &account, at_once, lasts).await })
-            })
-            .await
-    }
-
     /// Another try is due later; one in which Meta was not asked does not count. `false` when the claim is over.
     ///
     /// # Errors
@@ -111,7 +86,7 @@ impl Store {
                     let done = sqlx::query!(
                         "UPDATE whatsapp.media
                          SET claim = NULL, next_at = now() + make_interval(secs => $3), faults = faults + $4, reason = $5,
-                             attempts = attempts - $6, changed_at = now()
+                             cut_offs = 0, attempts = attempts - $6, changed_at = now()
                          WHERE item_id = $1 AND claim = $2 AND state = 'waiting'",
                         item_id,
                         claim,
@@ -195,61 +170,13 @@ impl Store {
     }
 }
 
-async fn claim(
-    tx: &mut PgConnection,
-    account: &str,
-    at_once: i64,
-    lasts: Duration,
-) -> Result<Vec<Wanted>, Error> {
-    let claim = Uuid::now_v7();
-    let rows = sqlx::query!(
-        r#"WITH errors AS (
-             SELECT count(*) AS answers FROM whatsapp.media_error
-             WHERE account_key = $1 AND happened_at > now() - interval '1 hour'),
-           under_way AS (
-             SELECT count(*) AS files FROM whatsapp.media
-             WHERE account_key = $1 AND claim IS NOT NULL AND next_at > now()),
-           free AS (
-             SELECT greatest(0, least($2, $3 - answers) - under_way.files) AS files FROM errors, under_way),
-           due AS (
-             SELECT item_id FROM whatsapp.media WHERE account_key = $1 AND next_at <= now()
-             ORDER BY next_at LIMIT (SELECT files FROM free) FOR UPDATE SKIP LOCKED)
-           UPDATE whatsapp.media m
-           SET claim = $4, attempts = attempts + 1, next_at = now() + make_interval(secs => $5), changed_at = now()
-           FROM due WHERE m.item_id = due.item_id
-           RETURNING m.item_id, m.item, m.traceparent, m.attempts, m.faults,
-                     extract(epoch FROM now() - m.received_at)::float8 AS "age!""#,
-        account,
-        at_once,
-        ERRORS_PER_HOUR,
-        claim,
-        lasts.as_secs_f64(),
-    )
-    .fetch_all(tx)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(Wanted {
-                item_id: row.item_id,
-                claim,
-                account_key: account.to_owned(),
-                media: media_of(decode(&row.item)?)?,
-                traceparent: row.traceparent,
-                attempts: row.attempts.unsigned_abs(),
-                faults: row.faults.unsigned_abs(),
-                age: Duration::from_secs_f64(row.age.max(0.0)),
-            })
-        })
-        .collect()
-}
-
-fn decode(bytes: &[u8]) -> Result<InboundWhatsApp, Error> {
+pub(super) fn decode(bytes: &[u8]) -> Result<InboundWhatsApp, Error> {
     InboundWhatsApp::decode(bytes).map_err(|error| {
         Error::corrupt("MEDIA_UNREADABLE", "a stored item cannot be read").with_source(error)
     })
 }
 
-fn media_of(item: InboundWhatsApp) -> Result<WhatsAppMedia, Error> {
+pub(super) fn media_of(item: InboundWhatsApp) -> Result<WhatsAppMedia, Error> {
     match item.kind {
         Some(Kind::Media(media)) => Ok(media),
         _ => Err(Error::corrupt("MEDIA_UNREADABLE", "a stored item is no file")),
@@ -269,7 +196,8 @@ async fn note_error(tx: &mut PgConnection, account: &str) -> Result<(), Error> {
     Ok(())
 }
 
-async fn end(
+/// Ends it and hands that over; `false` when the claim is over.
+pub(super) async fn end(
     tx: &mut PgConnection,
     subjects: &Subjects,
     wanted: &Wanted,

@@ -1,6 +1,7 @@
 //! The ledger in PostgreSQL (schema `whatsapp`): every state change is one transaction with what it tells others.
 
 mod begin;
+mod claims;
 mod customers;
 mod directory;
 mod held;
@@ -13,6 +14,7 @@ mod settling;
 mod statuses;
 mod strays;
 mod templates;
+mod turn;
 mod uploads;
 mod written;
 
@@ -27,14 +29,14 @@ use parking_lot::Mutex;
 use sqlx::PgConnection;
 use tokio::sync::Notify;
 
-pub use begin::{Begun, Picked};
+pub use begin::{Ask, Begun, Picked};
 pub use held::Held;
 pub use ledger::NewWebhook;
 pub use media::{Again, Wanted};
 pub use parsing::{Claimed, Heard, ItemAt, MAX_ATTEMPTS, Parsed, Waits};
 pub use sending::{Due, SENDER};
 pub use settling::AttemptResult;
-pub use strays::{PARSER, SLOW, Stray, StrayAt};
+pub use strays::{PARSER, SLOW, Stray, StrayAt, StrayPlace, Strays};
 pub use uploads::Uploaded;
 
 /// Name of the channel in subjects.

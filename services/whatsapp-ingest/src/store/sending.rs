@@ -115,7 +115,8 @@ impl Store {
 
     /// What is `attempting` and not at work here was cut off: it may have gone out, so a status is waited for. What was still with
     /// its files, and a mark, which is harmless twice, is planned again, each time a little later, and fails when that was too
-    /// often. Answers how many.
+    /// often. What one of the `lost` beginnings began never left, because nobody learned of it: it is planned again at once.
+    /// Answers how many were cut off.
     ///
     /// # Errors
     /// `STALE_EPOCH`; database errors.
@@ -124,17 +125,18 @@ impl Store {
         account: &str,
         lease: &Lease,
         at_work: &[Uuid],
+        lost: &[Uuid],
         doubt: Duration,
     ) -> Result<usize, Error> {
         let (account, lease, subjects) = (account.to_owned(), lease.clone(), self.subjects.clone());
-        let at_work = at_work.to_vec();
+        let (at_work, lost) = (at_work.to_vec(), lost.to_vec());
         self.db
             .transaction(move |tx| {
                 let (account, lease, subjects) = (account.clone(), lease.clone(), subjects.clone());
-                let at_work = at_work.clone();
+                let (at_work, lost) = (at_work.clone(), lost.clone());
                 Box::pin(async move {
                     lease::guard(tx, &lease).await?;
-                    doubt_or_plan(tx, &subjects, &account, (lease.epoch, &at_work), doubt).await
+                    doubt_or_plan(tx, &subjects, &account, (lease.epoch, &at_work, &lost), doubt).await
                 })
             })
             .await
@@ -193,32 +195,36 @@ async fn doubt_or_plan(
     tx: &mut PgConnection,
     subjects: &Subjects,
     account: &str,
-    (epoch, at_work): (i64, &[Uuid]),
+    (epoch, at_work, lost): (i64, &[Uuid], &[Uuid]),
     doubt: Duration,
 ) -> Result<usize, Error> {
     let rows = sqlx::query!(
         r#"WITH cut AS (
-             SELECT send_id, uploading OR is_mark AS harmless, cut_offs + 1 AS times FROM whatsapp.send
-             WHERE account_key = $1 AND state = 'attempting' AND epoch <= $2 AND send_id <> ALL($3) FOR UPDATE)
+             SELECT send_id, lost, lost OR uploading OR is_mark AS harmless, cut_offs + (NOT lost)::int AS times
+             FROM whatsapp.send, LATERAL (SELECT coalesce(begun_by = ANY($7), false) AS lost) AS l
+             WHERE account_key = $1 AND state = 'attempting' AND epoch <= $2 AND send_id <> ALL($3) FOR UPDATE OF send)
            UPDATE whatsapp.send s
            SET state = CASE WHEN NOT harmless THEN 'doubtful' WHEN times < $5 THEN 'planned' ELSE 'failed' END,
                next_at = CASE WHEN NOT harmless THEN now() + make_interval(secs => $4)
+                              WHEN lost THEN now()
                               WHEN times < $5 THEN now() + make_interval(secs => least(4.0 ^ (times - 1), 300.0)) END,
                reason = CASE WHEN NOT harmless THEN 'NO_ANSWER' WHEN times < $5 THEN '' ELSE $6 END,
-               cut_offs = CASE WHEN harmless THEN times ELSE 0 END, epoch = NULL, uploading = false,
-               error_code = 0, error_text = 'the attempt was cut off', changed_at = now()
+               cut_offs = CASE WHEN harmless THEN times ELSE 0 END, epoch = NULL, begun_by = NULL,
+               uploading = false, error_code = 0, error_text = 'the attempt was cut off', changed_at = now()
            FROM cut WHERE s.send_id = cut.send_id
-           RETURNING s.send_id, s.conversation_key, s.sequence, s.traceparent, s.attempts, s.state = 'failed' AS "failed!""#,
+           RETURNING s.send_id, s.conversation_key, s.sequence, s.traceparent, s.attempts, s.state = 'failed' AS "failed!",
+                     lost AS "lost!""#,
         account,
         epoch,
         at_work,
         doubt.as_secs_f64(),
         MOST_CUT_OFFS,
         CUT_OFF,
+        lost,
     )
     .fetch_all(&mut *tx)
     .await?;
-    let count = rows.len();
+    let count = rows.iter().filter(|row| !row.lost).count();
     let mut failed: Vec<_> = rows.into_iter().filter(|row| row.failed).collect();
     failed.sort_unstable_by_key(|row| (row.conversation_key, row.sequence));
     let reports = failed.into_iter().map(|row| Report {
@@ -253,8 +259,8 @@ async fn take_one(tx: &mut PgConnection, envelope: &OutboundEnvelope) -> Result<
     let traceparent = (!envelope.traceparent.is_empty()).then_some(envelope.traceparent.as_str());
     let inserted = sqlx::query!(
         "INSERT INTO whatsapp.send (send_id, account_key, conversation_key, sequence, envelope, traceparent, is_mark,
-           bulk)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+           bulk, with_files)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
         send_id,
         envelope.account_key,
         key,
@@ -263,6 +269,7 @@ async fn take_one(tx: &mut PgConnection, envelope: &OutboundEnvelope) -> Result<
         traceparent,
         compose::is_mark(item),
         item.bulk,
+        compose::needs_files(item),
     )
     .execute(tx)
     .await?;

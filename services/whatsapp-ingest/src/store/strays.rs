@@ -6,6 +6,7 @@ use hilo_kit::ids::Uuid;
 use hilo_kit::nats::StreamKind;
 use hilo_kit::outbox::HEADER_ID;
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use super::Store;
 
@@ -15,8 +16,6 @@ pub const PARSER: &str = "whatsapp-parser";
 pub const SLOW: [&str; 3] = ["STATEMENT_TIMEOUT", "TRANSACTION_TIMEOUT", "COMMIT_UNKNOWN"];
 /// Strays are brought back by themselves for this long; after it only by an operator.
 const REVIVED_FOR: &str = "24 hours";
-/// Strays looked at when the directory changes.
-const REVIVED_AT_ONCE: i64 = 1_000;
 /// A slow database has so long to recover before a body that it could not take is tried again.
 const SLOW_PAUSE: &str = "10 minutes";
 /// Bodies brought back to a database that was slow, at one time.
@@ -31,7 +30,7 @@ pub struct StrayAt<'a> {
     pub place: String,
     /// Number of places.
     pub count: usize,
-    /// Meta's ids of the numbers it is for, the first few.
+    /// Meta's ids of the numbers it is for.
     pub numbers: Vec<String>,
 }
 
@@ -53,6 +52,18 @@ pub struct Stray {
     pub signed_by: Vec<String>,
     /// Meta's ids of its numbers.
     pub numbers: Vec<String>,
+}
+
+/// Where a look at the strays stopped: the instant and the id of the last dead letter that was seen.
+pub type StrayPlace = (OffsetDateTime, Uuid);
+
+/// Some of the strays, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Strays {
+    /// Those of them that can be read.
+    pub found: Vec<Stray>,
+    /// Where to go on; `None` when nothing is behind them.
+    pub next: Option<StrayPlace>,
 }
 
 /// What a dead letter holds: the body stays in the ledger, an operator sees where.
@@ -98,31 +109,43 @@ impl Store {
         Ok(())
     }
 
-    /// What became a dead letter for one of these reasons not long ago, oldest first.
+    /// What became a dead letter for one of these reasons not long ago, at most so many behind this place.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn strays(&self, reasons: &[&str]) -> Result<Vec<Stray>, Error> {
+    pub async fn strays(
+        &self,
+        reasons: &[&str],
+        behind: Option<StrayPlace>,
+        at_most: usize,
+    ) -> Result<Strays, Error> {
+        let (since, last) = behind.unzip();
+        let limit = i64::try_from(at_most).unwrap_or(i64::MAX);
         let reasons: Vec<String> = reasons.iter().map(|reason| (*reason).to_owned()).collect();
         let rows = self
             .db
             .read(move |conn| {
                 Box::pin(async move {
                     Ok(sqlx::query!(
-                        "SELECT id, payload FROM kit.dead_letter
+                        "SELECT id, created_at, payload FROM kit.dead_letter
                          WHERE consumer = $1 AND state = 'dead' AND reason = ANY($2)
                            AND created_at > now() - $3::text::interval
+                           AND ($5::timestamptz IS NULL OR (created_at, id) > ($5, $6::uuid))
                          ORDER BY created_at, id LIMIT $4",
                         PARSER,
                         &reasons,
                         REVIVED_FOR,
-                        REVIVED_AT_ONCE,
+                        limit,
+                        since,
+                        last,
                     )
                     .fetch_all(conn)
                     .await?)
                 })
             })
             .await?;
+        let full = rows.len() >= at_most;
+        let next = rows.last().filter(|_| full).map(|row| (row.created_at, row.id));
         let read = rows.into_iter().filter_map(|row| {
             let payload: Payload = serde_json::from_slice(&row.payload).ok()?;
             Some(Stray {
@@ -132,7 +155,7 @@ impl Store {
                 numbers: payload.numbers,
             })
         });
-        Ok(read.collect())
+        Ok(Strays { found: read.collect(), next })
     }
 
     /// Dead letters, with their bodies, of which the database was the reason some time ago, oldest first. A body that is slow by itself

@@ -5,10 +5,10 @@ use hilo_proto::inbound::v1::{Attachment, MediaKind};
 use hilo_proto::outbound::v1::outbound_whats_app::Kind;
 use hilo_proto::outbound::v1::{OutboundEnvelope, SendMedia, SendReadMark};
 use hilo_whatsapp_ingest::domain::send::Outcome;
-use hilo_whatsapp_ingest::store::{Parsed, Picked, Store};
+use hilo_whatsapp_ingest::store::{Ask, AttemptResult, Parsed, Picked, Store};
 
 use crate::rig::{CUSTOMER, change, send};
-use crate::store::{LONG, NOBODY, PACE, batch, count, keep, lease, result, state, store};
+use crate::store::{LONG, NOBODY, ask, batch, count, keep, lease, result, state, store};
 
 const LETTERS: &str = "SELECT count(*) FROM kit.dead_letter";
 const REPORTS: &str = "SELECT count(*) FROM kit.outbox_log WHERE stream = 'delivery'";
@@ -27,14 +27,14 @@ fn with_a_file() -> OutboundEnvelope {
 }
 
 async fn begun(store: &Store, lease: &hilo_kit::lease::Lease) -> Option<Picked> {
-    store.begin("ventas", lease, 10, PACE).await.unwrap().picked.pop()
+    store.begin("ventas", lease, ask(10)).await.unwrap().picked.pop()
 }
 
 /// Begun and cut off: the process ended there.
 async fn cut_off(store: &Store, lease: &hilo_kit::lease::Lease) -> Picked {
     sqlx::query("UPDATE whatsapp.send SET next_at = now()").execute(store.db().pool()).await.unwrap();
     let picked = begun(store, lease).await.unwrap();
-    assert_eq!(store.recover("ventas", lease, NOBODY, LONG).await.unwrap(), 1);
+    assert_eq!(store.recover("ventas", lease, NOBODY, NOBODY, LONG).await.unwrap(), 1);
     picked
 }
 
@@ -58,6 +58,112 @@ async fn what_ends_every_process_is_tried_later_each_time_and_fails_in_the_end()
             "SELECT count(*) FROM whatsapp.send WHERE reason = 'CUT_OFF_TOO_OFTEN' AND next_at IS NULL";
         assert_eq!((count(&store, reason).await, count(&store, REPORTS).await), (1, 1), "and it is told");
     }
+}
+
+async fn all_due(store: &Store) {
+    let due = "UPDATE whatsapp.send SET next_at = now() WHERE state = 'planned'";
+    sqlx::query(due).execute(store.db().pool()).await.unwrap();
+}
+
+/// Without its turn alone a file that ends every process takes those along that are always begun with it.
+#[tokio::test]
+async fn of_two_that_were_cut_off_together_only_one_can_reach_the_limit() {
+    let store = store().await;
+    let lease = lease(&store, "whatsapp-send/ventas", "one").await;
+    store.take(vec![(Uuid::now_v7(), with_a_file()), (Uuid::now_v7(), with_a_file())]).await.unwrap();
+    let mut begun = Vec::new();
+    for _ in 0..6 {
+        all_due(&store).await;
+        begun.push(store.begin("ventas", &lease, ask(10)).await.unwrap().picked.len());
+        store.recover("ventas", &lease, NOBODY, NOBODY, LONG).await.unwrap();
+    }
+    assert_eq!(begun, [2, 1, 1, 1, 1, 1]);
+    let failed = count(&store, "SELECT count(*) FROM whatsapp.send WHERE state = 'failed'").await;
+    assert!(failed <= 1, "{failed}");
+}
+
+/// Without the look at what was cut off a new file begins beside it and is cut off with it; without its turn it waits for a gap.
+#[tokio::test]
+async fn what_was_cut_off_goes_before_other_files_and_alone_and_texts_go_all_the_while() {
+    let store = store().await;
+    let lease = lease(&store, "whatsapp-send/ventas", "one").await;
+    let begin = async || {
+        let picked = store.begin("ventas", &lease, ask(10)).await.unwrap().picked;
+        picked.into_iter().map(|one| one.send_id.to_string()).collect::<Vec<_>>()
+    };
+    let take = async |one: &OutboundEnvelope| {
+        store.take(vec![(Uuid::now_v7(), one.clone())]).await.unwrap();
+    };
+    let (under_way, cut, new, text) =
+        (with_a_file(), with_a_file(), with_a_file(), send(Uuid::now_v7(), 1, CUSTOMER));
+    take(&cut).await;
+    assert_eq!(begin().await, std::slice::from_ref(&cut.send_id));
+    take(&under_way).await;
+    let other = store.begin("ventas", &lease, ask(10)).await.unwrap().picked.remove(0);
+    store.recover("ventas", &lease, &[other.send_id], NOBODY, LONG).await.unwrap();
+    all_due(&store).await;
+    take(&new).await;
+    assert!(begin().await.is_empty(), "not beside the other, and no new one before it");
+    take(&text).await;
+    assert_eq!(begin().await, [text.send_id]);
+    let away = Outcome::NotSent { reason: "GRAPH_UNREACHABLE", text: String::new() };
+    let later = AttemptResult { retry: LONG, ..result(away.clone()) };
+    assert!(store.settle(&other, later).await.unwrap());
+    let alone = store.begin("ventas", &lease, ask(10)).await.unwrap().picked;
+    assert_eq!(alone.iter().map(|one| one.send_id.to_string()).collect::<Vec<_>>(), [cut.send_id]);
+    assert!(begin().await.is_empty(), "nothing with files begins beside it");
+    let later = AttemptResult { retry: LONG, ..result(away) };
+    assert!(store.settle(&alone[0], later).await.unwrap());
+    assert_eq!(begin().await, [new.send_id]);
+}
+
+/// Without the place among those with files a few uploads that hang take every place of the number.
+#[tokio::test]
+async fn only_so_many_with_files_begin_and_those_behind_them_do_not_wait() {
+    let store = store().await;
+    let lease = lease(&store, "whatsapp-send/ventas", "one").await;
+    for one in [with_a_file(), with_a_file(), with_a_file()] {
+        store.take(vec![(Uuid::now_v7(), one)]).await.unwrap();
+    }
+    let text = send(Uuid::now_v7(), 1, CUSTOMER);
+    store.take(vec![(Uuid::now_v7(), text.clone())]).await.unwrap();
+    let room = |limit| Ask { files: 2, ..ask(limit) };
+    let first = store.begin("ventas", &lease, room(3)).await.unwrap();
+    assert_eq!((first.picked.len(), first.others), (2, 1), "there may be more behind the third");
+    let second = store.begin("ventas", &lease, room(1)).await.unwrap().picked;
+    assert_eq!(second.iter().map(|one| one.send_id.to_string()).collect::<Vec<_>>(), [text.send_id]);
+    assert!(store.leaves_now(&first.picked[0]).await.unwrap());
+    assert_eq!(store.begin("ventas", &lease, room(3)).await.unwrap().picked.len(), 1, "its file is at Meta");
+}
+
+/// Without the name of the beginning sends that certainly did not leave are doubted and end as unknown.
+#[tokio::test]
+async fn what_was_begun_and_nobody_learned_of_is_planned_again_whenever_its_commit_came() {
+    let store = store().await;
+    let lease = lease(&store, "whatsapp-send/ventas", "one").await;
+    let (lost, known) = (ask(1), ask(1));
+    for _ in 0..2 {
+        store.take(vec![(Uuid::now_v7(), send(Uuid::now_v7(), 1, CUSTOMER))]).await.unwrap();
+    }
+    let recover = async |at_work: &[Uuid]| {
+        store.recover("ventas", &lease, at_work, &[lost.begun_by], LONG).await.unwrap()
+    };
+    assert_eq!(recover(NOBODY).await, 0, "not committed yet");
+    let begun = store.begin("ventas", &lease, lost).await.unwrap().picked.remove(0);
+    let other = store.begin("ventas", &lease, known).await.unwrap().picked.remove(0);
+    assert_eq!(recover(&[other.send_id]).await, 0);
+    assert_eq!(state(&store, &begun).await, "planned");
+    let kept =
+        "SELECT count(*) FROM whatsapp.send WHERE state = 'planned' AND cut_offs = 0 AND next_at <= now()";
+    assert_eq!(count(&store, kept).await, 1);
+    // Begun once more it is at work; whoever recovers late with the old name only doubts what is not.
+    let again = store.begin("ventas", &lease, ask(1)).await.unwrap().picked.remove(0);
+    assert_eq!((again.send_id, again.attempts), (begun.send_id, 2));
+    assert_eq!(recover(NOBODY).await, 2);
+    assert_eq!(
+        (state(&store, &again).await, state(&store, &other).await),
+        ("doubtful".into(), "doubtful".into())
+    );
 }
 
 #[tokio::test]

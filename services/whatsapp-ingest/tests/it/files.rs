@@ -21,17 +21,17 @@ use crate::simulated::{customer, simulated, world};
 const JPEG: &[u8] = b"\xff\xd8\xff\xe0\x00\x10JFIF a small picture";
 const WAITING: &str = "SELECT count(*) FROM whatsapp.media WHERE state = 'waiting'";
 
-fn picture() -> File {
+pub fn picture() -> File {
     File::new("image/jpeg", JPEG)
 }
 
-async fn started(media: MediaConfig) -> (Rig, Simulator, Phone) {
+pub async fn started(media: MediaConfig) -> (Rig, Simulator, Phone) {
     let (rig, simulator) = simulated(world(), Setup { media, ..Setup::default() }).await;
     let phone = customer(&simulator);
     (rig, simulator, phone)
 }
 
-fn quick() -> MediaConfig {
+pub fn quick() -> MediaConfig {
     MediaConfig { retry_seconds: 0.02, ..MediaConfig::default() }
 }
 
@@ -224,7 +224,7 @@ async fn a_number_that_is_switched_off_asks_for_nothing_until_the_file_is_too_ol
 }
 
 /// A ledger with one file that is due, and no fetcher.
-async fn due(rig: &mut Rig, simulator: &Simulator, phone: &Phone) -> Store {
+pub async fn due(rig: &mut Rig, simulator: &Simulator, phone: &Phone) -> Store {
     simulator.fault(Fault::new(Endpoint::MediaInfo, 1, Effect::HangBefore { ms: 60_000 }));
     phone.says(NUMBER, &Say::media("image", picture())).unwrap();
     rig.counts("SELECT count(*) FROM whatsapp.media WHERE claim IS NOT NULL", 1).await;
@@ -293,11 +293,15 @@ async fn what_is_under_way_counts_for_how_many_and_for_the_gate() {
         store.claim_files("ventas", at_once, Duration::from_secs(600)).await.unwrap().len()
     };
     assert_eq!([claims(4).await, claims(4).await, claims(5).await], [4, 0, 1]);
-    let over = "UPDATE whatsapp.media SET next_at = now()";
+    let over = "UPDATE whatsapp.media SET next_at = now(), claim = NULL";
     sqlx::query(over).execute(rig.db.pool()).await.unwrap();
     let errors = "INSERT INTO whatsapp.media_error (account_key) SELECT 'ventas' FROM generate_series(1, 13)";
     sqlx::query(errors).execute(rig.db.pool()).await.unwrap();
-    assert_eq!([claims(4).await, claims(4).await], [2, 0], "those of a dead process are not under way");
+    assert_eq!([claims(4).await, claims(4).await], [2, 0]);
+    let dead = "UPDATE whatsapp.media SET next_at = now()";
+    sqlx::query(dead).execute(rig.db.pool()).await.unwrap();
+    assert_eq!(claims(4).await, 1, "those of a dead process are not under way, and each of them goes alone");
+    assert_eq!(claims(4).await, 0, "nobody goes beside it");
 }
 
 /// Without it an account whose rows cannot be claimed keeps those that are looked at after it from their files.

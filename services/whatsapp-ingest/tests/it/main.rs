@@ -4,6 +4,7 @@
 
 mod bounded;
 mod conforming;
+mod cut;
 mod doubts;
 mod feed;
 mod files;

@@ -130,3 +130,21 @@ async fn one_body_that_cannot_be_committed_is_a_dead_letter_with_its_reason_and_
         rig.stop().await;
     }
 }
+
+#[tokio::test]
+async fn an_older_directory_does_not_replace_a_newer_one_that_was_kept_just_now() {
+    let store = crate::store::store().await;
+    let kept = |key: &str| vec![crate::rig::account(key, "1", "app")];
+    let current = || async { store.kept_accounts().await.unwrap().unwrap()[0].key.clone() };
+    store.keep_accounts(7, kept("seven")).await.unwrap();
+    store.keep_accounts(6, kept("six")).await.unwrap();
+    assert_eq!(current().await, "seven");
+    store.keep_accounts(8, kept("eight")).await.unwrap();
+    assert_eq!(current().await, "eight");
+    sqlx::query("UPDATE whatsapp.directory SET kept_at = now() - interval '1 hour'")
+        .execute(store.db().pool())
+        .await
+        .unwrap();
+    store.keep_accounts(3, kept("restored")).await.unwrap();
+    assert_eq!(current().await, "restored", "attention-state came from a backup");
+}

@@ -11,11 +11,14 @@ use hilo_proto::inbound::v1::{
 };
 use hilo_proto::outbound::v1::outbound_whats_app::Kind;
 use hilo_proto::outbound::v1::template_parameter::Value as Filled;
-use hilo_proto::outbound::v1::{SendMedia, SendReadMark, SendTemplate, TemplateComponent, TemplateParameter};
+use hilo_proto::outbound::v1::{
+    SendMedia, SendReadMark, SendTemplate, SendText, TemplateComponent, TemplateParameter,
+};
 use hilo_simulators::{Effect, Endpoint, Fault, Phone, Say, Simulator, Template};
+use hilo_whatsapp_ingest::config::SenderConfig;
 use serde_json::{Value, json};
 
-use crate::rig::{CUSTOMER, NUMBER, Rig, Setup, change, send};
+use crate::rig::{CUSTOMER, NUMBER, Rig, Setup, change, quick, send};
 use crate::simulated::{customer, simulated, world};
 
 const JPEG: &[u8] = b"\xff\xd8\xff\xe0\x00\x10JFIF ours";
@@ -33,7 +36,11 @@ struct Talk {
 impl Talk {
     /// The customer has written, so that everything may be answered.
     async fn begun() -> Self {
-        let (mut rig, simulator) = simulated(world(), Setup::default()).await;
+        Self::with(Setup::default()).await
+    }
+
+    async fn with(setup: Setup) -> Self {
+        let (mut rig, simulator) = simulated(world(), setup).await;
         simulator.behave(|behaviour| behaviour.statuses.delivered_ms = None);
         let phone = customer(&simulator);
         let wamid = phone.says(NUMBER, &Say::text("hola")).unwrap();
@@ -261,4 +268,22 @@ async fn a_mark_is_sent_or_failed_and_nothing_more() {
     assert!(talk.phone.received().is_empty());
     let quiet = tokio::time::timeout(Duration::from_secs(60), talk.rig.nothing_reported()).await;
     assert_eq!(quiet, Ok(true));
+}
+
+/// Without a place that no file takes a few uploads that hang keep every text of the number for minutes.
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_leave_while_uploads_hang() {
+    let sender = SenderConfig { concurrency: 2, ..quick() };
+    let mut talk = Talk::with(Setup { sender, ..Setup::default() }).await;
+    talk.simulator.fault(Fault::new(Endpoint::MediaUpload, 1, Effect::HangBefore { ms: 600_000 }).lasting());
+    let file = talk.file(MediaKind::Image, "image/jpeg", JPEG).await;
+    for _ in 0..2 {
+        let mut one = send(Uuid::now_v7(), 1, CUSTOMER);
+        change(&mut one, |item| item.kind = Some(Kind::Media(file.clone())));
+        talk.rig.publish(&one).await;
+    }
+    talk.rig.counts("SELECT count(*) FROM whatsapp.send", 2).await;
+    talk.rig.counts("SELECT count(*) FROM whatsapp.send WHERE uploading", 1).await;
+    talk.sent(Kind::Text(SendText { body: "texto".into(), preview_url: false })).await;
+    assert_eq!(talk.rig.count("SELECT count(*) FROM whatsapp.send WHERE uploading").await, 1);
 }

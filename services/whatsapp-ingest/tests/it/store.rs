@@ -15,12 +15,19 @@ use hilo_test_support::Postgres;
 use hilo_whatsapp_ingest::domain::outgoing::FileNeeded;
 use hilo_whatsapp_ingest::domain::pace::PairPace;
 use hilo_whatsapp_ingest::domain::send::Outcome;
-use hilo_whatsapp_ingest::store::{AttemptResult, Held, NewWebhook, Parsed, Picked, Store, Uploaded, Waits};
+use hilo_whatsapp_ingest::store::{
+    Ask, AttemptResult, Held, NewWebhook, Parsed, Picked, Store, Uploaded, Waits,
+};
 
 use crate::rig::{CUSTOMER, send};
 use crate::turns::{hold_pauses, longest_pause, now};
 
 pub const PACE: PairPace = PairPace { interval: 0.001, burst: 1000 };
+/// A beginning with room for that many.
+pub fn ask(limit: usize) -> Ask {
+    Ask { limit, files: limit, pace: PACE, begun_by: Uuid::now_v7() }
+}
+
 pub const NOBODY: &[Uuid] = &[];
 pub const LONG: Duration = Duration::from_secs(600);
 
@@ -41,7 +48,7 @@ pub async fn lease(store: &Store, name: &str, holder: &str) -> Lease {
 
 async fn begun(store: &Store, lease: &Lease) -> Picked {
     store.take(vec![(Uuid::now_v7(), send(Uuid::now_v7(), 1, CUSTOMER))]).await.unwrap();
-    let mut begun = store.begin("ventas", lease, 10, PACE).await.unwrap();
+    let mut begun = store.begin("ventas", lease, ask(10)).await.unwrap();
     assert_eq!(begun.picked.len(), 1);
     begun.picked.remove(0)
 }
@@ -69,8 +76,8 @@ async fn only_what_nobody_works_on_is_doubted() {
     let store = store().await;
     let lease = lease(&store, "whatsapp-send/ventas", "one").await;
     let (mine, left) = (begun(&store, &lease).await, begun(&store, &lease).await);
-    assert_eq!(store.recover("otra", &lease, NOBODY, LONG).await.unwrap(), 0, "another account's");
-    assert_eq!(store.recover("ventas", &lease, &[mine.send_id], LONG).await.unwrap(), 1);
+    assert_eq!(store.recover("otra", &lease, NOBODY, NOBODY, LONG).await.unwrap(), 0, "another account's");
+    assert_eq!(store.recover("ventas", &lease, &[mine.send_id], NOBODY, LONG).await.unwrap(), 1);
     assert_eq!(
         (state(&store, &mine).await.as_str(), state(&store, &left).await.as_str()),
         ("attempting", "doubtful")
@@ -115,7 +122,7 @@ async fn an_attempt_of_before_does_not_end_the_one_of_now() {
     let refused = |code| result(Outcome::Refused { code, text: String::new() });
     assert!(store.settle(&first, refused(131_000)).await.unwrap());
     sqlx::query("UPDATE whatsapp.send SET next_at = now()").execute(store.db().pool()).await.unwrap();
-    let second = store.begin("ventas", &lease, 10, PACE).await.unwrap().picked.remove(0);
+    let second = store.begin("ventas", &lease, ask(10)).await.unwrap().picked.remove(0);
     assert_eq!((second.send_id, second.attempts), (first.send_id, 2));
     assert!(!store.settle(&first, refused(100)).await.unwrap());
     assert_eq!(state(&store, &second).await, "attempting");
@@ -134,9 +141,9 @@ async fn many_refusals_at_once_are_one_pause() {
         assert!(store.settle(attempt, result(refused)).await.unwrap());
     }
     assert_eq!(count(&store, "SELECT times::bigint FROM whatsapp.pause").await, 1);
-    let paused = store.begin("ventas", &lease, 10, PACE).await.unwrap();
+    let paused = store.begin("ventas", &lease, ask(10)).await.unwrap();
     assert!(paused.paused.is_some_and(|left| left > Duration::from_secs(30)) && paused.picked.is_empty());
-    assert!(store.begin("otra", &lease, 10, PACE).await.unwrap().paused.is_none(), "another number goes on");
+    assert!(store.begin("otra", &lease, ask(10)).await.unwrap().paused.is_none(), "another number goes on");
 }
 
 #[tokio::test]
@@ -147,8 +154,8 @@ async fn who_lost_his_lease_changes_nothing() {
     let new = lease(&store, "whatsapp-send/ventas", "two").await;
     assert!(new.epoch > old.epoch);
     let stale = "STALE_EPOCH";
-    assert_eq!(store.begin("ventas", &old, 10, PACE).await.unwrap_err().reason(), stale);
-    assert_eq!(store.recover("ventas", &old, NOBODY, LONG).await.unwrap_err().reason(), stale);
+    assert_eq!(store.begin("ventas", &old, ask(10)).await.unwrap_err().reason(), stale);
+    assert_eq!(store.recover("ventas", &old, NOBODY, NOBODY, LONG).await.unwrap_err().reason(), stale);
     assert_eq!(store.end_doubts("ventas", &old).await.unwrap_err().reason(), stale);
     assert_eq!(store.hold("ventas", &old, Held::SwitchedOff).await.unwrap_err().reason(), stale);
 
@@ -167,13 +174,10 @@ async fn a_send_waits_for_its_predecessor_to_come() {
     let lease = lease(&store, "whatsapp-send/ventas", "one").await;
     let conversation = Uuid::now_v7();
     store.take(vec![(Uuid::now_v7(), send(conversation, 2, CUSTOMER))]).await.unwrap();
-    assert!(
-        store.begin("ventas", &lease, 10, PACE).await.unwrap().picked.is_empty(),
-        "the first is not here"
-    );
+    assert!(store.begin("ventas", &lease, ask(10)).await.unwrap().picked.is_empty(), "the first is not here");
     let first = send(conversation, 1, CUSTOMER);
     store.take(vec![(Uuid::now_v7(), first.clone())]).await.unwrap();
-    let begun = store.begin("ventas", &lease, 10, PACE).await.unwrap().picked;
+    let begun = store.begin("ventas", &lease, ask(10)).await.unwrap().picked;
     assert_eq!(begun.iter().map(|one| one.send_id.to_string()).collect::<Vec<_>>(), [first.send_id]);
 }
 
@@ -262,24 +266,6 @@ async fn what_waits_for_a_directory_is_due_with_another_one_or_when_its_time_is_
 }
 
 #[tokio::test]
-async fn an_older_directory_does_not_replace_a_newer_one_that_was_kept_just_now() {
-    let store = store().await;
-    let kept = |key: &str| vec![crate::rig::account(key, "1", "app")];
-    let current = || async { store.kept_accounts().await.unwrap().unwrap()[0].key.clone() };
-    store.keep_accounts(7, kept("seven")).await.unwrap();
-    store.keep_accounts(6, kept("six")).await.unwrap();
-    assert_eq!(current().await, "seven");
-    store.keep_accounts(8, kept("eight")).await.unwrap();
-    assert_eq!(current().await, "eight");
-    sqlx::query("UPDATE whatsapp.directory SET kept_at = now() - interval '1 hour'")
-        .execute(store.db().pool())
-        .await
-        .unwrap();
-    store.keep_accounts(3, kept("restored")).await.unwrap();
-    assert_eq!(current().await, "restored", "attention-state came from a backup");
-}
-
-#[tokio::test]
 async fn only_young_strays_of_the_named_reasons_come_back_and_each_once() {
     let store = store().await;
     let lease = lease(&store, "whatsapp-parse", "one").await;
@@ -298,14 +284,15 @@ async fn only_young_strays_of_the_named_reasons_come_back_and_each_once() {
     store.parsed(&lease, batch(strays), 1).await.unwrap();
     let aged = "UPDATE kit.dead_letter SET created_at = now() - interval '25 hours' WHERE detail LIKE $1";
     sqlx::query(aged).bind(format!("%{}%", claimed[2].id)).execute(store.db().pool()).await.unwrap();
-    let found = store.strays(&["UNKNOWN_NUMBER"]).await.unwrap();
+    let strays = async || store.strays(&["UNKNOWN_NUMBER"], None, 9).await.unwrap().found;
+    let found = strays().await;
     let [one] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!(
         (one.webhook, &one.numbers[..], &one.signed_by[..]),
         (claimed[0].id, &["9".to_owned()][..], &["app".to_owned()][..])
     );
     store.replay(one.dead_letter, one.webhook).await.unwrap();
-    assert!(store.strays(&["UNKNOWN_NUMBER"]).await.unwrap().is_empty());
+    assert!(strays().await.is_empty());
     assert_eq!(claim(&store, &lease).await.len(), 1);
     store.parsed(&lease, batch(vec![Parsed::of(&claimed[0])]), 1).await.unwrap();
     store.replay(one.dead_letter, one.webhook).await.unwrap();
@@ -335,14 +322,14 @@ async fn what_was_cut_off_with_its_files_is_no_doubt_and_what_left_is_one() {
     });
     let sends = [file(1), file(2), mark, send(Uuid::now_v7(), 1, CUSTOMER)];
     store.take(sends.iter().map(|one| (Uuid::now_v7(), one.clone())).collect()).await.unwrap();
-    let begun = store.begin("ventas", &lease, 10, PACE).await.unwrap().picked;
+    let begun = store.begin("ventas", &lease, ask(10)).await.unwrap().picked;
     assert_eq!(begun.len(), 4);
     let of = |n: usize| begun.iter().find(|one| one.send_id.to_string() == sends[n].send_id).unwrap();
     assert!(store.leaves_now(of(1)).await.unwrap());
     let other = |attempts, epoch| Picked { attempts, epoch, ..of(0).clone() };
     assert!(!store.leaves_now(&other(of(0).attempts + 1, lease.epoch)).await.unwrap());
     assert!(!store.leaves_now(&other(of(0).attempts, lease.epoch + 1)).await.unwrap());
-    assert_eq!(store.recover("ventas", &lease, NOBODY, LONG).await.unwrap(), 4);
+    assert_eq!(store.recover("ventas", &lease, NOBODY, NOBODY, LONG).await.unwrap(), 4);
     let states = [
         state(&store, of(0)).await,
         state(&store, of(1)).await,
@@ -353,7 +340,7 @@ async fn what_was_cut_off_with_its_files_is_no_doubt_and_what_left_is_one() {
     assert!(!store.leaves_now(of(0)).await.unwrap(), "it is not this attempt's any more");
     let due = "UPDATE whatsapp.send SET next_at = now() WHERE state = 'planned'";
     sqlx::query(due).execute(store.db().pool()).await.unwrap();
-    assert_eq!(store.begin("ventas", &lease, 10, PACE).await.unwrap().picked.len(), 2);
+    assert_eq!(store.begin("ventas", &lease, ask(10)).await.unwrap().picked.len(), 2);
 }
 
 #[tokio::test]

@@ -55,6 +55,25 @@ async fn a_stray_that_a_new_directory_overtook_comes_back_with_that_one() {
     assert_eq!(rig.inbound().await.1.wamid, "wamid.1");
 }
 
+/// Without the place where a look stopped, the strays of a number that nobody adds keep those of others from coming back.
+#[tokio::test]
+async fn a_stray_comes_back_however_many_of_an_unknown_number_lie_before_it() {
+    let mut rig = Rig::start(Setup::default()).await;
+    let letters = "INSERT INTO kit.dead_letter
+          (id, consumer, message_id, stream, subject, headers, payload, reason, detail, attempts, created_at)
+        SELECT gen_random_uuid(), 'whatsapp-parser', gen_random_uuid(), 'inbound', 'x', '[]',
+          convert_to(json_build_object('webhook_id', gen_random_uuid(), 'numbers', json_build_array('777'),
+            'signed_by', json_build_array('app'))::text, 'UTF8'),
+          'UNKNOWN_NUMBER', 'x', 1, now() - interval '1 hour'
+        FROM generate_series(1, 2000)";
+    sqlx::query(letters).execute(rig.db.pool()).await.unwrap();
+    assert_eq!(rig.post(&webhook("999", vec![said("wamid.1", "a")], vec![])).await, 200);
+    rig.counts("SELECT count(*) FROM kit.dead_letter", 2001).await;
+    rig.set_accounts(vec![account("ventas", NUMBER, "app"), account("nueva", "999", "app")]);
+    assert_eq!(rig.inbound().await.1.wamid, "wamid.1");
+    rig.counts("SELECT count(*) FROM kit.dead_letter WHERE state = 'dead'", 2000).await;
+}
+
 #[tokio::test]
 async fn an_app_speaks_for_its_own_numbers_only() {
     let accounts = vec![account("ventas", NUMBER, "app"), account("otra", "222", "other-app")];

@@ -7,7 +7,7 @@ use hilo_proto::outbound::v1::outbound_whats_app::Kind;
 use hilo_whatsapp_ingest::store::{Parsed, Store};
 
 use crate::rig::{CUSTOMER, send};
-use crate::store::{PACE, batch, count, keep, lease, store};
+use crate::store::{ask, batch, count, keep, lease, store};
 
 /// Without `bulk` first in the order of `due` a list of numbers goes before whoever waits for an answer.
 #[tokio::test]
@@ -25,9 +25,9 @@ async fn what_people_wrote_leaves_before_the_rows_of_a_dialer() {
     for one in [row(true), row(true), written.clone()] {
         store.take(vec![(Uuid::now_v7(), one)]).await.unwrap();
     }
-    let first = store.begin("ventas", &lease, 1, PACE).await.unwrap().picked.remove(0);
+    let first = store.begin("ventas", &lease, ask(1)).await.unwrap().picked.remove(0);
     assert_eq!(first.send_id.to_string(), written.send_id);
-    assert_eq!(store.begin("ventas", &lease, 10, PACE).await.unwrap().picked.len(), 2, "then the list");
+    assert_eq!(store.begin("ventas", &lease, ask(10)).await.unwrap().picked.len(), 2, "then the list");
 }
 
 /// Without the look at its age a customer sees "typing" for an answer of an hour ago, and the marks of an outage go before answers.
@@ -50,7 +50,7 @@ async fn a_sign_of_writing_that_waited_is_not_shown_and_a_read_mark_is_for_an_ho
         let wait = sqlx::query(wait).bind(&one.send_id).bind(seconds);
         wait.execute(store.db().pool()).await.unwrap();
     }
-    let begun = store.begin("ventas", &lease, 10, PACE).await.unwrap();
+    let begun = store.begin("ventas", &lease, ask(10)).await.unwrap();
     let picked: Vec<String> = begun.picked.iter().map(|one| one.send_id.to_string()).collect();
     assert_eq!((picked, begun.others), (vec![read.send_id], 2));
     for (one, expected) in [(typing, "failed TYPING_TOO_LATE"), (late, "failed MARK_TOO_LATE")] {
