@@ -15,6 +15,7 @@ mod oidc;
 mod ports;
 mod postgres;
 mod process;
+mod reading;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -27,6 +28,7 @@ pub use oidc::OidcIssuer;
 pub use ports::free_port;
 pub use postgres::Postgres;
 pub use process::{Launch, Process};
+pub use reading::Reader;
 
 /// What a question that is asked at the end of the deadline gets beyond it.
 const LAST_QUESTION: Duration = Duration::from_secs(10);

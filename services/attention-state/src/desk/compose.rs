@@ -15,12 +15,14 @@ use super::draft;
 use super::once::Once;
 use super::said::{self, Asked};
 use crate::attention::chat;
-use crate::attention::domain::{Channel, MessageId, UserKey};
+use crate::attention::domain::{Attention, Channel, MessageId, UserKey};
+use crate::attention::envelope::Post;
 use crate::attention::reply::Mode;
 use crate::attention::retry;
 use crate::attention::send::{self, Letter};
 use crate::attention::store::message::StoredAddress;
 use crate::attention::store::thread;
+use crate::attention::work::Work;
 use crate::conversation::{attach, html};
 use crate::directory::Access;
 use hilo_proto::history::v1::ThreadMessage;
@@ -59,17 +61,17 @@ impl Actions {
                 let (access, written, request) = (access.clone(), written.clone(), request.clone());
                 Box::pin(async move {
                     let (mut work, state) = held(tx, &access, id).await?;
-                    let asked = match (state.channel, written) {
-                        (Channel::Email, Written::Plain(letter)) => Err(letter),
+                    let message = match (state.channel, written) {
+                        (Channel::Email, Written::Plain(letter)) => {
+                            send::send(tx, &post, &mut work, &state, &letter).await?
+                        }
                         (Channel::Email, Written::Chat(_)) => return Err(said::only_of_whatsapp()),
-                        (Channel::Whatsapp, Written::Plain(_)) => Ok(said::said(&access, &request)?),
-                        (Channel::Whatsapp, Written::Chat(asked)) => Ok(asked),
-                    };
-                    let message = match asked {
-                        Err(letter) => send::send(tx, &post, &mut work, &state, &letter).await?,
-                        Ok(Asked::Message(said)) => chat::send(tx, &post, &mut work, &state, &said).await?,
-                        Ok(Asked::Reaction(reaction)) => {
-                            chat::react(tx, &post, &mut work, &state, &reaction).await?
+                        (Channel::Whatsapp, Written::Plain(_)) => {
+                            let asked = said::said(&access, &request)?;
+                            by_chat(tx, &post, &mut work, &state, &asked).await?
+                        }
+                        (Channel::Whatsapp, Written::Chat(asked)) => {
+                            by_chat(tx, &post, &mut work, &state, &asked).await?
                         }
                     };
                     if request.draft_version > 0 {
@@ -153,6 +155,19 @@ enum Written {
     Plain(Box<Letter>),
     /// What only WhatsApp has.
     Chat(Asked),
+}
+
+async fn by_chat(
+    tx: &mut PgConnection,
+    post: &Post,
+    work: &mut Work,
+    state: &Attention,
+    asked: &Asked,
+) -> Result<MessageId, Error> {
+    match asked {
+        Asked::Message(said) => chat::send(tx, post, work, state, said).await,
+        Asked::Reaction(reaction) => chat::react(tx, post, work, state, reaction).await,
+    }
 }
 
 /// A message as the desk gets it, sanitised like every output.

@@ -17,7 +17,6 @@ mod held;
 mod large;
 mod mailbox;
 mod outgoing;
-mod reading;
 mod receiving;
 mod repeated;
 mod rig;

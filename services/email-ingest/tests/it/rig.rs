@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use async_nats::jetstream::consumer::PullConsumer;
 use hilo_email_ingest::config::{ImapConfig, ParserConfig, ResolverChoice, SenderConfig, SmtpConfig};
 use hilo_email_ingest::{Config, Listeners, Section};
 use hilo_kit::auth::{Keys, ServiceTokens, generate_keys};
@@ -23,13 +22,12 @@ use hilo_proto::delivery::v1::DeliveryEnvelope;
 use hilo_proto::directory::v1::{Account, ImapSettings, SmtpSettings};
 use hilo_proto::inbound::v1::{Attachment, EmailAddress, InboundEmail, InboundEnvelope, inbound_envelope};
 use hilo_proto::outbound::v1::{OutboundEmail, OutboundEnvelope, outbound_envelope};
-use hilo_test_support::{Nats, Postgres};
+use hilo_test_support::{Nats, Postgres, Reader};
 use prost::Message as _;
 use tokio::net::TcpListener;
 
 use crate::client::Client;
 use crate::feed::Feed;
-use crate::reading::{next, reader};
 
 pub const THREAD_KEY: &str = "0123456789abcdef0123456789abcdef";
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -110,8 +108,8 @@ pub struct Rig {
     accounts: Feed,
     feed: Shutdown,
     running: Option<(Shutdown, tokio::task::JoinHandle<Result<(), Error>>)>,
-    inbound: Option<PullConsumer>,
-    delivery: Option<PullConsumer>,
+    inbound: Reader,
+    delivery: Reader,
 }
 
 impl Rig {
@@ -150,6 +148,8 @@ impl Rig {
             db: Db::connect(&DatabaseConfig::new(url)).await.unwrap(),
             tokens: ServiceTokens::new(&config.auth, "test"),
             nats,
+            inbound: Reader::of(&broker.subjects().stream(StreamKind::Inbound)),
+            delivery: Reader::of(&broker.subjects().stream(StreamKind::Delivery)),
             broker,
             smtp: SocketAddr::from(([127, 0, 0, 1], 0)),
             grpc: String::new(),
@@ -160,8 +160,6 @@ impl Rig {
             accounts,
             feed: feeding,
             running: None,
-            inbound: None,
-            delivery: None,
         };
         rig.run().await;
         rig
@@ -232,8 +230,12 @@ impl Rig {
 
     /// The next mail handed over.
     pub async fn inbound(&mut self) -> (InboundEnvelope, InboundEmail) {
-        let reader = reader(&self.broker, &mut self.inbound, StreamKind::Inbound).await;
-        let payload = next(&reader, DEADLINE).await.expect("a mail is handed over");
+        let payload = self
+            .inbound
+            .next(self.broker.jetstream(), DEADLINE)
+            .await
+            .unwrap()
+            .expect("a mail is handed over");
         let envelope = InboundEnvelope::decode(payload).unwrap();
         let Some(inbound_envelope::Content::Email(email)) = envelope.content.clone() else {
             panic!("no mail")
@@ -243,15 +245,14 @@ impl Rig {
 
     /// True when no further mail comes within a second.
     pub async fn nothing_inbound(&mut self) -> bool {
-        let reader = reader(&self.broker, &mut self.inbound, StreamKind::Inbound).await;
-        next(&reader, Duration::from_secs(1)).await.is_none()
+        self.inbound.next(self.broker.jetstream(), Duration::from_secs(1)).await.unwrap().is_none()
     }
 
     /// The next report, but for those that only say that this machine was too slow for a lease; then the mail goes out later.
     pub async fn report(&mut self) -> DeliveryEnvelope {
-        let reader = reader(&self.broker, &mut self.delivery, StreamKind::Delivery).await;
         loop {
-            let payload = next(&reader, DEADLINE).await.expect("a report");
+            let payload =
+                self.delivery.next(self.broker.jetstream(), DEADLINE).await.unwrap().expect("a report");
             let report = DeliveryEnvelope::decode(payload).unwrap();
             let late =
                 |text: &str| text.starts_with("the right to send") || text.starts_with("the ledger could");
@@ -263,8 +264,7 @@ impl Rig {
 
     /// True when no further report comes within a second.
     pub async fn nothing_reported(&mut self) -> bool {
-        let reader = reader(&self.broker, &mut self.delivery, StreamKind::Delivery).await;
-        next(&reader, Duration::from_secs(1)).await.is_none()
+        self.delivery.next(self.broker.jetstream(), Duration::from_secs(1)).await.unwrap().is_none()
     }
 
     /// Publishes a send as attention-state's relay does; the message's id is not the send's.

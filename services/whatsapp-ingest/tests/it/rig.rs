@@ -3,11 +3,9 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_nats::HeaderMap;
-use async_nats::jetstream::consumer::{PullConsumer, pull};
-use futures::StreamExt;
 use hilo_kit::auth::{Keys, ServiceTokens, generate_keys};
 use hilo_kit::config::{
     DatabaseConfig, Endpoints, GrpcConfig, NatsConfig, ObjectsConfig, Profile, TelemetryConfig,
@@ -24,7 +22,7 @@ use hilo_proto::directory::v1::Account;
 use hilo_proto::inbound::v1::{InboundEnvelope, InboundWhatsApp, inbound_envelope};
 use hilo_proto::internal::v1::ReportTemplatesRequest;
 use hilo_proto::outbound::v1::OutboundEnvelope;
-use hilo_test_support::{Nats, Postgres, eventually};
+use hilo_test_support::{Nats, Postgres, Reader, eventually};
 use hilo_whatsapp_ingest::config::{GraphConfig, MediaConfig, SenderConfig, TemplatesConfig, WebhookConfig};
 use hilo_whatsapp_ingest::domain::signature::sign;
 use hilo_whatsapp_ingest::{Config, Listeners, WhatsappConfig};
@@ -37,8 +35,6 @@ use crate::graph::Graph;
 pub use crate::make::{account, change, said, send, told, webhook};
 
 pub const DEADLINE: Duration = Duration::from_secs(60);
-/// How long one request for the next message lasts.
-const ONE_ASKING: Duration = Duration::from_secs(5);
 pub const APP_SECRET: &str = "an app secret";
 pub const OTHER_SECRET: &str = "the secret of another app";
 pub const VERIFY_TOKEN: &str = "a verify token";
@@ -112,8 +108,8 @@ pub struct Rig {
     around: Shutdown,
     accounts: Feed,
     running: Option<(Shutdown, tokio::task::JoinHandle<Result<(), Error>>)>,
-    inbound: Option<PullConsumer>,
-    delivery: Option<PullConsumer>,
+    inbound: Reader,
+    delivery: Reader,
 }
 
 impl Rig {
@@ -156,6 +152,8 @@ impl Rig {
             tokens: ServiceTokens::new(&config.auth, "test"),
             http: reqwest::Client::builder().build().unwrap(),
             nats,
+            inbound: Reader::of(&broker.subjects().stream(StreamKind::Inbound)),
+            delivery: Reader::of(&broker.subjects().stream(StreamKind::Delivery)),
             broker,
             graph,
             webhook: String::new(),
@@ -165,8 +163,6 @@ impl Rig {
             around,
             accounts,
             running: None,
-            inbound: None,
-            delivery: None,
         };
         rig.run().await;
         if setup.ready {
@@ -230,8 +226,12 @@ impl Rig {
 
     /// The next item handed over.
     pub async fn inbound(&mut self) -> (InboundEnvelope, InboundWhatsApp) {
-        let reader = reader(&self.broker, &mut self.inbound, StreamKind::Inbound).await;
-        let payload = next(&reader, DEADLINE).await.expect("an item is handed over");
+        let payload = self
+            .inbound
+            .next(self.broker.jetstream(), DEADLINE)
+            .await
+            .unwrap()
+            .expect("an item is handed over");
         let envelope = InboundEnvelope::decode(payload).unwrap();
         let Some(inbound_envelope::Content::Whatsapp(item)) = envelope.content.clone() else {
             panic!("no WhatsApp item")
@@ -256,15 +256,14 @@ impl Rig {
 
     /// True when no report comes for a moment.
     pub async fn nothing_reported(&mut self) -> bool {
-        let reader = reader(&self.broker, &mut self.delivery, StreamKind::Delivery).await;
-        next(&reader, Duration::from_millis(1500)).await.is_none()
+        self.delivery.next(self.broker.jetstream(), Duration::from_millis(1500)).await.unwrap().is_none()
     }
 
     /// The next report, but for those that only say that this machine was too slow for a lease; then the message goes out later.
     pub async fn report(&mut self) -> DeliveryEnvelope {
-        let reader = reader(&self.broker, &mut self.delivery, StreamKind::Delivery).await;
         loop {
-            let payload = next(&reader, DEADLINE).await.expect("a report");
+            let payload =
+                self.delivery.next(self.broker.jetstream(), DEADLINE).await.unwrap().expect("a report");
             let report = DeliveryEnvelope::decode(payload).unwrap();
             if !["LEASE_LOST", "LEDGER_AWAY"].contains(&report.reason.as_str()) {
                 return report;
@@ -339,29 +338,4 @@ fn config(
             templates: TemplatesConfig { retry_seconds: 0.05, ..TemplatesConfig::default() },
         },
     }
-}
-
-async fn reader(broker: &Broker, known: &mut Option<PullConsumer>, kind: StreamKind) -> PullConsumer {
-    if known.is_none() {
-        let stream = broker.jetstream().get_stream(broker.subjects().stream(kind)).await.unwrap();
-        let settings = pull::Config { durable_name: Some("test".into()), ..pull::Config::default() };
-        *known = Some(stream.create_consumer(settings).await.unwrap());
-    }
-    known.clone().unwrap()
-}
-
-/// Asked for again and again: a request that went out while the broker was away is answered by nobody.
-async fn next(reader: &PullConsumer, wait: Duration) -> Option<bytes::Bytes> {
-    let began = Instant::now();
-    while let Some(left) = wait.checked_sub(began.elapsed()) {
-        let asked = reader.fetch().max_messages(1).expires(left.min(ONE_ASKING)).messages().await;
-        if let Ok(mut batch) = asked
-            && let Some(Ok(message)) = batch.next().await
-        {
-            message.ack().await.unwrap();
-            return Some(message.payload.clone());
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    None
 }

@@ -24,9 +24,29 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    /// Entries to ask for when so many are left.
-    pub(super) fn page(left: usize) -> i32 {
-        i32::try_from(left).unwrap_or(PAGE).min(PAGE)
+    /// Prints the entries of a list until it ends or the limit is reached. `page` asks for so many entries behind a page
+    /// token and answers with them and the next token, which is empty on the last page.
+    pub(super) async fn pages<M: prost::Message>(
+        &self,
+        output: &mut Output,
+        name: &str,
+        line: impl Fn(&M) -> String,
+        page: impl AsyncFn(i32, String) -> Result<(Vec<M>, String), Failure>,
+    ) -> Result<(), Failure> {
+        let (mut left, mut token) = (self.limit, String::new());
+        while left > 0 {
+            let size = i32::try_from(left).unwrap_or(PAGE).min(PAGE);
+            let (entries, next) = page(size, token).await?;
+            for one in entries.iter().take(left) {
+                self.print(output, name, one, line(one))?;
+            }
+            left = left.saturating_sub(entries.len());
+            token = next;
+            if token.is_empty() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// One entry.
@@ -115,49 +135,26 @@ pub(super) struct HoursShownArgs {
 /// Dialers, newest first.
 pub(super) async fn dialers(args: ListArgs, output: &mut Output) -> Result<(), Failure> {
     let session = Session::open(&args.installation, &args.sign_in).await?;
-    let (mut left, mut page_token) = (args.shown.limit, String::new());
-    while left > 0 {
-        let request = session.request(dialer::ListDialersRequest {
-            campaign_key: args.campaign.clone(),
-            page_size: Shown::page(left),
-            page_token,
-        });
+    let page = async |page_size, page_token| {
+        let campaign_key = args.campaign.clone();
+        let request = session.request(dialer::ListDialersRequest { campaign_key, page_size, page_token });
         let page = session.dialers().list_dialers(request).await?.into_inner();
-        for one in page.dialers.iter().take(left) {
-            args.shown.print(output, "hilo.dialer.v1.Dialer", one, line(one))?;
-        }
-        left = left.saturating_sub(page.dialers.len());
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
-    Ok(())
+        Ok((page.dialers, page.next_page_token))
+    };
+    args.shown.pages(output, "hilo.dialer.v1.Dialer", line, page).await
 }
 
 /// Rows in the order of the list.
 pub(super) async fn rows(args: RowsArgs, output: &mut Output) -> Result<(), Failure> {
     let session = Session::open(&args.installation, &args.sign_in).await?;
     let state = args.state.map_or(dialer::RowState::Unspecified, dialer::RowState::from);
-    let (mut left, mut page_token) = (args.shown.limit, String::new());
-    while left > 0 {
-        let request = session.request(dialer::ListRowsRequest {
-            dialer_id: args.dialer.clone(),
-            state: state.into(),
-            page_size: Shown::page(left),
-            page_token,
-        });
+    let page = async |page_size, page_token| {
+        let (dialer_id, state) = (args.dialer.clone(), state.into());
+        let request = session.request(dialer::ListRowsRequest { dialer_id, state, page_size, page_token });
         let page = session.dialers().list_rows(request).await?.into_inner();
-        for one in page.rows.iter().take(left) {
-            args.shown.print(output, "hilo.dialer.v1.Row", one, row(one))?;
-        }
-        left = left.saturating_sub(page.rows.len());
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
-    Ok(())
+        Ok((page.rows, page.next_page_token))
+    };
+    args.shown.pages(output, "hilo.dialer.v1.Row", row, page).await
 }
 
 /// When a dialer sends.
@@ -242,6 +239,25 @@ mod tests {
             let shown = Shown { limit: 1, json };
             shown.print(&mut output, "hilo.dialer.v1.Row", &of, "words".to_owned()).unwrap();
             assert_eq!(output.take(), [expected]);
+        }
+    }
+
+    /// A list of 450 entries, behind tokens that say where the next page begins.
+    async fn of_450(size: i32, token: String) -> Result<(Vec<dialer::Row>, String), Failure> {
+        let from: i32 = token.parse().unwrap_or(0);
+        let to = (from + size).min(450);
+        let rows = (from..to).map(|ordinal| dialer::Row { ordinal, ..dialer::Row::default() });
+        Ok((rows.collect(), if to < 450 { to.to_string() } else { String::new() }))
+    }
+
+    #[tokio::test]
+    async fn a_list_is_read_to_its_end_or_to_the_limit() {
+        for (limit, printed) in [(0, 0), (1, 1), (200, 200), (201, 201), (450, 450), (9_000, 450)] {
+            let (mut output, shown) = (Output::kept(), Shown { limit, json: false });
+            let line = |row: &dialer::Row| row.ordinal.to_string();
+            shown.pages(&mut output, "hilo.dialer.v1.Row", line, of_450).await.unwrap();
+            let expected: Vec<String> = (0..printed).map(|ordinal: i32| ordinal.to_string()).collect();
+            assert_eq!(output.take(), expected, "limit {limit}");
         }
     }
 }

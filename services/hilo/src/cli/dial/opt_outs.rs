@@ -14,39 +14,34 @@ pub(super) enum OptOutCommand {
     /// Put a number on the list of a campaign
     Add(AddArgs),
     /// Take a number off the list
-    Remove(RemoveArgs),
+    Remove(Entry),
     /// The numbers of the list
     List(ListArgs),
+}
+
+/// A number of a campaign's list.
+#[derive(Debug, clap::Args)]
+pub(super) struct Entry {
+    #[command(flatten)]
+    installation: Installation,
+    #[command(flatten)]
+    sign_in: SignIn,
+    /// Campaign whose dialers the list binds
+    campaign: String,
+    /// Number with `+` and country code
+    number: String,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct AddArgs {
     #[command(flatten)]
-    installation: Installation,
-    #[command(flatten)]
-    sign_in: SignIn,
-    /// Campaign whose dialers it binds
-    campaign: String,
-    /// Number with `+` and country code
-    number: String,
+    entry: Entry,
     /// Why, at most 200 characters
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
     /// Print the entry as JSON
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct RemoveArgs {
-    #[command(flatten)]
-    installation: Installation,
-    #[command(flatten)]
-    sign_in: SignIn,
-    /// Campaign
-    campaign: String,
-    /// Number as on the list
-    number: String,
 }
 
 #[derive(Debug, clap::Args)]
@@ -68,10 +63,11 @@ pub(super) struct ListArgs {
 pub(super) async fn execute(command: OptOutCommand, output: &mut Output) -> Result<(), Failure> {
     match command {
         OptOutCommand::Add(args) => {
-            let session = Session::open(&args.installation, &args.sign_in).await?;
+            let Entry { installation, sign_in, campaign, number } = args.entry;
+            let session = Session::open(&installation, &sign_in).await?;
             let request = session.request(dialer::AddOptOutRequest {
-                campaign_key: args.campaign,
-                number: args.number,
+                campaign_key: campaign,
+                number,
                 reason: args.reason,
             });
             let entry =
@@ -98,24 +94,13 @@ pub(super) async fn execute(command: OptOutCommand, output: &mut Output) -> Resu
 
 async fn list(args: ListArgs, output: &mut Output) -> Result<(), Failure> {
     let session = Session::open(&args.installation, &args.sign_in).await?;
-    let (mut left, mut page_token) = (args.shown.limit, String::new());
-    while left > 0 {
-        let request = session.request(dialer::ListOptOutsRequest {
-            campaign_key: args.campaign.clone(),
-            page_size: Shown::page(left),
-            page_token,
-        });
+    let page = async |page_size, page_token| {
+        let campaign_key = args.campaign.clone();
+        let request = session.request(dialer::ListOptOutsRequest { campaign_key, page_size, page_token });
         let page = session.dialers().list_opt_outs(request).await?.into_inner();
-        for one in page.opt_outs.iter().take(left) {
-            args.shown.print(output, "hilo.dialer.v1.OptOut", one, line(one))?;
-        }
-        left = left.saturating_sub(page.opt_outs.len());
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
-    Ok(())
+        Ok((page.opt_outs, page.next_page_token))
+    };
+    args.shown.pages(output, "hilo.dialer.v1.OptOut", line, page).await
 }
 
 fn line(entry: &dialer::OptOut) -> String {
