@@ -329,12 +329,8 @@ impl Reader {
             return Ok(());
         }
         let ids: Vec<Uuid> = changed.keys().copied().collect();
-        let read = self
-            .hub
-            .shared
-            .db
-            .read(move |conn| Box::pin(async move { items::by_ids(conn, &ids).await }))
-            .await?;
+        let read =
+            self.hub.shared.db.look(move |tx| Box::pin(async move { items::by_ids(tx, &ids).await })).await?;
         for mut item in read {
             if let Some((campaigns, traceparent)) = changed.get(&item.interaction) {
                 item.traceparent.clone_from(traceparent);

@@ -38,7 +38,7 @@ pub(crate) async fn attention(
     request: GetAttentionRequest,
 ) -> Result<GetAttentionResponse, Error> {
     let id = ids::parse(&request.attention_id, "attention_id")?;
-    db.snapshot(move |tx| {
+    db.look(move |tx| {
         Box::pin(async move {
             let attention = visible(tx, &access, id).await?;
             Ok(GetAttentionResponse { attention: Some(attention) })
@@ -103,7 +103,7 @@ pub(super) async fn opened(
     access: Access,
     id: InteractionId,
 ) -> Result<OpenInteractionResponse, Error> {
-    db.snapshot(move |tx| {
+    db.look(move |tx| {
         Box::pin(async move {
             let item = items::by_ids(tx, &[id.uuid()]).await?.into_iter().next().ok_or_else(not_found)?;
             rights::check(&access, Right::Serve, &item.campaign)?;

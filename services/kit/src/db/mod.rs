@@ -24,9 +24,12 @@ use pool::Borrowed;
 
 /// Tries of one transaction that loses races before the conflict is reported.
 const MAX_TRIES: u32 = 8;
+const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+const BEGIN_LOOK: &str =
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL plan_cache_mode = force_generic_plan";
 /// Commands find their rows by key, so one plan fits all; left to itself the server plans every statement over a short array
 /// anew, as it believes that an array has ten elements, and planning then costs more than the work (a third of its time at 200
-/// commands per second). Reads choose by themselves.
+/// commands per second). Reads choose by themselves, but for those that also go by key.
 const BEGIN: &str = "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan";
 /// The caller of database work waits at most this long; the work itself still ends by itself (server timeouts).
 const CALLER_WAIT: Duration = Duration::from_secs(15);
@@ -108,16 +111,19 @@ impl Db {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
     {
-        let pool = self.pool.clone();
-        self.run(async move {
-            let mut conn = Borrowed::from(&pool).await?;
-            let mut tx = conn.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-            let result = work(&mut tx).await;
-            tx.rollback().await?;
-            conn.give_back();
-            result
-        })
-        .await
+        self.read_only(BEGIN_SNAPSHOT, work).await
+    }
+
+    /// As [`Self::snapshot`], for reads that find their rows by key: one plan fits all, as for commands.
+    ///
+    /// # Errors
+    /// What `work` returns.
+    pub async fn look<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
+    {
+        self.read_only(BEGIN_LOOK, work).await
     }
 
     /// Runs any database work in a tracked task that goes on when the caller is dropped.
@@ -137,6 +143,23 @@ impl Db {
             }
             Err(_) => Err(Error::unavailable("COMMIT_UNKNOWN", "the database did not answer in time")),
         }
+    }
+
+    async fn read_only<T, F>(&self, begin: &'static str, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
+    {
+        let pool = self.pool.clone();
+        self.run(async move {
+            let mut conn = Borrowed::from(&pool).await?;
+            let mut tx = conn.begin_with(begin).await?;
+            let result = work(&mut tx).await;
+            tx.rollback().await?;
+            conn.give_back();
+            result
+        })
+        .await
     }
 
     async fn transaction_here<T, F>(&self, work: &F) -> Result<T, Error>
