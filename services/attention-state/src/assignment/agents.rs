@@ -3,9 +3,12 @@
 use hilo_kit::{Error, clock};
 use hilo_proto::internal::v1::{ChannelLoad, PresenceReport, RoutingAgent};
 use sqlx::PgConnection;
+use sqlx::types::Json;
 use time::OffsetDateTime;
 
 use crate::directory::domain::model::User;
+use crate::directory::domain::selection::SkillLevel;
+use crate::directory::proto;
 
 /// Brings state and capacity rows of changed users in line with the directory.
 ///
@@ -53,14 +56,16 @@ pub async fn read(conn: &mut PgConnection, keys: Option<&[String]>) -> Result<Ve
                array_agg(channel ORDER BY channel) AS "channels!",
                array_agg(load ORDER BY channel) AS "loads!",
                array_agg(capacity ORDER BY channel) AS "capacities!",
-               array_agg(last_offered_at ORDER BY channel) AS "offered!: Vec<Option<OffsetDateTime>>"
+               array_agg(last_offered_at ORDER BY channel) AS "offered!: Vec<Option<OffsetDateTime>>",
+               array_agg(idle_since ORDER BY channel) AS "idle!: Vec<Option<OffsetDateTime>>",
+               skills AS "skills: Json<Vec<SkillLevel>>"
            FROM directory.app_user
            JOIN assignment.agent_state AS state ON state.agent_key = user_key
            JOIN assignment.agent_load AS per ON per.agent_key = user_key
            WHERE ($1::text[] IS NULL AND ('agent' = ANY(roles) OR EXISTS (
                       SELECT FROM directory.campaign_member AS member WHERE member.user_key = app_user.user_key)))
               OR user_key = ANY($1)
-           GROUP BY user_key, active, roles, paused, absent_since, version
+           GROUP BY user_key, active, roles, skills, paused, absent_since, version
            ORDER BY user_key COLLATE "C""#,
         keys,
     )
@@ -69,23 +74,24 @@ pub async fn read(conn: &mut PgConnection, keys: Option<&[String]>) -> Result<Ve
     Ok(rows
         .into_iter()
         .map(|row| {
-            let per = row.channels.into_iter().zip(row.loads).zip(row.capacities).zip(row.offered);
+            let per =
+                row.channels.into_iter().zip(row.loads).zip(row.capacities).zip(row.offered).zip(row.idle);
             RoutingAgent {
                 agent_key: row.user_key,
                 active: row.active,
                 paused: row.paused,
                 loads: per
-                    .map(|(((channel, load), capacity), offered)| ChannelLoad {
+                    .map(|((((channel, load), capacity), offered), idle)| ChannelLoad {
                         channel,
                         load,
                         capacity,
                         last_offered_at: offered.map(clock::to_proto),
-                        idle_since: None,
+                        idle_since: idle.map(clock::to_proto),
                     })
                     .collect(),
                 absent_since: row.absent_since.map(clock::to_proto),
                 version: row.version,
-                skills: Vec::new(),
+                skills: row.skills.map(|skills| proto::skills(&skills.0)).unwrap_or_default(),
             }
         })
         .collect())

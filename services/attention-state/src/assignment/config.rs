@@ -3,9 +3,12 @@
 use hilo_kit::{Error, clock, db};
 use hilo_proto::internal::v1::{AssignmentMode, GetRoutingConfigResponse, OverflowMode, RoutingCampaign};
 use sqlx::PgConnection;
+use sqlx::types::Json;
 
 use super::agents;
 use crate::directory::domain::model::{AssignmentMode as Mode, OverflowMode as Overflow};
+use crate::directory::domain::selection::{Relaxation, SkillLevel};
+use crate::directory::proto;
 use crate::directory::store::read;
 
 /// The configuration, or only its version when that is the known one. Call it in a snapshot.
@@ -34,7 +37,9 @@ pub async fn campaign(conn: &mut PgConnection, key: &str) -> Result<Option<Routi
 async fn campaigns(conn: &mut PgConnection, key: Option<&str>) -> Result<Vec<RoutingCampaign>, Error> {
     let rows = sqlx::query!(
         r#"SELECT campaign_key, channel, partition, assignment_mode, accept_timeout_seconds, overflow_seconds,
-               overflow_mode, overflow_campaign_key, member_keys, active, pointer AS "pointer?"
+               overflow_mode, overflow_campaign_key, member_keys, active, pointer AS "pointer?",
+               required_skills AS "required_skills: Json<Vec<SkillLevel>>", relaxation AS "relaxation: Json<Vec<Relaxation>>",
+               ageing_seconds, vip_bonus
            FROM directory.campaign JOIN assignment.group_campaign USING (campaign_key)
            LEFT JOIN assignment.rotation USING (campaign_key)
            WHERE $1::text IS NULL OR campaign_key = $1 ORDER BY campaign_key COLLATE "C""#,
@@ -49,6 +54,7 @@ async fn campaigns(conn: &mut PgConnection, key: Option<&str>) -> Result<Vec<Rou
                 Mode::RoundRobin => AssignmentMode::RoundRobin,
                 Mode::LeastBusy => AssignmentMode::LeastBusy,
                 Mode::Random => AssignmentMode::Random,
+                Mode::LongestIdle => AssignmentMode::LongestIdle,
             };
             let overflow_mode = match row.overflow_mode.parse::<Overflow>()? {
                 Overflow::None => OverflowMode::None,
@@ -67,7 +73,10 @@ async fn campaigns(conn: &mut PgConnection, key: Option<&str>) -> Result<Vec<Rou
                 member_keys: row.member_keys,
                 rotation_pointer: row.pointer.unwrap_or_default(),
                 active: row.active,
-                ..RoutingCampaign::default()
+                required_skills: row.required_skills.map(|one| proto::skills(&one.0)).unwrap_or_default(),
+                relaxation: row.relaxation.map(|one| proto::relaxation(&one.0)).unwrap_or_default(),
+                ageing_seconds: row.ageing_seconds.unwrap_or_default(),
+                vip_bonus: row.vip_bonus.unwrap_or_default(),
             })
         })
         .collect()

@@ -1,4 +1,4 @@
-//! Loads of agents: open items plus outstanding offers per channel, changed in the transaction that changes the item.
+//! Loads of agents: weights of open items and outstanding offers per channel, changed in the transaction that changes the item.
 //!
 //! Rows are locked in the order of (agent, channel), after the attentions (see `attention::work`).
 
@@ -13,14 +13,14 @@ use crate::attention::domain::{Channel, UserKey};
 /// Load and capacity of an agent in a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Load {
-    /// Open items plus outstanding offers.
+    /// Weights of open items and outstanding offers.
     pub load: i32,
-    /// Most of them that offers may fill; a person's own choice may exceed it.
+    /// Most that offers may fill; a person's own choice may exceed it.
     pub capacity: i32,
 }
 
 impl Load {
-    /// How many more offers fit.
+    /// How much weight of offers still fits.
     pub fn free(self) -> i32 {
         (self.capacity - self.load).max(0)
     }
@@ -42,7 +42,8 @@ pub async fn change(
     change_many(tx, &BTreeMap::from([((agent.clone(), channel), delta)])).await
 }
 
-/// Changes many loads in one statement, locking them in order. No capacity is checked: a person's choice always wins.
+/// Changes many loads in one statement, locking them in order, and notes who has nothing left. No capacity is checked: a person's
+/// choice always wins.
 ///
 /// # Errors
 /// As [`change`].
@@ -63,7 +64,9 @@ pub async fn change_many(
                WHERE (agent_key, channel) IN (SELECT agent_key, channel FROM given)
                ORDER BY agent_key COLLATE "C", channel COLLATE "C" FOR UPDATE
            )
-           UPDATE assignment.agent_load AS row SET load = row.load + given.delta
+           UPDATE assignment.agent_load AS row SET load = row.load + given.delta,
+               idle_since = CASE WHEN row.load + given.delta = 0 AND given.delta < 0 THEN clock_timestamp()
+                                 ELSE row.idle_since END
            FROM locked JOIN given USING (agent_key, channel)
            WHERE row.agent_key = locked.agent_key AND row.channel = locked.channel"#,
         &agents,

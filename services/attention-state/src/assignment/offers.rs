@@ -110,7 +110,7 @@ pub async fn apply(
     let mut work = Work::lock(tx, &ids, Wait::Skip).await?;
     let mut facts = facts(tx, batch, &work).await?;
     let mut made = Made::default();
-    let results: Vec<AssignmentResult> =
+    let outcomes: Vec<AssignmentOutcome> =
         batch.wishes.iter().map(|wish| one(&mut work, &mut facts, &mut made, wish)).collect();
     if made.changed {
         work.write(tx, subjects).await?;
@@ -118,7 +118,8 @@ pub async fn apply(
         rotate(tx, &made.pointers).await?;
         decisions::store(tx, &made.decided, work.now()).await?;
     }
-    Ok(results)
+    // Read after the writing, which fixes what an item asks for that came into another campaign.
+    Ok(batch.wishes.iter().zip(outcomes).map(|(wish, outcome)| result(&work, wish, outcome)).collect())
 }
 
 /// What the decisions of a batch leave to be written beside the interactions themselves.
@@ -130,15 +131,18 @@ struct Made {
     decided: Vec<Decided>,
 }
 
-fn one(work: &mut Work, facts: &mut Facts, made: &mut Made, wish: &Wish) -> AssignmentResult {
-    let outcome = match work.find(wish.id) {
+fn one(work: &mut Work, facts: &mut Facts, made: &mut Made, wish: &Wish) -> AssignmentOutcome {
+    match work.find(wish.id) {
         Found::Gone => AssignmentOutcome::Gone,
         Found::Busy => AssignmentOutcome::Busy,
         Found::Locked(_) => match change(work, facts, made, wish) {
             Ok(()) => AssignmentOutcome::Applied,
             Err(outcome) => outcome,
         },
-    };
+    }
+}
+
+fn result(work: &Work, wish: &Wish, outcome: AssignmentOutcome) -> AssignmentResult {
     let current = match outcome {
         AssignmentOutcome::Busy | AssignmentOutcome::Gone => None,
         AssignmentOutcome::Unspecified
@@ -162,7 +166,7 @@ fn change(work: &mut Work, facts: &mut Facts, made: &mut Made, wish: &Wish) -> R
             let agent = (!make.agent_key.is_empty()).then(|| UserKey::new(&make.agent_key));
             // A version that has moved on is the better answer than what follows from the newer state.
             if before.version == version && matches!(before.stage, Stage::Queued { .. }) {
-                offerable(facts, &known, &campaign, agent.as_ref(), channel)?;
+                offerable(facts, &known, &before, agent.as_ref(), channel)?;
             }
             let seconds = i64::from(known.accept_timeout_seconds);
             // An offer to everyone has nobody to move on to.
@@ -184,7 +188,7 @@ fn change(work: &mut Work, facts: &mut Facts, made: &mut Made, wish: &Wish) -> R
     };
     let decision = work.decide(wish.id, command, &Actor::System).map_err(|rejection| outcome(&rejection))?;
     let after = decision.state.as_ref().and_then(|state| state.interaction.as_ref());
-    facts.moved(before.holder(), after.and_then(Interaction::holder), channel);
+    facts.moved(before.burden(), after.and_then(Interaction::burden), channel);
     made.note(wish, &campaign, channel);
     Ok(())
 }
@@ -192,14 +196,14 @@ fn change(work: &mut Work, facts: &mut Facts, made: &mut Made, wish: &Wish) -> R
 fn offerable(
     facts: &Facts,
     known: &CampaignFacts,
-    campaign: &str,
+    item: &Interaction,
     agent: Option<&UserKey>,
     channel: Channel,
 ) -> Result<(), AssignmentOutcome> {
     if !known.active {
         return Err(AssignmentOutcome::NotAvailable);
     }
-    agent.map_or(Ok(()), |agent| facts.fits(campaign, agent, channel))
+    agent.map_or(Ok(()), |agent| facts.fits(item.campaign.as_str(), agent, channel, item.demand.weight))
 }
 
 impl Made {

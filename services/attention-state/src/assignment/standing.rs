@@ -33,14 +33,21 @@ pub async fn read(conn: &mut PgConnection, id: Uuid) -> Result<ListDecisionsResp
     Ok(answer)
 }
 
-/// Items of its campaign that wait without an offer and are served before it.
+/// Items of its campaign that wait without an offer and come before it in the order of service: by priority, with the bonus of a
+/// VIP, then by the customer's wait. With ageing a priority is worth so many steps of waiting, and only the wait so counted decides.
 async fn ahead(conn: &mut PgConnection, id: Uuid) -> Result<i32, Error> {
     let ahead = sqlx::query_scalar!(
         r#"SELECT count(*) AS "ahead!" FROM attention.interaction AS this
+           JOIN directory.campaign USING (campaign_key)
            JOIN attention.interaction AS other ON other.campaign_key = this.campaign_key AND other.state = 'queued'
+           CROSS JOIN LATERAL (SELECT coalesce(vip_bonus, 0) AS bonus, coalesce(ageing_seconds, 0) AS step) AS rule
+           CROSS JOIN LATERAL (SELECT this.priority + CASE WHEN this.vip THEN bonus ELSE 0 END AS mine,
+                                      other.priority + CASE WHEN other.vip THEN bonus ELSE 0 END AS theirs) AS worth
            WHERE this.interaction_id = $1 AND other.offer_id IS NULL
-             AND (-other.priority, other.waiting_since, other.interaction_id)
-               < (-this.priority, this.waiting_since, this.interaction_id)"#,
+             AND (CASE WHEN step = 0 THEN -theirs ELSE 0 END,
+                  other.waiting_since - make_interval(secs => step * theirs::float8), other.interaction_id)
+               < (CASE WHEN step = 0 THEN -mine ELSE 0 END,
+                  this.waiting_since - make_interval(secs => step * mine::float8), this.interaction_id)"#,
         id
     )
     .fetch_one(conn)

@@ -41,23 +41,35 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Whether an offer to one agent fits.
+    /// Whether an offer of so much weight to one agent fits.
     ///
     /// # Errors
     /// The outcome that refuses it.
-    pub fn fits(&self, campaign: &str, agent: &UserKey, channel: Channel) -> Result<(), AssignmentOutcome> {
+    pub fn fits(
+        &self,
+        campaign: &str,
+        agent: &UserKey,
+        channel: Channel,
+        weight: i32,
+    ) -> Result<(), AssignmentOutcome> {
         if !self.available.contains(&(campaign.to_owned(), agent.as_str().to_owned())) {
             return Err(AssignmentOutcome::NotAvailable);
         }
         let free = self.loads.get(&(agent.clone(), channel)).map_or(0, |load| load.free());
-        if free > 0 { Ok(()) } else { Err(AssignmentOutcome::NoCapacity) }
+        if free >= weight { Ok(()) } else { Err(AssignmentOutcome::NoCapacity) }
     }
 
-    /// Notes how a decision of the batch changes a load.
-    pub fn moved(&mut self, before: Option<&UserKey>, after: Option<&UserKey>, channel: Channel) {
-        for (agent, delta) in [(before, -1), (after, 1)] {
-            if let Some(load) = agent.and_then(|agent| self.loads.get_mut(&(agent.clone(), channel))) {
-                load.load += delta;
+    /// Notes how a decision of the batch changes loads: whose capacity the item took, and takes now, with its weight.
+    pub fn moved(
+        &mut self,
+        freed: Option<(&UserKey, i32)>,
+        taken: Option<(&UserKey, i32)>,
+        channel: Channel,
+    ) {
+        for (burden, sign) in [(freed, -1), (taken, 1)] {
+            let Some((agent, weight)) = burden else { continue };
+            if let Some(load) = self.loads.get_mut(&(agent.clone(), channel)) {
+                load.load += sign * weight;
             }
         }
     }

@@ -34,7 +34,8 @@ pub async fn apply(
     let mut work = locked(tx, interaction).await?;
     let decision = work.decide(interaction, command, &actor)?;
     work.write(tx, subjects).await?;
-    let attention = decision.state.ok_or_else(not_found)?;
+    let Found::Locked(attention) = work.find(interaction) else { return Err(not_found()) };
+    let attention = work.state(attention, Some(interaction)).ok_or_else(not_found)?;
     Ok(Applied { attention, events: decision.events, now: work.now() })
 }
 

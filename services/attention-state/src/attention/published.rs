@@ -191,8 +191,15 @@ pub(crate) fn snapshot(interaction: &Interaction) -> InteractionSnapshot {
         queued_at: Some(to_proto(interaction.queued_at)),
         priority: interaction.priority,
         message_count: interaction.message_count,
+        // As the contract has it, left out where it is 1.
+        weight: if interaction.demand.weight == 1 { 0 } else { interaction.demand.weight },
+        vip: interaction.demand.vip,
         ..InteractionSnapshot::default()
     };
+    if let Some(preferred) = &interaction.demand.preferred {
+        snapshot.preferred_agent_key = preferred.agent.to_string();
+        snapshot.preferred_until = Some(to_proto(preferred.until));
+    }
     match &interaction.stage {
         Stage::Queued { offer, overflowed, passed_by, overflowed_from } => {
             snapshot.state = InteractionState::Queued.into();

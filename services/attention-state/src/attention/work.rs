@@ -3,6 +3,7 @@
 //! Lock order: identity keys and Message-IDs first (intake), then attentions in id order (here), then agent loads in key
 //! order (on writing). A caller that checks capacity locks the loads itself between [`Work::lock`] and [`Work::write`].
 
+mod entering;
 mod write;
 
 use std::collections::BTreeMap;
@@ -318,19 +319,17 @@ impl Work {
         }
     }
 
-    /// How the loads of agents change: open items and offers, after minus before.
+    /// How the loads of agents change: weights of open items and offers, after minus before. Each is freed as it was stored, so that
+    /// whatever way an item leaves its holder gives back what it took.
     pub fn loads(&self) -> BTreeMap<(UserKey, Channel), i32> {
         let mut loads = BTreeMap::new();
         for entry in self.entries.values() {
             for touched in entry.interactions.values() {
-                let before = touched.stored.as_ref().and_then(Interaction::holder);
-                let after = touched.now.holder();
-                if before == after {
-                    continue;
-                }
-                for (holder, change) in [(before, -1), (after, 1)] {
-                    if let Some(holder) = holder {
-                        *loads.entry((holder.clone(), entry.attention.channel)).or_insert(0) += change;
+                let freed = touched.stored.as_ref().and_then(Interaction::burden);
+                let taken = touched.now.burden();
+                for (burden, sign) in [(freed, -1), (taken, 1)] {
+                    if let Some((holder, weight)) = burden {
+                        *loads.entry((holder.clone(), entry.attention.channel)).or_insert(0) += sign * weight;
                     }
                 }
             }

@@ -184,9 +184,9 @@ async fn moved(
     let agent = UserKey::new(&access.user_key);
     let actor = Actor::User(agent.clone());
     let command = if wish.by_hand { Command::Reassign { to } } else { Command::Transfer { agent, to } };
-    let decision = work.decide(wish.id, command, &actor)?;
+    work.decide(wish.id, command, &actor)?;
     work.write(tx, subjects).await?;
-    decision.state.ok_or_else(not_found)
+    work.state(state.id, Some(wish.id)).ok_or_else(not_found)
 }
 
 async fn released(

@@ -86,6 +86,7 @@ async fn reopened(
     let agent = UserKey::new(&access.user_key);
     let command = Command::Reopen { agent: agent.clone(), live, successor_open };
     let decision = work.decide(id, command, &Actor::User(agent))?;
+    // What it takes of his capacity is fixed anew as it is written.
     if !decision.events.is_empty() {
         if !is_whole(tx, id).await? {
             return Err(Error::rejected(PURGED, "the messages of this thread are in the history only"));
@@ -93,7 +94,7 @@ async fn reopened(
         keep_form(tx, id).await?;
         work.write(tx, subjects).await?;
     }
-    decision.state.ok_or_else(not_found)
+    work.state(state.id, Some(id)).ok_or_else(not_found)
 }
 
 /// Whether another interaction of the attention is live, and whether another attention of its lineage is open (a

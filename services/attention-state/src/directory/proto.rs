@@ -7,6 +7,7 @@ use hilo_proto::directory::v1 as proto;
 
 use super::domain::key::{CampaignKey, UserKey};
 use super::domain::model::{Account, Campaign, Directory, Form, FormField, MailServer, Role, User};
+use super::domain::selection::{Relaxation, SkillLevel};
 use super::domain::whatsapp::WhatsAppNumber;
 use super::proto_catalogue as catalogue;
 use super::store::lookup::Access;
@@ -74,7 +75,7 @@ pub fn visible(all: &Directory, caller: &Access) -> proto::Directory {
 
 /// Of a colleague only who he is and whether he works here.
 fn colleague(user: &User) -> User {
-    User { campaigns: BTreeSet::new(), ..user.clone() }
+    User { campaigns: BTreeSet::new(), skills: Vec::new(), ..user.clone() }
 }
 
 fn campaign(campaign: &Campaign, directory: &Directory) -> proto::Campaign {
@@ -98,7 +99,12 @@ fn campaign(campaign: &Campaign, directory: &Directory) -> proto::Campaign {
         service_level_seconds: campaign.service_level_seconds,
         hours: campaign.hours.as_ref().map(|hours| catalogue::hours(hours, &directory.time_zone)),
         active: campaign.active,
-        ..proto::Campaign::default()
+        required_skills: skills(&campaign.selection.required_skills),
+        relaxation: relaxation(&campaign.selection.relaxation),
+        ageing_seconds: campaign.selection.ageing_seconds,
+        vip_bonus: campaign.selection.vip_bonus,
+        item_weight: campaign.selection.item_weight,
+        preferred_agent_seconds: campaign.selection.preferred_agent_seconds,
     }
 }
 
@@ -115,8 +121,24 @@ fn user(user: &User) -> proto::User {
         active: user.active,
         email_capacity: user.email_capacity,
         whatsapp_capacity: user.whatsapp_capacity,
-        skills: Vec::new(),
+        skills: skills(&user.skills),
     }
+}
+
+/// Skills as sent.
+pub fn skills(levels: &[SkillLevel]) -> Vec<proto::SkillLevel> {
+    let sent = |one: &SkillLevel| proto::SkillLevel { skill_key: one.skill.to_string(), level: one.level };
+    levels.iter().map(sent).collect()
+}
+
+/// Steps of relaxation as sent.
+pub fn relaxation(steps: &[Relaxation]) -> Vec<proto::SkillRelaxation> {
+    let sent = |one: &Relaxation| proto::SkillRelaxation {
+        after_seconds: one.after_seconds,
+        skill_key: one.skill.to_string(),
+        level: one.level,
+    };
+    steps.iter().map(sent).collect()
 }
 
 fn account(account: &Account) -> proto::Account {

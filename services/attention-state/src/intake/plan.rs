@@ -120,7 +120,7 @@ pub(super) async fn take_in(
             Taken::Known
         });
     }
-    written.write(tx, subjects, &work).await?;
+    written.write(tx, subjects, &mut work).await?;
     Ok(answers)
 }
 

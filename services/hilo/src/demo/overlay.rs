@@ -5,7 +5,7 @@
 
 use hilo_proto::directory::v1::{
     Account, ApplyDirectoryRequest, Campaign, Directory, FormDefinition, FormField, GetDirectoryRequest,
-    ImapSettings, Role, SmtpSettings, User, WhatsAppSettings,
+    ImapSettings, Role, SkillLevel, SkillRelaxation, SmtpSettings, User, WhatsAppSettings,
 };
 use serde_json::{Map, Value, json};
 
@@ -250,6 +250,9 @@ fn campaign(campaign: &Campaign, zone: &str, used: impl Fn(&str) -> bool) -> Val
         "overflow_mode": campaign.overflow_mode, "overflow_campaign": campaign.overflow_campaign_key,
         "inbound_form": campaign.inbound_form_key, "outbound_form": campaign.outbound_form_key, "signature": campaign.signature,
         "orphan_timeout_seconds": campaign.orphan_timeout_seconds, "service_level_seconds": campaign.service_level_seconds,
+        "required_skills": skills(&campaign.required_skills), "relaxation": relaxation(&campaign.relaxation),
+        "ageing_seconds": campaign.ageing_seconds, "vip_bonus": campaign.vip_bonus, "item_weight": campaign.item_weight.max(1),
+        "preferred_agent_seconds": campaign.preferred_agent_seconds,
         "hours": campaign.hours.as_ref().map(|hours| catalogue::hours(hours, zone)),
     }))
 }
@@ -263,7 +266,18 @@ fn user(user: &User, present: impl Fn(&str) -> bool) -> Value {
     compact(json!({
         "key": user.key, "name": user.name, "roles": roles, "campaigns": campaigns, "active": user.active,
         "email_capacity": capacity(user.email_capacity), "whatsapp_capacity": capacity(user.whatsapp_capacity),
+        "skills": skills(&user.skills),
     }))
+}
+
+fn skills(levels: &[SkillLevel]) -> Option<Vec<Value>> {
+    let entry = |one: &SkillLevel| json!({"skill": one.skill_key, "level": one.level});
+    (!levels.is_empty()).then(|| levels.iter().map(entry).collect())
+}
+
+fn relaxation(steps: &[SkillRelaxation]) -> Option<Vec<Value>> {
+    let entry = |one: &SkillRelaxation| json!({"after_seconds": one.after_seconds, "skill": one.skill_key, "level": one.level});
+    (!steps.is_empty()).then(|| steps.iter().map(entry).collect())
 }
 
 fn word(role: Role) -> Option<&'static str> {
@@ -294,6 +308,10 @@ fn field(field: &FormField) -> Value {
 mod tests {
     use super::*;
 
+    fn garantia(level: i32) -> SkillLevel {
+        SkillLevel { skill_key: "garantia".to_owned(), level }
+    }
+
     fn directory() -> Directory {
         let account = |key: &str, active| Account {
             key: key.to_owned(),
@@ -317,6 +335,13 @@ mod tests {
                 account_keys: vec!["soporte".to_owned(), "viejo".to_owned()],
                 member_keys: vec!["ana".to_owned()],
                 active: true,
+                required_skills: vec![garantia(50)],
+                relaxation: vec![SkillRelaxation {
+                    after_seconds: 60,
+                    skill_key: "garantia".to_owned(),
+                    level: 0,
+                }],
+                item_weight: 3,
                 ..Default::default()
             }],
             users: vec![User {
@@ -324,6 +349,7 @@ mod tests {
                 name: "Ana".to_owned(),
                 roles: vec![Role::Agent as i32, Role::Supervisor as i32],
                 active: true,
+                skills: vec![garantia(80)],
                 ..Default::default()
             }],
             time_zone: "America/Lima".to_owned(),
@@ -342,8 +368,13 @@ mod tests {
         assert_eq!(document["campaigns"][0]["accounts"], json!(["soporte"]));
         assert_eq!(
             document["users"][0],
-            json!({"key": "ana", "name": "Ana", "roles": ["agent", "supervisor"], "active": true})
+            json!({"key": "ana", "name": "Ana", "roles": ["agent", "supervisor"], "active": true,
+                "skills": [{"skill": "garantia", "level": 80}]})
         );
+        let campaign = &document["campaigns"][0];
+        assert_eq!(campaign["required_skills"], json!([{"skill": "garantia", "level": 50}]));
+        assert_eq!(campaign["relaxation"], json!([{"after_seconds": 60, "skill": "garantia", "level": 0}]));
+        assert_eq!((&campaign["item_weight"], &campaign["vip_bonus"]), (&json!(3), &json!(0)));
         assert_eq!(document["time_zone"], "America/Lima");
     }
 

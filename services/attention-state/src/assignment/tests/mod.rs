@@ -1,5 +1,6 @@
 //! Tests of what routing asks of the one writer, on a real database.
 
+mod demand;
 mod leases;
 mod offers;
 mod orphans;
@@ -8,8 +9,10 @@ mod presence;
 mod queues;
 mod rate;
 mod release;
+mod service;
 mod transferred;
 mod views;
+mod weights;
 
 use std::sync::Arc;
 

@@ -150,6 +150,8 @@ async fn taken_over(
     }
     let agent = Some(first.agent.clone());
     let outgoing = Outgoing { id, interaction, agent, from, to, composed, reply_to: None };
+    // As written: with what it takes of his capacity.
+    let after = work.state(attention, Some(interaction)).ok_or_else(not_found)?;
     outgoing::commit(tx, post, work, &after, &traceparent, &outgoing).await?;
     Ok((after, id))
 }

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use super::delivery::DeliveryState;
 use super::event::Event;
 use super::keys::{TagKey, UserKey};
-use super::state::{Attention, Direction, Interaction, MessageKind, Offer, Phase, Stage};
+use super::state::{Attention, Demand, Direction, Interaction, MessageKind, Offer, Phase, Stage};
 use super::transfer;
 
 /// The state after `event`; every event raises the attention's sequence by one.
@@ -121,6 +121,7 @@ fn queue(attention: &mut Attention, event: &Event) {
         queued_at: *queued_at,
         priority: 0,
         message_count: before + 1,
+        demand: Demand::default(),
         stage: Stage::Queued {
             offer: None,
             overflowed: false,
@@ -145,6 +146,7 @@ fn start(attention: &mut Attention, event: &Event) {
         queued_at: *at,
         priority: 0,
         message_count: before,
+        demand: Demand::default(),
         stage: Stage::Open { agent: agent.clone(), opened_at: *at },
     });
 }

@@ -26,5 +26,6 @@ pub use keys::{
 };
 pub use rejection::{FieldProblem, Rejection};
 pub use state::{
-    Attention, Channel, Direction, Interaction, MailClass, MessageKind, MessageSummary, Offer, Phase, Stage,
+    Attention, Channel, Demand, Direction, Interaction, MailClass, MessageKind, MessageSummary, Offer, Phase,
+    Preferred, Stage,
 };

@@ -95,8 +95,31 @@ pub struct Interaction {
     pub priority: i32,
     /// Number of messages, internal notes among them.
     pub message_count: i32,
+    /// What it asks for.
+    pub demand: Demand,
     /// Where it is in its life.
     pub stage: Stage,
+}
+
+/// What an interaction asks for by itself. Fixed when it enters the queue of its campaign, by what is true then, and kept until it
+/// enters another: whoever has it gives back as much capacity as it took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Demand {
+    /// How much of its holder's capacity it takes, at least 1.
+    pub weight: i32,
+    /// The customer was a VIP.
+    pub vip: bool,
+    /// Whom it is kept for at first.
+    pub preferred: Option<Preferred>,
+}
+
+/// Whom an interaction is kept for at first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preferred {
+    /// Him.
+    pub agent: UserKey,
+    /// Until then.
+    pub until: OffsetDateTime,
 }
 
 /// Where an interaction is in its life.
@@ -197,6 +220,12 @@ pub enum MessageKind {
     Note,
 }
 
+impl Default for Demand {
+    fn default() -> Self {
+        Self { weight: 1, vip: false, preferred: None }
+    }
+}
+
 impl Phase {
     /// Takes messages: another attention of the same customer would be one too many.
     pub fn is_live(self) -> bool {
@@ -208,6 +237,11 @@ impl Phase {
 }
 
 impl Interaction {
+    /// The agent whose capacity it takes, and how much of it.
+    pub fn burden(&self) -> Option<(&UserKey, i32)> {
+        self.holder().map(|holder| (holder, self.demand.weight))
+    }
+
     /// The agent whose capacity it takes: the one who has it open or at whom it rings alone.
     pub fn holder(&self) -> Option<&UserKey> {
         match &self.stage {

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 
 use super::event::{Event, Handover};
 use super::keys::CampaignKey;
-use super::state::{Interaction, Stage};
+use super::state::{Demand, Interaction, Stage};
 
 /// The events of a move, in order. An offer that rings must have been withdrawn before.
 pub(super) fn events(
@@ -38,6 +38,8 @@ pub(super) fn moved(
     };
     interaction.campaign = to.clone();
     interaction.queued_at = at;
+    // What it asks for in the new one is fixed as it is written.
+    interaction.demand = Demand::default();
     interaction.stage =
         Stage::Queued { offer: None, overflowed: false, passed_by: Vec::new(), overflowed_from };
 }

@@ -4,6 +4,7 @@ pub(crate) mod answered;
 pub(crate) mod aside;
 pub(crate) mod chat;
 pub(crate) mod delivery;
+pub(crate) mod demand;
 pub(crate) mod message;
 pub(crate) mod reached;
 mod row;
@@ -98,7 +99,8 @@ pub(crate) async fn interactions(
         row::InteractionRow,
         "SELECT interaction_id, attention_id, ordinal, version, state, direction, campaign_key, agent_key, waiting_since,
            queued_at, opened_at, ended_at, offer_id, offer_agent_key, offered_at, offer_deadline_at, offer_sender_key,
-           overflowed, passed_by, overflowed_from, priority, message_count, closed_attention, traceparent
+           overflowed, passed_by, overflowed_from, priority, message_count, weight, vip, preferred_agent_key, preferred_until,
+           closed_attention, traceparent
          FROM attention.interaction WHERE interaction_id = ANY($1) ORDER BY interaction_id",
         ids
     )
@@ -116,7 +118,8 @@ pub(crate) async fn interactions_of(
         row::InteractionRow,
         "SELECT interaction_id, attention_id, ordinal, version, state, direction, campaign_key, agent_key, waiting_since,
            queued_at, opened_at, ended_at, offer_id, offer_agent_key, offered_at, offer_deadline_at, offer_sender_key,
-           overflowed, passed_by, overflowed_from, priority, message_count, closed_attention, traceparent
+           overflowed, passed_by, overflowed_from, priority, message_count, weight, vip, preferred_agent_key, preferred_until,
+           closed_attention, traceparent
          FROM attention.interaction WHERE attention_id = ANY($1) ORDER BY attention_id, ordinal",
         attentions
     )
@@ -135,7 +138,8 @@ pub(crate) async fn current_interactions(
         "SELECT DISTINCT ON (attention_id)
            interaction_id, attention_id, ordinal, version, state, direction, campaign_key, agent_key, waiting_since,
            queued_at, opened_at, ended_at, offer_id, offer_agent_key, offered_at, offer_deadline_at, offer_sender_key,
-           overflowed, passed_by, overflowed_from, priority, message_count, closed_attention, traceparent
+           overflowed, passed_by, overflowed_from, priority, message_count, weight, vip, preferred_agent_key, preferred_until,
+           closed_attention, traceparent
          FROM attention.interaction WHERE attention_id = ANY($1)
          ORDER BY attention_id, (state <> 'ended') DESC, ordinal DESC",
         attentions

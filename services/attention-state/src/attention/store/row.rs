@@ -5,8 +5,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::attention::domain::{
-    AccountKey, Attention, AttentionId, CampaignKey, Channel, ContactId, Direction, Interaction,
-    InteractionId, Offer, OfferId, Phase, Stage, TagKey, UserKey,
+    AccountKey, Attention, AttentionId, CampaignKey, Channel, ContactId, Demand, Direction, Interaction,
+    InteractionId, Offer, OfferId, Phase, Preferred, Stage, TagKey, UserKey,
 };
 
 pub(super) struct AttentionRow {
@@ -114,6 +114,10 @@ pub(super) struct InteractionRow {
     pub overflowed_from: Vec<String>,
     pub priority: i32,
     pub message_count: i32,
+    pub weight: i32,
+    pub vip: bool,
+    pub preferred_agent_key: Option<String>,
+    pub preferred_until: Option<OffsetDateTime>,
     pub closed_attention: bool,
     pub traceparent: String,
 }
@@ -121,6 +125,8 @@ pub(super) struct InteractionRow {
 impl InteractionRow {
     pub(super) fn load(self) -> Result<LoadedInteraction, Error> {
         let stage = self.stage()?;
+        let preferred = self.preferred_agent_key.as_deref().zip(self.preferred_until);
+        let preferred = preferred.map(|(agent, until)| Preferred { agent: UserKey::new(agent), until });
         let interaction = Interaction {
             id: InteractionId(self.interaction_id),
             ordinal: self.ordinal,
@@ -132,6 +138,7 @@ impl InteractionRow {
             queued_at: self.queued_at,
             priority: self.priority,
             message_count: self.message_count,
+            demand: Demand { weight: self.weight, vip: self.vip, preferred },
             stage,
         };
         Ok(LoadedInteraction {

@@ -222,6 +222,11 @@ struct InteractionValues<'a> {
     overflowed_from: Vec<&'a str>,
     priority: i32,
     message_count: i32,
+    weight: i32,
+    vip: bool,
+    preferred_agent_key: Option<&'a str>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    preferred_until: Option<OffsetDateTime>,
     closed_attention: bool,
     preview: Option<&'a str>,
     #[serde(with = "time::serde::rfc3339::option")]
@@ -280,7 +285,7 @@ fn interaction_values<'a>(
         Stage::Queued { offer, .. } => offer.as_ref(),
         Stage::Open { .. } | Stage::Ended { .. } => None,
     };
-    let last = lines.last_message.as_ref();
+    let (last, demand) = (lines.last_message.as_ref(), &interaction.demand);
     InteractionValues {
         interaction_id: interaction.id.uuid(),
         attention_id: attention.id.uuid(),
@@ -306,6 +311,10 @@ fn interaction_values<'a>(
         overflowed_from: stage.overflowed_from,
         priority: interaction.priority,
         message_count: interaction.message_count,
+        weight: demand.weight,
+        vip: demand.vip,
+        preferred_agent_key: demand.preferred.as_ref().map(|preferred| preferred.agent.as_str()),
+        preferred_until: demand.preferred.as_ref().map(|preferred| preferred.until),
         closed_attention: stage.closed_attention,
         preview: last.map(|last| last.preview.as_str()),
         last_message_at: last.map(|last| last.at),
@@ -327,17 +336,19 @@ pub(crate) async fn insert_interactions(
         "INSERT INTO attention.interaction (interaction_id, attention_id, ordinal, version, state, direction, channel,
            campaign_key, agent_key, waiting_since, queued_at, opened_at, ended_at, offer_id, offer_agent_key, offered_at,
            offer_deadline_at, overflowed, passed_by, overflowed_from, priority, message_count, closed_attention, preview,
-           last_message_at, sender_verified, traceparent)
+           last_message_at, sender_verified, traceparent, weight, vip, preferred_agent_key, preferred_until)
          SELECT interaction_id, attention_id, ordinal, version, state, direction, channel, campaign_key, agent_key,
            waiting_since, queued_at, opened_at, ended_at, offer_id, offer_agent_key, offered_at, offer_deadline_at,
            overflowed, passed_by, overflowed_from, priority, message_count, closed_attention, coalesce(preview, ''),
-           coalesce(last_message_at, queued_at), coalesce(sender_verified, true), traceparent
+           coalesce(last_message_at, queued_at), coalesce(sender_verified, true), traceparent,
+           weight, vip, preferred_agent_key, preferred_until
          FROM json_to_recordset($1::json) AS v(interaction_id uuid, attention_id uuid, ordinal integer, version bigint,
            state text, direction text, channel text, campaign_key text, agent_key text, waiting_since timestamptz,
            queued_at timestamptz, opened_at timestamptz, ended_at timestamptz, offer_id uuid, offer_agent_key text,
            offered_at timestamptz, offer_deadline_at timestamptz, overflowed boolean, passed_by text[], overflowed_from text[],
            priority integer, message_count integer, closed_attention boolean, preview text,
-           last_message_at timestamptz, sender_verified boolean, traceparent text)",
+           last_message_at timestamptz, sender_verified boolean, traceparent text, weight integer, vip boolean,
+           preferred_agent_key text, preferred_until timestamptz)",
         Json(&values) as _
     )
     .execute(tx)
@@ -368,13 +379,15 @@ pub(crate) async fn update_interactions(
            overflowed = v.overflowed, passed_by = v.passed_by, overflowed_from = v.overflowed_from,
            priority = v.priority, message_count = v.message_count, closed_attention = v.closed_attention,
            preview = coalesce(v.preview, i.preview), last_message_at = coalesce(v.last_message_at, i.last_message_at),
-           sender_verified = coalesce(v.sender_verified, i.sender_verified)
+           sender_verified = coalesce(v.sender_verified, i.sender_verified), weight = v.weight, vip = v.vip,
+           preferred_agent_key = v.preferred_agent_key, preferred_until = v.preferred_until
          FROM json_to_recordset($1::json) AS v(interaction_id uuid, version bigint, was bigint, state text,
            campaign_key text, agent_key text, queued_at timestamptz, opened_at timestamptz, ended_at timestamptz,
            offer_id uuid, offer_agent_key text, offered_at timestamptz, offer_deadline_at timestamptz,
            offer_sender_key text, overflowed boolean, passed_by text[], overflowed_from text[], priority integer,
            message_count integer, closed_attention boolean,
-           preview text, last_message_at timestamptz, sender_verified boolean)
+           preview text, last_message_at timestamptz, sender_verified boolean, weight integer, vip boolean,
+           preferred_agent_key text, preferred_until timestamptz)
          WHERE i.interaction_id = v.interaction_id AND i.version = v.was AND i.interaction_id = ANY($2)",
         Json(&values) as _,
         &ids

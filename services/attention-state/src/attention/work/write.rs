@@ -10,11 +10,12 @@ use crate::assignment::load;
 use crate::attention::{outbox, store};
 
 impl Work {
-    /// Writes everything that changed: attentions, interactions, loads, events into the outbox. Call it once, last.
+    /// Fixes what those ask for that enter a queue, and writes everything that changed: attentions, interactions, loads, events into the outbox. Call it once, last.
     ///
     /// # Errors
     /// `LOST_UPDATE` when a row is not at the version read; database errors.
-    pub async fn write(&self, tx: &mut PgConnection, subjects: &Subjects) -> Result<(), Error> {
+    pub async fn write(&mut self, tx: &mut PgConnection, subjects: &Subjects) -> Result<(), Error> {
+        self.fix_demands(tx).await?;
         self.write_attentions(tx).await?;
         self.write_interactions(tx).await?;
         load::change_many(tx, &self.loads()).await?;

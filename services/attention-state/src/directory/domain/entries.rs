@@ -3,6 +3,7 @@
 use super::catalogue::{ContactField, QuickReply, Tag};
 use super::hours::{Hours, Span, WEEKDAYS};
 use super::model::{Account, Campaign, Form, MailServer, User};
+use super::selection;
 use super::whatsapp::WhatsAppNumber;
 
 /// Names and values, always all of them in the same order.
@@ -78,6 +79,12 @@ impl Entry for Campaign {
             ("orphan_timeout_seconds", self.orphan_timeout_seconds.to_string()),
             ("service_level_seconds", self.service_level_seconds.to_string()),
             ("hours", self.hours.as_ref().map(opening).unwrap_or_default()),
+            ("required_skills", selection::shown(&self.selection.required_skills)),
+            ("relaxation", selection::steps(&self.selection.relaxation)),
+            ("ageing_seconds", self.selection.ageing_seconds.to_string()),
+            ("vip_bonus", self.selection.vip_bonus.to_string()),
+            ("item_weight", self.selection.item_weight.to_string()),
+            ("preferred_agent_seconds", self.selection.preferred_agent_seconds.to_string()),
             (
                 "automatic_reply",
                 self.hours.as_ref().map(|one| one.automatic_reply.clone()).unwrap_or_default(),
@@ -103,6 +110,7 @@ impl Entry for User {
             ("campaigns", joined(&self.campaigns)),
             ("email_capacity", self.email_capacity.to_string()),
             ("whatsapp_capacity", self.whatsapp_capacity.to_string()),
+            ("skills", selection::shown(&self.skills)),
             ("active", self.active.to_string()),
         ]
     }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use sha2::{Digest, Sha256};
 
 use super::model::{Campaign, Directory};
+use super::selection;
 
 /// Number of partitions groups hash to; fixed for the life of an installation, far above any number of replicas.
 pub const PARTITIONS: i32 = 64;
@@ -97,7 +98,7 @@ fn fingerprint(directory: &Directory, campaigns: &[&Campaign]) -> Vec<u8> {
     for campaign in campaigns {
         hash.update(
             format!(
-                "{}|{}|{}|{}|{}|{}|{:?}|{}\n",
+                "{}|{}|{}|{}|{}|{}|{:?}|{}|{}|{}|{}|{}\n",
                 campaign.key,
                 campaign.channel.as_str(),
                 campaign.assignment_mode.as_str(),
@@ -106,12 +107,17 @@ fn fingerprint(directory: &Directory, campaigns: &[&Campaign]) -> Vec<u8> {
                 campaign.overflow_mode.as_str(),
                 campaign.overflow_campaign.as_ref().map(super::key::CampaignKey::as_str),
                 campaign.active,
+                selection::shown(&campaign.selection.required_skills),
+                selection::steps(&campaign.selection.relaxation),
+                campaign.selection.ageing_seconds,
+                campaign.selection.vip_bonus,
             )
             .as_bytes(),
         );
         for member in &campaign.members {
-            let state =
-                users.get(member.as_str()).map(|one| (one.active, one.email_capacity, one.whatsapp_capacity));
+            let state = users.get(member.as_str()).map(|one| {
+                (one.active, one.email_capacity, one.whatsapp_capacity, selection::shown(&one.skills))
+            });
             hash.update(format!("{member}|{state:?}\n").as_bytes());
         }
     }
@@ -123,6 +129,7 @@ mod tests {
     use super::*;
     use crate::directory::domain::key::{CampaignKey, UserKey};
     use crate::directory::domain::model::{AssignmentMode, Channel, OverflowMode};
+    use crate::directory::domain::selection::Selection;
 
     fn campaign(key: &str, members: &[&str], overflow: Option<&str>) -> Campaign {
         Campaign {
@@ -142,6 +149,7 @@ mod tests {
             orphan_timeout_seconds: 0,
             service_level_seconds: 0,
             hours: None,
+            selection: Selection::default(),
             active: true,
         }
     }

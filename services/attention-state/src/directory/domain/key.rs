@@ -14,7 +14,8 @@ pub fn is_key(text: &str) -> bool {
 macro_rules! key_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        #[serde(transparent)]
         pub struct $name(String);
 
         impl $name {
@@ -75,6 +76,10 @@ key_type!(
 key_type!(
     /// Key of an extra field of contacts.
     ContactFieldKey
+);
+key_type!(
+    /// Key of a skill; there is no catalogue, a skill is what campaigns and agents name.
+    SkillKey
 );
 
 #[cfg(test)]

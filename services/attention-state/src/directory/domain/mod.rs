@@ -18,5 +18,6 @@ pub mod parse;
 pub mod people;
 pub mod problems;
 pub mod section;
+pub mod selection;
 pub mod tree;
 pub mod whatsapp;

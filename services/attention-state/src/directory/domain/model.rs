@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use super::catalogue::{ContactField, QuickReply, Tag};
 use super::hours::Hours;
 use super::key::{AccountKey, CampaignKey, FormKey, UserKey};
+use super::selection::{Selection, SkillLevel};
 use super::whatsapp::WhatsAppNumber;
 
 /// Defines an enum whose variants have one stable word in YAML, database and contracts.
@@ -54,6 +55,8 @@ words! {
         LeastBusy = "least_busy",
         /// Uniformly at random.
         Random = "random",
+        /// Who has had nothing in the channel for the longest time.
+        LongestIdle = "longest_idle",
     }
 }
 
@@ -198,6 +201,8 @@ pub struct Campaign {
     pub service_level_seconds: i32,
     /// When it is open; none is always.
     pub hours: Option<Hours>,
+    /// What it asks for, and what goes first, beyond the mode.
+    pub selection: Selection,
     /// False takes no new offers.
     pub active: bool,
 }
@@ -215,10 +220,12 @@ pub struct User {
     pub campaigns: BTreeSet<CampaignKey>,
     /// False may not sign in.
     pub active: bool,
-    /// Items at once in email.
+    /// Items at once in email, by weight.
     pub email_capacity: i32,
-    /// Items at once in WhatsApp.
+    /// Items at once in WhatsApp, by weight.
     pub whatsapp_capacity: i32,
+    /// What he masters, each skill once, by skill.
+    pub skills: Vec<SkillLevel>,
 }
 
 /// A form at a version.

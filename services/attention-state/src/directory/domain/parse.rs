@@ -11,6 +11,7 @@ use super::model::{
 use super::people::user;
 use super::problems::{Problem, Problems};
 use super::section::Section;
+use super::selection::{self, selection};
 use super::tree::{self, Node};
 use super::whatsapp;
 
@@ -218,7 +219,7 @@ fn server(node: &Node, path: &str, imap: bool, problems: &mut Problems) -> MailS
 }
 
 fn campaign(node: &Node, path: &str, claims: &mut Claims, problems: &mut Problems) -> Campaign {
-    let known = [
+    let own = [
         "key",
         "name",
         "description",
@@ -238,6 +239,7 @@ fn campaign(node: &Node, path: &str, claims: &mut Claims, problems: &mut Problem
         "hours",
         "active",
     ];
+    let known: Vec<&str> = own.into_iter().chain(selection::KEYS).collect();
     let section = Section::open(node, path, &known, problems);
     let key = CampaignKey::unchecked(section.own_key(problems));
     for (at, account) in section.list("accounts", 1_000, true, problems).into_iter().enumerate() {
@@ -281,6 +283,7 @@ fn campaign(node: &Node, path: &str, claims: &mut Claims, problems: &mut Problem
             problems,
         ),
         hours: section.node("hours").map(|node| hours(node, &section.path("hours"), problems)),
+        selection: selection(&section, problems),
         active: section.boolean("active", true, problems),
     }
 }

@@ -8,6 +8,7 @@ use super::key::{CampaignKey, UserKey};
 use super::model::{Credential, DEFAULT_CAPACITY, Role, User};
 use super::problems::Problems;
 use super::section::{Section, spell};
+use super::selection::skills;
 use super::tree::Node;
 use crate::identity::password;
 
@@ -24,6 +25,7 @@ pub(super) fn user(node: &Node, path: &str, problems: &mut Problems) -> (User, O
         "active",
         "email_capacity",
         "whatsapp_capacity",
+        "skills",
         "password",
         "password_hash",
     ];
@@ -40,6 +42,7 @@ pub(super) fn user(node: &Node, path: &str, problems: &mut Problems) -> (User, O
         active: section.boolean("active", true, problems),
         email_capacity: section.integer("email_capacity", 1..=MAX_CAPACITY, DEFAULT_CAPACITY, problems),
         whatsapp_capacity: section.integer("whatsapp_capacity", 1..=MAX_CAPACITY, DEFAULT_CAPACITY, problems),
+        skills: skills(&section, problems),
     };
     let scoped =
         [Role::Supervisor, Role::Reporter, Role::Monitor].iter().any(|role| user.roles.contains(role));

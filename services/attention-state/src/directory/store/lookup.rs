@@ -10,6 +10,7 @@ use super::read::CampaignRow;
 use crate::directory::domain::hours::Hours;
 use crate::directory::domain::key::FormKey;
 use crate::directory::domain::model::{Campaign, Channel, Form, FormField, Role};
+use crate::directory::domain::selection::{Relaxation, SkillLevel};
 
 /// What a user may do, as the directory says it now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +63,9 @@ pub async fn campaign_for_account(
         CampaignRow,
         r#"SELECT campaign.campaign_key, name, description, campaign.channel, assignment_mode, accept_timeout_seconds,
              overflow_seconds, overflow_mode, overflow_campaign_key, inbound_form_key, outbound_form_key, signature,
-             campaign.active, member_keys, orphan_timeout_seconds, service_level_seconds, hours AS "hours: Json<Hours>"
+             campaign.active, member_keys, orphan_timeout_seconds, service_level_seconds, hours AS "hours: Json<Hours>",
+             required_skills AS "required_skills: Json<Vec<SkillLevel>>", relaxation AS "relaxation: Json<Vec<Relaxation>>",
+             ageing_seconds, vip_bonus, item_weight, preferred_agent_seconds
          FROM directory.account JOIN directory.campaign ON campaign.campaign_key = account.campaign_key
          WHERE account_key = $1"#,
         account_key,
@@ -81,7 +84,9 @@ pub async fn campaign(conn: &mut PgConnection, key: &str) -> Result<Option<Campa
         CampaignRow,
         r#"SELECT campaign_key, name, description, channel, assignment_mode, accept_timeout_seconds, overflow_seconds,
              overflow_mode, overflow_campaign_key, inbound_form_key, outbound_form_key, signature, active, member_keys,
-             orphan_timeout_seconds, service_level_seconds, hours AS "hours: Json<Hours>"
+             orphan_timeout_seconds, service_level_seconds, hours AS "hours: Json<Hours>",
+             required_skills AS "required_skills: Json<Vec<SkillLevel>>", relaxation AS "relaxation: Json<Vec<Relaxation>>",
+             ageing_seconds, vip_bonus, item_weight, preferred_agent_seconds
          FROM directory.campaign WHERE campaign_key = $1"#,
         key,
     )
@@ -99,7 +104,9 @@ pub async fn campaigns(conn: &mut PgConnection, keys: &[String]) -> Result<Vec<C
         CampaignRow,
         r#"SELECT campaign_key, name, description, channel, assignment_mode, accept_timeout_seconds, overflow_seconds,
              overflow_mode, overflow_campaign_key, inbound_form_key, outbound_form_key, signature, active, member_keys,
-             orphan_timeout_seconds, service_level_seconds, hours AS "hours: Json<Hours>"
+             orphan_timeout_seconds, service_level_seconds, hours AS "hours: Json<Hours>",
+             required_skills AS "required_skills: Json<Vec<SkillLevel>>", relaxation AS "relaxation: Json<Vec<Relaxation>>",
+             ageing_seconds, vip_bonus, item_weight, preferred_agent_seconds
          FROM directory.campaign WHERE campaign_key = ANY($1)"#,
         keys,
     )

@@ -13,6 +13,7 @@ use crate::directory::domain::model::{
     Account, AssignmentMode, Campaign, Channel, Directory, Form, FormField, MailServer, OverflowMode, Role,
     User,
 };
+use crate::directory::domain::selection::{Relaxation, Selection, SkillLevel};
 use crate::directory::domain::whatsapp::WhatsAppNumber;
 
 /// A stored word that its CHECK constraint allows but this binary does not know.
@@ -118,6 +119,12 @@ pub(super) struct CampaignRow {
     pub orphan_timeout_seconds: Option<i32>,
     pub service_level_seconds: Option<i32>,
     pub hours: Option<Json<Hours>>,
+    pub required_skills: Option<Json<Vec<SkillLevel>>>,
+    pub relaxation: Option<Json<Vec<Relaxation>>>,
+    pub ageing_seconds: Option<i32>,
+    pub vip_bonus: Option<i32>,
+    pub item_weight: Option<i32>,
+    pub preferred_agent_seconds: Option<i32>,
 }
 
 impl CampaignRow {
@@ -139,6 +146,14 @@ impl CampaignRow {
             orphan_timeout_seconds: self.orphan_timeout_seconds.unwrap_or_default(),
             service_level_seconds: self.service_level_seconds.unwrap_or_default(),
             hours: self.hours.map(|one| one.0),
+            selection: Selection {
+                required_skills: self.required_skills.map(|one| one.0).unwrap_or_default(),
+                relaxation: self.relaxation.map(|one| one.0).unwrap_or_default(),
+                ageing_seconds: self.ageing_seconds.unwrap_or_default(),
+                vip_bonus: self.vip_bonus.unwrap_or_default(),
+                item_weight: self.item_weight.unwrap_or(1),
+                preferred_agent_seconds: self.preferred_agent_seconds.unwrap_or_default(),
+            },
             active: self.active,
         })
     }
@@ -149,7 +164,9 @@ async fn campaigns(conn: &mut PgConnection) -> Result<Vec<Campaign>, Error> {
         CampaignRow,
         r#"SELECT campaign_key, name, description, channel, assignment_mode, accept_timeout_seconds, overflow_seconds,
                overflow_mode, overflow_campaign_key, inbound_form_key, outbound_form_key, signature, active, member_keys,
-               orphan_timeout_seconds, service_level_seconds, hours AS "hours: Json<Hours>"
+               orphan_timeout_seconds, service_level_seconds, hours AS "hours: Json<Hours>",
+               required_skills AS "required_skills: Json<Vec<SkillLevel>>", relaxation AS "relaxation: Json<Vec<Relaxation>>",
+               ageing_seconds, vip_bonus, item_weight, preferred_agent_seconds
            FROM directory.campaign ORDER BY campaign_key COLLATE "C""#
     )
     .fetch_all(conn)
@@ -159,7 +176,8 @@ async fn campaigns(conn: &mut PgConnection) -> Result<Vec<Campaign>, Error> {
 
 async fn users(conn: &mut PgConnection) -> Result<Vec<User>, Error> {
     let rows = sqlx::query!(
-        r#"SELECT user_key, name, roles, campaign_keys, active, email_capacity, whatsapp_capacity
+        r#"SELECT user_key, name, roles, campaign_keys, active, email_capacity, whatsapp_capacity,
+               skills AS "skills: Json<Vec<SkillLevel>>"
            FROM directory.app_user ORDER BY user_key COLLATE "C""#
     )
     .fetch_all(conn)
@@ -174,6 +192,7 @@ async fn users(conn: &mut PgConnection) -> Result<Vec<User>, Error> {
                 active: row.active,
                 email_capacity: row.email_capacity,
                 whatsapp_capacity: row.whatsapp_capacity,
+                skills: row.skills.map(|one| one.0).unwrap_or_default(),
             })
         })
         .collect()

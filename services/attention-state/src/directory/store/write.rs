@@ -80,6 +80,7 @@ async fn users(tx: &mut PgConnection, users: impl Iterator<Item = &User>) -> Res
                 "active": one.active,
                 "email_capacity": one.email_capacity,
                 "whatsapp_capacity": one.whatsapp_capacity,
+                "skills": one.skills,
             })
         })
         .collect();
@@ -90,7 +91,8 @@ async fn users(tx: &mut PgConnection, users: impl Iterator<Item = &User>) -> Res
         "INSERT INTO directory.app_user SELECT * FROM jsonb_populate_recordset(NULL::directory.app_user, $1)
          ON CONFLICT (user_key) DO UPDATE SET name = excluded.name, roles = excluded.roles,
              campaign_keys = excluded.campaign_keys, active = excluded.active,
-             email_capacity = excluded.email_capacity, whatsapp_capacity = excluded.whatsapp_capacity",
+             email_capacity = excluded.email_capacity, whatsapp_capacity = excluded.whatsapp_capacity,
+             skills = excluded.skills",
         Value::Array(rows),
     )
     .execute(tx)
@@ -117,6 +119,12 @@ async fn campaigns(tx: &mut PgConnection, campaigns: impl Iterator<Item = &Campa
                 "orphan_timeout_seconds": one.orphan_timeout_seconds,
                 "service_level_seconds": one.service_level_seconds,
                 "hours": one.hours,
+                "required_skills": one.selection.required_skills,
+                "relaxation": one.selection.relaxation,
+                "ageing_seconds": one.selection.ageing_seconds,
+                "vip_bonus": one.selection.vip_bonus,
+                "item_weight": one.selection.item_weight,
+                "preferred_agent_seconds": one.selection.preferred_agent_seconds,
                 "active": one.active,
                 "member_keys": one.members.iter().map(UserKey::as_str).collect::<Vec<_>>(),
             })
@@ -135,7 +143,10 @@ async fn campaigns(tx: &mut PgConnection, campaigns: impl Iterator<Item = &Campa
              inbound_form_key = excluded.inbound_form_key, outbound_form_key = excluded.outbound_form_key,
              signature = excluded.signature, active = excluded.active, member_keys = excluded.member_keys,
              orphan_timeout_seconds = excluded.orphan_timeout_seconds,
-             service_level_seconds = excluded.service_level_seconds, hours = excluded.hours",
+             service_level_seconds = excluded.service_level_seconds, hours = excluded.hours,
+             required_skills = excluded.required_skills, relaxation = excluded.relaxation,
+             ageing_seconds = excluded.ageing_seconds, vip_bonus = excluded.vip_bonus,
+             item_weight = excluded.item_weight, preferred_agent_seconds = excluded.preferred_agent_seconds",
         rows,
     )
     .execute(&mut *tx)

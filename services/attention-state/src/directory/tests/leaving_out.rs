@@ -12,7 +12,8 @@ async fn applied(db: &Db, yaml: &str, mode: Mode) -> Outcome {
 const PRUNE: Mode = Mode { dry_run: false, prune: true };
 
 /// Nothing of the example but one user.
-const LITTLE: &str = "users:\n  - {key: ana, name: Ana Quispe, roles: [agent], email_capacity: 5}\n";
+const LITTLE: &str =
+    "users:\n  - {key: ana, name: Ana Quispe, roles: [agent], skills: [{skill: garantia, level: 80}]}\n";
 
 #[tokio::test]
 async fn without_prune_it_is_only_named_and_with_it_switched_off() {

@@ -4,6 +4,7 @@ mod applying;
 mod catalogue;
 mod leaving_out;
 mod passwords;
+mod selection;
 mod text;
 mod trail;
 

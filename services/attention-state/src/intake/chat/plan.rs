@@ -67,7 +67,7 @@ pub(in crate::intake) async fn take_in(
             Taken::Known
         });
     }
-    written.write(tx, subjects, &work).await?;
+    written.write(tx, subjects, &mut work).await?;
     for (stays, goes) in twins {
         contact::merge::same_person(tx, subjects, stays, goes).await?;
     }

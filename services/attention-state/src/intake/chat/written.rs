@@ -291,7 +291,7 @@ impl Written {
         self,
         tx: &mut PgConnection,
         subjects: &Subjects,
-        work: &Work,
+        work: &mut Work,
     ) -> Result<(), Error> {
         work.write(tx, subjects).await?;
         let messages: Vec<NewMessage> = self.messages.into_iter().map(|(_, message)| message).collect();

@@ -205,7 +205,7 @@ impl Written {
         self,
         tx: &mut PgConnection,
         subjects: &Subjects,
-        work: &Work,
+        work: &mut Work,
     ) -> Result<(), Error> {
         work.write(tx, subjects).await?;
         store::message::insert_messages(tx, &self.messages).await?;
