@@ -99,6 +99,7 @@ impl Merge {
         let renamed = stays.name.is_empty() && !goes.name.is_empty();
         let (kept, _) = Data::of(stays, malformed());
         let (lost, _) = Data::of(goes, malformed());
+        attention::store::window::merged(tx, self.goes, self.stays).await?;
         if !store::update(tx, self.stays, self.version, &kept.merged_with(lost)).await?
             || !store::give_up(tx, self.goes, self.gone_version, self.stays).await?
         {

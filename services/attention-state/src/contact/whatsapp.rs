@@ -4,6 +4,7 @@
 //! belongs to a contact with another user id makes no match: it goes over to a new contact, and the former owner's history stays
 //! closed to whoever has his number now. Contacts are merged by a person or by Meta's own notice of a change, never by a name.
 
+mod named;
 mod reached;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,8 @@ use super::domain::{Identity, Kind, MAX_TEXT};
 use super::keys;
 use crate::attention::domain::ContactId;
 
+use named::dialled_as;
+pub(crate) use named::{names, numbers, of_user, other_digits};
 pub(crate) use reached::{meets, of_contacts};
 
 /// Longest id of Meta's: country, dot, at most 128 characters, with room.
@@ -155,7 +158,8 @@ impl Known {
     }
 
     /// The customer is known by other identities from now on (Meta's notice, given at `at`): those that belong to nobody, or belonged to
-    /// somebody before, become his, and what he has not any more is taken from him, since somebody else may get it. Who was first
+    /// somebody before, become his, and what he has not any more is taken from him, since somebody else may get it; his number in any
+    /// case when it is that which changed (`leaves_number`). Who was first
     /// known by a new one since then, or by the new user id, is the customer himself, who wrote before the notice came: answers the
     /// contact that stays and the one that is the same person.
     ///
@@ -165,7 +169,7 @@ impl Known {
         &mut self,
         tx: &mut PgConnection,
         before: &WhatsAppIdentity,
-        after: &WhatsAppIdentity,
+        (after, leaves_number): (&WhatsAppIdentity, bool),
         at: OffsetDateTime,
     ) -> Result<Option<(ContactId, ContactId)>, Error> {
         let Some(contact) = self.find(before) else { return Ok(None) };
@@ -189,10 +193,13 @@ impl Known {
                 Some(_) => self.gain(tx, one, contact).await?,
             }
         }
-        let replaced =
-            |one: &Identity| gained.iter().any(|new| new.kind == one.kind) && !gained.contains(one);
-        let parent = |one: &Identity| one.value.contains(PARENT);
-        for one in identities(before).into_iter().filter(|one| replaced(one) && !parent(one)) {
+        // A number that he has left is not his, also when Meta hides the new one, and however it was dialled.
+        let number = |one: &Identity| matches!(one.kind, Kind::Phone | Kind::Whatsapp);
+        let left =
+            |one: &Identity| (leaves_number && number(one)) || gained.iter().any(|new| new.kind == one.kind);
+        let replaced = |one: &Identity| left(one) && !gained.contains(one) && !one.value.contains(PARENT);
+        let dialled = if leaves_number { dialled_as(before) } else { Vec::new() };
+        for one in identities(before).into_iter().chain(dialled).filter(replaced) {
             if self.owners.get(&one) == Some(&contact) {
                 leave(tx, &one, contact).await?;
                 self.owners.remove(&one);

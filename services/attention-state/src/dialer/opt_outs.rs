@@ -7,8 +7,10 @@ use hilo_proto::inbound::v1::WhatsAppIdentity;
 use sqlx::PgConnection;
 
 use super::manage::{Dialers, page_size};
+use super::preferences::STOPPED;
 use super::rights;
 use super::store::opt_outs::{self, OptOut};
+use super::store::stops;
 use crate::contact::{Number, whatsapp};
 use crate::directory::Access;
 
@@ -63,7 +65,11 @@ impl Dialers {
                 Box::pin(async move {
                     rights::campaign(tx, &access, &request.campaign_key).await?;
                     let number = number(&request.number)?;
-                    let removed = opt_outs::remove(tx, &request.campaign_key, number.as_str()).await?;
+                    let (campaign, number) = (request.campaign_key.as_str(), number.as_str());
+                    let listed = opt_outs::remove(tx, campaign, number).await?;
+                    // When he stops again, or Meta refuses the next send, it is back.
+                    let lifted = stops::lift(tx, campaign, number).await?;
+                    let removed = listed || lifted;
                     Ok(wire::RemoveOptOutResponse { removed })
                 })
             })
@@ -89,7 +95,8 @@ impl Dialers {
                 Box::pin(async move {
                     rights::campaign(tx, &access, &request.campaign_key).await?;
                     let mut found =
-                        opt_outs::page(tx, &request.campaign_key, &after, i64::from(size) + 1).await?;
+                        opt_outs::page(tx, &request.campaign_key, (&after, i64::from(size) + 1), STOPPED)
+                            .await?;
                     let most = usize::try_from(size).unwrap_or(usize::MAX);
                     let more = found.len() > most;
                     found.truncate(most);

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::domain::columns;
 use super::domain::life::{self, Ask};
+use super::preferences;
 use super::store::dialers::{self, Dialer};
 use super::store::opt_outs;
 use super::store::rows::{self, Pending};
@@ -143,7 +144,10 @@ async fn one(
     let to = WhatsAppIdentity { phone: row.number.clone(), ..WhatsAppIdentity::default() };
     // Whoever writes from the number, is put on the list or starts an attention with it now waits for this row, or this row for him.
     let mut known = customers::locked(tx, &to).await?;
-    if opt_outs::find(tx, &of.campaign, &row.number).await?.is_some() {
+    let his = known.find(&to).map(|contact| known.numbers(contact)).unwrap_or_default();
+    if opt_outs::find(tx, &of.campaign, &row.number).await?.is_some()
+        || preferences::binds(tx, &of.account, &row.number, his).await?
+    {
         return skipped(tx, dialer, row, "OPTED_OUT").await;
     }
     let sent = columns::filled(template, &row.values);

@@ -250,7 +250,7 @@ async fn apply(
         named(tx, &mut work, send, report, &mut outcomes).await?;
     }
     told.write(tx).await?;
-    reached.settle(tx, &fresh).await?;
+    reached.settle(tx, &mut work, &fresh).await?;
     work.write(tx, subjects).await?;
     delivery::set_delivery(tx, &outcomes.changes).await?;
     delivery::note_anomalies(tx, &outcomes.anomalies).await?;

@@ -25,6 +25,7 @@ use super::plan;
 pub(crate) struct InboundHandler {
     db: Db,
     subjects: Subjects,
+    patience: chat::Patience,
 }
 
 /// What one channel hands over.
@@ -80,7 +81,13 @@ enum Read {
 impl InboundHandler {
     /// Writes to `db`, announces under `subjects`.
     pub(crate) fn new(db: Db, subjects: Subjects) -> Self {
-        Self { db, subjects }
+        Self { db, subjects, patience: chat::Patience::default() }
+    }
+
+    /// As [`InboundHandler::new`], where answers that come before the report on what they answer wait for so long.
+    #[cfg(test)]
+    pub(crate) fn with_patience(self, lasts: std::time::Duration) -> Self {
+        Self { patience: chat::Patience::of(lasts), ..self }
     }
 
     async fn take<H: Handed>(&self, batch: Vec<H>) -> Result<Vec<plan::Taken>, Error> {
@@ -175,16 +182,20 @@ impl BatchHandler for InboundHandler {
         for one in read.iter().flatten().cloned() {
             match one {
                 Read::Mail(mail) => mails.push(*mail),
-                Read::Item(item) => items.push(*item),
+                Read::Item(item) => items.push(Item { patient: self.patience.lasts(&item), ..*item }),
             }
         }
         let (mut mails, mut items) = (self.those(mails).await, self.those(items).await);
-        read.into_iter()
+        let outcomes: Vec<Outcome> = read
+            .into_iter()
             .map(|one| match one {
                 Ok(Read::Mail(_)) => mails.next().unwrap_or(Outcome::Busy),
                 Ok(Read::Item(_)) => items.next().unwrap_or(Outcome::Busy),
                 Err(error) => Outcome::Dead(error),
             })
-            .collect()
+            .collect();
+        let settled = batch.iter().zip(&outcomes).filter(|(_, outcome)| !matches!(outcome, Outcome::Busy));
+        self.patience.ends(settled.map(|(delivery, _)| delivery.id()));
+        outcomes
     }
 }

@@ -133,3 +133,51 @@ async fn a_repeated_notice_changes_nothing_more() {
     take(&house, &[notice(changed)]).await;
     assert_eq!((contacts(&house).await, live(&house).await.len()), before);
 }
+
+/// Meta's notice of the change of one kind to these identities, of whoever wrote from `number`.
+fn changed(number: &str, kind: SystemKind, new: WhatsAppIdentity) -> Chat {
+    let system = WhatsAppSystem { kind: kind.into(), text: "changed".into(), new_identity: Some(new) };
+    Chat::from(number).who(|who| who.user_id = "PE.1".into()).kind(Kind::System(system))
+}
+
+/// Without `leaves_number` in `change` whoever has the number next and writes without a user id is taken for her.
+#[tokio::test]
+async fn a_number_that_was_left_is_nobodys_also_when_the_new_one_is_hidden() {
+    let hidden = WhatsAppIdentity { user_id: "PE.2".into(), ..WhatsAppIdentity::default() };
+    let house = house().await;
+    take(&house, &[Chat::from(EVA).who(|eva| eva.user_id = "PE.1".into())]).await;
+    take(&house, &[changed(EVA, SystemKind::NumberChanged, hidden.clone())]).await;
+    take(&house, &[Chat::from(EVA).says("soy Zoe")]).await;
+    let both = live(&house).await;
+    assert_eq!((contacts(&house).await, both.len()), (2, 2));
+    let eva = Chat::from(EVA).says("soy Eva").who(|eva| {
+        *eva = hidden.clone();
+    });
+    take(&house, &[eva]).await;
+    assert_eq!(live(&house).await.iter().map(|one| one.1).collect::<Vec<_>>(), [3, 1]);
+
+    // A new user id alone leaves the number where it is.
+    let house = super::whatsapp_rig::house().await;
+    take(&house, &[Chat::from(EVA).who(|eva| eva.user_id = "PE.1".into())]).await;
+    take(&house, &[changed(EVA, SystemKind::UserIdChanged, hidden)]).await;
+    take(&house, &[Chat::from(EVA).says("sigo")]).await;
+    assert_eq!((contacts(&house).await, live(&house).await.len()), (1, 1));
+}
+
+/// Without `dialled_as` who dials the number as before still reaches her contact, though somebody else answers.
+#[tokio::test]
+async fn a_number_that_was_left_is_nobodys_however_it_was_dialled() {
+    const WA_ID: &str = "5215512345678";
+    let house = house().await;
+    take(&house, &[Chat::from(WA_ID).who(|eva| eva.user_id = "PE.1".into())]).await;
+    sqlx::query(
+        "INSERT INTO contact.identity (kind, value, contact_id) SELECT 'phone', '+525512345678', contact_id FROM contact.contact",
+    )
+    .execute(house.db.pool())
+    .await
+    .unwrap();
+    let new = WhatsAppIdentity { wa_id: NEW.into(), phone: format!("+{NEW}"), ..WhatsAppIdentity::default() };
+    take(&house, &[changed(WA_ID, SystemKind::NumberChanged, new)]).await;
+    let values: Vec<String> = identities(&house).await.into_iter().map(|(_, value)| value).collect();
+    assert_eq!(values, ["PE.1".to_owned(), format!("+{NEW}"), NEW.to_owned()]);
+}

@@ -75,6 +75,19 @@ pub fn of_message(message: &Value, contacts: &Contacts<'_>) -> WhatsAppIdentity 
     }
 }
 
+/// Who set a preference: it names him by his WhatsApp id and, since 2026, his user id.
+pub fn of_preference(told: &Value, contacts: &Contacts<'_>) -> WhatsAppIdentity {
+    let (wa_id, user) = (digits(&text(told, "wa_id")), user_id(&text(told, "user_id")));
+    let contact = contacts.of(&wa_id, &user);
+    let wa_id = first(wa_id, digits(&text(contact, "wa_id")));
+    WhatsAppIdentity {
+        phone: phone(&wa_id),
+        wa_id,
+        user_id: first(user, user_id(&text(contact, "user_id"))),
+        ..WhatsAppIdentity::default()
+    }
+}
+
 /// The identities before and after a change that Meta tells of in a system item.
 pub fn of_change(message: &Value, system: &Value) -> (WhatsAppIdentity, WhatsAppIdentity) {
     let before = digits(&text(message, "from"));

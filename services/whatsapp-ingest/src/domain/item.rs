@@ -2,7 +2,8 @@
 
 use hilo_proto::inbound::v1::inbound_whats_app::Kind;
 use hilo_proto::inbound::v1::{
-    InboundWhatsApp, WhatsAppContext, WhatsAppIdentity, WhatsAppPlaceholder, WhatsAppReferral,
+    InboundWhatsApp, WhatsAppContext, WhatsAppIdentity, WhatsAppPlaceholder, WhatsAppPreference,
+    WhatsAppReferral,
 };
 use prost::Message as _;
 use serde_json::Value;
@@ -81,6 +82,34 @@ pub fn read_call(call: &Value, contacts: &Contacts<'_>, received_at: OffsetDateT
     Some(What::Item(Box::new(Item { kind: word(&content), content, moves_to: None })))
 }
 
+/// What a customer set in WhatsApp's own menu, of an element of `user_preferences`
+/// (<https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/user_preferences>). `None` for what is
+/// not about marketing messages, neither stops nor resumes them, or names nobody: it stays a notice.
+pub fn read_preference(told: &Value, contacts: &Contacts<'_>, received_at: OffsetDateTime) -> Option<What> {
+    const MARKETING: &str = "marketing_messages";
+    let stop = match text(told, "value").as_str() {
+        "stop" => true,
+        "resume" => false,
+        _ => return None,
+    };
+    let customer = identity::of_preference(told, contacts);
+    if short(told, "category", TYPE_CHARS) != MARKETING || identity::is_nobody(&customer) {
+        return None;
+    }
+    let sent_at = instant(told, received_at);
+    // It has no id of Meta's: of one customer, second and wish there is one, however often it is told.
+    let who = [&customer.wa_id, &customer.user_id].into_iter().find(|one| !one.is_empty())?;
+    let wamid = format!("preference.{MARKETING}.{who}.{}.{stop}", sent_at.seconds);
+    let content = InboundWhatsApp {
+        wamid,
+        customer: Some(customer),
+        sent_at: Some(sent_at),
+        kind: Some(Kind::Preference(WhatsAppPreference { category: MARKETING.to_owned(), stop })),
+        ..InboundWhatsApp::default()
+    };
+    Some(What::Item(Box::new(Item { kind: word(&content), content, moves_to: None })))
+}
+
 /// A placeholder with Meta's error, if there is one.
 pub fn placeholder(kind: &str, message: &Value) -> Kind {
     let (error_code, error_text) = first_error(message);
@@ -143,6 +172,7 @@ fn word(content: &InboundWhatsApp) -> &'static str {
         Some(Kind::Edit(_)) => "edit",
         Some(Kind::Revoke(_)) => "revoke",
         Some(Kind::Content(_)) => "content",
+        Some(Kind::Preference(_)) => "preference",
         Some(Kind::Placeholder(_)) | None => "placeholder",
     }
 }

@@ -12,7 +12,7 @@ use super::status::{self, Status};
 use super::{identity, tolerant};
 
 /// Raised when the same body would give other items.
-pub const VERSION: i32 = 1;
+pub const VERSION: i32 = 2;
 /// Longest field or event name kept, in characters.
 const WORD_CHARS: usize = 80;
 
@@ -109,6 +109,16 @@ fn read_change(finds: &mut Vec<Find>, at: &str, account: &str, change: &Value, r
             finds.push(Find { place, phone_number_id: phone_number_id.clone(), what });
         }
     }
+    if field == "user_preferences" {
+        // A notice in any case; what he wants is for whoever writes to him.
+        let contacts = &identity::Contacts::new(array(value, "contacts"));
+        for (number, told) in array(value, "user_preferences").iter().enumerate() {
+            let place = format!("{at}/value/user_preferences/{number}");
+            let item = item::read_preference(told, contacts, received_at);
+            let find = |what| Find { place, phone_number_id: phone_number_id.clone(), what };
+            finds.extend(item.map(find));
+        }
+    }
 }
 
 fn read_status(told: &Value, account: &str, received_at: OffsetDateTime) -> What {
@@ -174,6 +184,45 @@ mod tests {
         assert_eq!(found[20].what, What::Stray("ITEM_UNREADABLE"));
         assert_eq!(found[20].place, "/entry/0/changes/0/value/messages/20");
         assert!(found.iter().all(|find| find.phone_number_id == "1"));
+    }
+
+    #[test]
+    fn a_stop_in_the_menu_is_a_notice_and_an_item_of_whoever_it_names() {
+        let told = |value: &str, category: &str, more: Value| {
+            let mut told = json!({"value": value, "category": category, "timestamp": 1_750_030_073});
+            told.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            told
+        };
+        let marketing = "marketing_messages";
+        let eva = json!({"wa_id": "51987654321", "user_id": "PE.1"});
+        let all = [
+            told("stop", marketing, eva.clone()),
+            told("resume", marketing, json!({"user_id": "PE.2"})),
+            told("stop", "other", eva.clone()),
+            told("pause", marketing, eva),
+            told("stop", marketing, json!({})),
+        ];
+        let value = json!({"metadata": {"phone_number_id": "1"}, "user_preferences": all});
+        let found = finds(&change("user_preferences", value));
+        let notices = found.iter().filter(|find| matches!(find.what, What::Notice(_))).count();
+        assert_eq!(notices, 5, "each is recorded");
+        let items: Vec<&Find> = found.iter().filter(|find| matches!(find.what, What::Item(_))).collect();
+        let of = |find: &Find| match &find.what {
+            What::Item(item) => (item.kind, item.content.wamid.clone()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            items.iter().map(|find| of(find)).collect::<Vec<_>>(),
+            [
+                ("preference", "preference.marketing_messages.51987654321.1750030073.true".to_owned()),
+                ("preference", "preference.marketing_messages.PE.2.1750030073.false".to_owned()),
+            ]
+        );
+        assert_eq!(items[1].place, "/entry/0/changes/0/value/user_preferences/1");
+        let What::Item(first) = &items[0].what else { panic!("{items:?}") };
+        let who = first.content.customer.clone().unwrap();
+        assert_eq!((&*who.wa_id, &*who.phone, &*who.user_id), ("51987654321", "+51987654321", "PE.1"));
+        assert_eq!(first.content.sent_at.unwrap().seconds, 1_750_030_073);
     }
 
     #[test]

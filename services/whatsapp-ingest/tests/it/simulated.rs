@@ -66,6 +66,8 @@ async fn every_documented_payload_is_taken_and_none_is_lost() {
             placeholders.push(*name);
         }
     }
+    let preferences = rig.count("SELECT count(*) FROM whatsapp.item WHERE kind = 'preference'").await;
+    assert_eq!(preferences, 1, "a stop in WhatsApp's own menu is handed over");
     let expected = [
         "future_kind",
         "group_text",

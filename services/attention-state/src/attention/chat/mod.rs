@@ -2,7 +2,7 @@
 //! template only while the 24-hour window is open.
 //!
 //! [`compose`] makes items of what was written, [`media`] knows what files Meta takes, [`outgoing`] commits one, [`again`]
-//! sends one a second time, [`start`] begins with one;
+//! sends one a second time, [`start`] begins with one, [`window`] goes on with a window that is open;
 //! [`react`] and [`mark_read`] send what is no message.
 
 mod again;
@@ -11,6 +11,7 @@ pub(crate) mod compose;
 pub(crate) mod media;
 pub(crate) mod outgoing;
 pub(crate) mod start;
+pub(crate) mod window;
 
 use hilo_kit::error::Error;
 use hilo_kit::telemetry;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::compose::Composed;
 use super::outgoing::{self, Outgoing};
-use super::{Written, composed, sender, still_his};
+use super::{Written, composed, sender, still_his, window};
 use crate::attention::commands::not_found;
 use crate::attention::domain::{
     AccountKey, Attention, AttentionId, CampaignKey, Channel, Command, ContactId, InteractionId, MessageId,
@@ -102,6 +102,7 @@ pub(crate) async fn start(
     work.begin_by(command, head, &traceparent, "", &Actor::User(first.agent.clone()))?;
     let last = LastMessage { preview: composed.preview(), at: work.now(), sender_verified: None };
     work.show(interaction, last);
+    window::take(tx, &mut work, attention, &to).await?;
     work.write(tx, &post.subjects).await?;
     let after = work.state(attention, Some(interaction)).ok_or_else(not_found)?;
     let agent = Some(first.agent.clone());
@@ -144,13 +145,14 @@ async fn taken_over(
     let from = sender(tx, first.account.as_str()).await?;
     let last = LastMessage { preview: composed.preview(), at: work.now(), sender_verified: None };
     work.show(interaction, last);
+    window::take(tx, work, attention, &to).await?;
     work.write(tx, &post.subjects).await?;
     for one in kept {
         one.write(tx).await?;
     }
     let agent = Some(first.agent.clone());
     let outgoing = Outgoing { id, interaction, agent, from, to, composed, reply_to: None };
-    // As written: with what it takes of his capacity.
+    // As written: with the window, and with what it takes of his capacity.
     let after = work.state(attention, Some(interaction)).ok_or_else(not_found)?;
     outgoing::commit(tx, post, work, &after, &traceparent, &outgoing).await?;
     Ok((after, id))

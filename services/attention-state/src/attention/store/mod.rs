@@ -9,6 +9,7 @@ pub(crate) mod message;
 pub(crate) mod reached;
 mod row;
 pub(crate) mod thread;
+pub(crate) mod window;
 mod write;
 
 use std::collections::BTreeMap;

@@ -2,6 +2,7 @@
 
 use hilo_kit::error::Error;
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::attention::domain::{AttentionId, ContactId};
@@ -93,4 +94,43 @@ pub(crate) async fn merged(tx: &mut PgConnection, goes: Uuid, stays: Uuid) -> Re
     .execute(tx)
     .await?;
     Ok(())
+}
+
+/// A number that may have been written to on an account.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub account: String,
+    /// `+` and digits.
+    pub number: String,
+    /// What was sent later does not count.
+    pub before: OffsetDateTime,
+}
+
+/// Which of these numbers have a live conversation with something of ours that nothing is known of yet; answers their places.
+///
+/// # Errors
+/// Database errors.
+pub(crate) async fn unreported(tx: &mut PgConnection, asked: &[Asked]) -> Result<Vec<usize>, Error> {
+    let accounts: Vec<String> = asked.iter().map(|one| one.account.clone()).collect();
+    let numbers: Vec<String> = asked.iter().map(|one| one.number.clone()).collect();
+    let before: Vec<OffsetDateTime> = asked.iter().map(|one| one.before).collect();
+    let places = sqlx::query_scalar!(
+        r#"SELECT v.place AS "place!"
+           FROM unnest($1::text[], $2::text[], $3::timestamptz[]) WITH ORDINALITY AS v(account, number, before, place)
+           JOIN contact.identity i ON i.kind = 'phone' AND i.value = v.number
+           JOIN attention.attention a ON a.contact_id = i.contact_id AND a.account_key = v.account
+             AND a.channel = 'whatsapp' AND a.state <> 'closed' AND NOT a.flooded
+           WHERE EXISTS (SELECT 1 FROM attention.message m
+               WHERE m.attention_id = a.attention_id AND m.direction = 'outbound' AND m.delivery_state = 'queued'
+                 AND m.delivery_reason = '' AND m.wamid = '' AND m.occurred_at <= v.before)
+             OR EXISTS (SELECT 1 FROM dialer.row r
+               WHERE r.attention_id = a.attention_id AND r.delivery = 'queued' AND r.delivery_reason = '' AND r.wamid = ''
+                 AND r.sent_at <= v.before)"#,
+        &accounts,
+        &numbers,
+        &before
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(places.into_iter().filter_map(|place| usize::try_from(place - 1).ok()).collect())
 }

@@ -80,20 +80,29 @@ pub(crate) async fn remove(tx: &mut PgConnection, campaign: &str, number: &str) 
     Ok(gone.execute(tx).await?.rows_affected() > 0)
 }
 
-/// Entries of a campaign by number, behind one.
+/// Entries of a campaign by number, behind one; with what customers set in WhatsApp's own menu for its accounts, under the reason `stopped`. Of a
+/// number that has both the entry of the list.
 pub(crate) async fn page(
     conn: &mut PgConnection,
     campaign: &str,
-    after: &str,
-    limit: i64,
+    (after, limit): (&str, i64),
+    stopped: &str,
 ) -> Result<Vec<OptOut>, Error> {
     Ok(sqlx::query_as!(
         OptOut,
-        "SELECT campaign_key, number, added_by, added_at, reason FROM dialer.opt_out
-         WHERE campaign_key = $1 AND number > $2 ORDER BY number LIMIT $3",
+        r#"SELECT DISTINCT ON (number) campaign_key AS "campaign_key!", number AS "number!", added_by, added_at AS "added_at!",
+             reason AS "reason!"
+           FROM (
+             SELECT campaign_key, number, added_by, added_at, reason, 0 AS place FROM dialer.opt_out
+             WHERE campaign_key = $1 AND number > $2
+             UNION ALL
+             SELECT a.campaign_key, s.number, NULL, s.said_at, $4, 1 FROM dialer.stop s JOIN directory.account a USING (account_key)
+             WHERE a.campaign_key = $1 AND s.stopped AND s.number > $2) AS listed
+           ORDER BY number, place LIMIT $3"#,
         campaign,
         after,
-        limit
+        limit,
+        stopped
     )
     .fetch_all(conn)
     .await?)

@@ -83,6 +83,7 @@ pub(super) fn alter(shown: &mut Shown, inbound: bool, by: &InboundWhatsApp, numb
             | Kind::Choice(_)
             | Kind::Order(_)
             | Kind::System(_)
+            | Kind::Preference(_)
             | Kind::Placeholder(_),
         )
         | None => Effect::Refused,

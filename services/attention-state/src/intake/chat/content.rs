@@ -78,9 +78,10 @@ pub(super) fn shown(from: &InboundWhatsApp) -> Shown {
             plain("placeholder", placeholder_line(one), Some(Detail::Placeholder(one.clone())))
         }
         // They are no messages of their own.
-        Some(Kind::Reaction(_) | Kind::Edit(_) | Kind::Revoke(_) | Kind::Content(_)) | None => {
-            plain("", String::new(), None)
-        }
+        Some(
+            Kind::Reaction(_) | Kind::Edit(_) | Kind::Revoke(_) | Kind::Content(_) | Kind::Preference(_),
+        )
+        | None => plain("", String::new(), None),
     }
 }
 
@@ -198,6 +199,7 @@ pub(super) fn clean(item: &mut InboundWhatsApp) {
             Some(Outcome::Failure(why)) => strip(why),
             None => {}
         },
+        Some(Kind::Preference(preference)) => strip(&mut preference.category),
         Some(Kind::Reaction(_) | Kind::Revoke(_)) | None => {}
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use hilo_kit::error::Error;
 use hilo_kit::ids;
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Item, Sort};
@@ -12,6 +13,7 @@ use crate::attention::domain::{AttentionId, CampaignKey, ContactId, Phase};
 use crate::attention::store;
 use crate::attention::store::chat::{self, StoredItem, Target, Waiting};
 use crate::attention::store::message::Key;
+use crate::attention::store::window;
 use crate::attention::threads::{self, Lineage, LiveChat};
 use crate::attention::work::Work;
 use crate::contact::lock_number;
@@ -48,6 +50,8 @@ pub(super) struct Known {
     pub stored: HashMap<Uuid, StoredItem>,
     /// Hours of the campaigns that have some.
     pub closings: HashMap<CampaignKey, directory::Closing>,
+    /// Until when customers may be written to freely, by account and id, whatever attention they wrote in.
+    windows: HashMap<window::Named, OffsetDateTime>,
     /// Ledger ids that were taken under another delivery.
     taken: HashSet<Uuid>,
 }
@@ -205,6 +209,38 @@ impl Known {
         lineages_of(item, &self.contacts, &self.live)
     }
 
+    /// Notes the windows of those who wrote; `contacts` has them by ledger id, items that are taken now only.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub(super) async fn note_windows(
+        &mut self,
+        tx: &mut PgConnection,
+        items: &[Item],
+        contacts: &HashMap<Uuid, ContactId>,
+        now: OffsetDateTime,
+    ) -> Result<(), Error> {
+        let mut wrote: BTreeMap<window::Named, (ContactId, OffsetDateTime)> = BTreeMap::new();
+        for item in items.iter().filter(|item| item.sort == Sort::Said && item.window_ends_at() > now) {
+            let Some(contact) = contacts.get(&item.ledger).copied() else { continue };
+            for named in item.names() {
+                let ends_at = item.window_ends_at();
+                let known = wrote.entry(named).or_insert((contact, ends_at));
+                if known.1 < ends_at {
+                    *known = (contact, ends_at);
+                }
+            }
+        }
+        self.windows = window::note(tx, &wrote).await?;
+        Ok(())
+    }
+
+    /// Until when this customer may be written to freely: he may have written later, in a conversation that ended before this item came.
+    pub(super) fn window_ends_at(&self, item: &Item) -> OffsetDateTime {
+        let known = item.names().into_iter().filter_map(|named| self.windows.get(&named).copied());
+        known.chain([item.window_ends_at()]).max().unwrap_or_else(|| item.window_ends_at())
+    }
+
     /// What this customer did not answer in time, once.
     pub(super) fn take_unanswered(&mut self, item: &Item, contact: ContactId) -> Option<Unanswered> {
         let at = self.unanswered.iter().position(|one| {
@@ -219,7 +255,7 @@ impl Known {
     pub(super) fn taken_before(&self, item: &Item) -> bool {
         let again = match item.sort {
             Sort::Said | Sort::Notice => self.targets.contains_key(&item.own.bytes()),
-            Sort::Alters { .. } => false,
+            Sort::Alters { .. } | Sort::Prefers { .. } => false,
         };
         again || self.taken.contains(&item.ledger)
     }
@@ -234,6 +270,7 @@ impl Known {
             Sort::Alters { target, .. } => {
                 self.targets.get(&target.bytes()).map(|target| target.attention).into_iter().collect()
             }
+            Sort::Prefers { .. } => Vec::new(),
         };
         wanted.into_iter().any(|id| !work.holds(id))
     }
@@ -247,11 +284,17 @@ impl Item {
         [Some(self.own.clone()), self.target().cloned(), context].into_iter().flatten()
     }
 
+    /// The customer as the account knows him.
+    fn names(&self) -> Vec<window::Named> {
+        let names = customers::names(&self.customer);
+        names.into_iter().map(|name| (self.account.clone(), name)).collect()
+    }
+
     /// Key of the item it alters.
     pub(super) fn target(&self) -> Option<&Key> {
         match &self.sort {
             Sort::Alters { target, .. } => Some(target),
-            Sort::Said | Sort::Notice => None,
+            Sort::Said | Sort::Notice | Sort::Prefers { .. } => None,
         }
     }
 }

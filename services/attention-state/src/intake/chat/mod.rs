@@ -1,11 +1,13 @@
 //! WhatsApp items: what the envelope says, checked and cleaned before anything is looked up.
 //!
 //! `content` makes of a kind what a conversation shows; `plan` takes a batch in; `alter` applies reactions, edits, revokes and contents of
-//! files to the messages they are about, whichever comes first, `late` also to those that are in the history only.
+//! files to the messages they are about, whichever comes first, `late` also to those that are in the history only; `early` keeps an
+//! answer waiting for the report on what it answers.
 
 pub(super) mod alter;
 pub(super) mod beside;
 mod content;
+mod early;
 mod known;
 mod late;
 mod plan;
@@ -28,6 +30,7 @@ use crate::attention::store::message::Key;
 use crate::contact::whatsapp::identities;
 
 pub(crate) use content::{card_line, line, media_word, place_line};
+pub(super) use early::Patience;
 #[cfg(test)]
 pub(crate) use late::all as apply_late;
 pub(crate) use late::spawn as spawn_late;
@@ -58,6 +61,8 @@ pub(super) struct Item {
     pub own: Key,
     pub sort: Sort,
     pub whatsapp: InboundWhatsApp,
+    /// It may wait for a report that comes behind it.
+    pub patient: bool,
 }
 
 /// What an item means for the conversation.
@@ -73,6 +78,11 @@ pub(super) enum Sort {
         target: Key,
         /// What.
         how: Altered,
+    },
+    /// The customer stopped, or resumed, what we send to many, in WhatsApp's own menu: no message, and none of a conversation.
+    Prefers {
+        /// He wants none any more.
+        stop: bool,
     },
 }
 
@@ -114,6 +124,7 @@ pub(super) fn read(
         sort: sort(&account, &whatsapp)?,
         account,
         whatsapp,
+        patient: false,
     })
 }
 
@@ -141,11 +152,21 @@ fn sort(account: &str, whatsapp: &InboundWhatsApp) -> Result<Sort, Error> {
             | kind::Kind::Placeholder(_),
         ) => Ok(Sort::Said),
         Some(kind::Kind::System(_)) => Ok(Sort::Notice),
+        Some(kind::Kind::Preference(set)) if set.category == MARKETING => {
+            Ok(Sort::Prefers { stop: set.stop })
+        }
+        Some(kind::Kind::Preference(_)) => {
+            Err(Error::invalid("UNKNOWN_KIND", "a preference about what this release does not know"))
+        }
         Some(kind::Kind::Reaction(reaction)) => alters(&reaction.target_wamid, Altered::Reacted),
         Some(kind::Kind::Edit(edit)) => alters(&edit.target_wamid, Altered::Edited),
         Some(kind::Kind::Revoke(revoke)) => alters(&revoke.target_wamid, Altered::Revoked),
     }
 }
+
+/// The category of preferences that the lists of dialers follow
+/// (<https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/user_preferences>).
+const MARKETING: &str = "marketing_messages";
 
 /// Types of placeholders that are no message of the customer to us: what cannot be read of a notice or of a change of another item,
 /// and what was said in a group. They open no window and begin no attention.

@@ -14,14 +14,15 @@ use hilo_proto::inbound::v1::{SystemKind, WhatsAppIdentity};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::alter;
 use super::known::{self, Feeds, Known};
 use super::written::{Beginning, Follows, Written};
 use super::{Item, Sort};
+use super::{alter, early};
 use crate::attention::domain::{AttentionId, CampaignKey, Command, ContactId, Phase};
 use crate::attention::store::{self, Wait, chat};
 use crate::attention::work::{Actor, Work};
-use crate::contact;
+use crate::contact::{self, whatsapp as customers};
+use crate::dialer::Preference;
 use crate::intake::INBOUND_CONSUMER;
 use crate::intake::plan::Taken;
 
@@ -41,12 +42,15 @@ pub(in crate::intake) async fn take_in(
     let taken: HashSet<Uuid> =
         items.iter().filter(|item| known.taken_before(item)).map(|item| item.delivery).collect();
     let is_busy = |item: &&Item| !taken.contains(&item.delivery) && known.is_busy(&work, item);
-    let busy: HashSet<Uuid> = items.iter().filter(is_busy).map(|item| item.delivery).collect();
+    let mut busy: HashSet<Uuid> = items.iter().filter(is_busy).map(|item| item.delivery).collect();
+    let begins = |item: &Item| !taken.contains(&item.delivery) && would_begin(&work, &known, item);
+    busy.extend(early::held(tx, items, begins).await?);
     // What was taken under another delivery is in the inbox from now on, or its row would be handed over for ever.
     let here: Vec<Uuid> = items.iter().map(|item| item.delivery).filter(|id| !busy.contains(id)).collect();
     let mut fresh: HashSet<Uuid> = inbox::take(tx, INBOUND_CONSUMER, &here).await?.into_iter().collect();
     fresh.retain(|id| !taken.contains(id));
     let (contacts, twins) = settle(tx, &mut known, items, &fresh).await?;
+    known.note_windows(tx, items, &contacts, work.now()).await?;
     let begins = |item: &&Item| fresh.contains(&item.delivery) && item.sort == Sort::Said;
     let may = |item: &&Item| may_begin(&work, &known, item, contacts.get(&item.ledger).copied(), items.len());
     let said = items.iter().filter(begins).filter(may).count();
@@ -95,10 +99,11 @@ async fn settle(
                 }
                 if let Some(now) = item.new_identity() {
                     let at = item.sent_at.min(item.received_at);
-                    twins.extend(known.contacts.change(tx, &item.customer, &now, at).await?);
+                    let after = (&now, item.leaves_number());
+                    twins.extend(known.contacts.change(tx, &item.customer, after, at).await?);
                 }
             }
-            Sort::Alters { .. } => {}
+            Sort::Alters { .. } | Sort::Prefers { .. } => {}
         }
     }
     Ok((contacts, twins))
@@ -109,6 +114,12 @@ async fn settle(
 fn may_begin(work: &Work, known: &Known, item: &Item, contact: Option<ContactId>, batch: usize) -> bool {
     let Some(contact) = contact else { return true };
     place(work, known, item, contact).0.is_none_or(|open| work.room(open) < batch)
+}
+
+/// Whether nothing of this customer's runs on the number.
+fn would_begin(work: &Work, known: &Known, item: &Item) -> bool {
+    let contact = known.contacts.find(&item.customer);
+    contact.is_none_or(|contact| place(work, known, item, contact).0.is_none())
 }
 
 /// The attention of a conversation that takes messages now, or waits for one: it may have ended since it was looked up.
@@ -160,7 +171,23 @@ fn decide(
             written.alterations.push(item.alteration(target, fate));
             Ok(())
         }
+        Sort::Prefers { stop } => {
+            written.preferences.push(preference(known, item, *stop));
+            Ok(())
+        }
     }
+}
+
+/// What the customer set. He is met by his numbers: where Meta hides them, by those that his contact has.
+fn preference(known: &Known, item: &Item, stop: bool) -> Preference {
+    let mut numbers = customers::numbers(customers::identities(&item.customer).iter());
+    if numbers.is_empty()
+        && let Some(contact) = known.contacts.find(&item.customer)
+    {
+        numbers = known.contacts.numbers(contact);
+    }
+    let said_at = item.sent_at.min(item.received_at);
+    Preference { account: item.account.clone(), numbers, stop, said_at }
 }
 
 /// The open or waiting attention of this contact, and the lineage that a new one would be of.
@@ -214,7 +241,7 @@ fn said(
         }
     };
     written.note_answer(work, attention);
-    let command = Command::MoveWindow { ends_at: item.window_ends_at() };
+    let command = Command::MoveWindow { ends_at: known.window_ends_at(item) };
     work.decide_at(attention, None, command, &Actor::System, &item.traceparent)?;
     if begins {
         written.mark_out_of_hours(work, known, item, attention);
@@ -256,6 +283,12 @@ fn campaign(known: &Known, item: &Item) -> Result<CampaignKey, Error> {
 }
 
 impl Item {
+    /// Meta says that the customer has another number.
+    fn leaves_number(&self) -> bool {
+        let Some(Kind::System(system)) = &self.whatsapp.kind else { return false };
+        system.kind() == SystemKind::NumberChanged
+    }
+
     /// Who the customer is from now on, by a notice that says so.
     pub(super) fn new_identity(&self) -> Option<WhatsAppIdentity> {
         let Some(Kind::System(system)) = &self.whatsapp.kind else { return None };

@@ -1,4 +1,4 @@
-//! Gives up reactions, edits and revokes whose message never came: nobody would look for them any more.
+//! Gives up reactions, edits and revokes whose message never came, and forgets windows that are over: nobody would look for them any more.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use hilo_kit::db::Db;
 use hilo_kit::error::Error;
 use hilo_kit::lifecycle::Shutdown;
 
-use crate::attention::store::chat;
+use crate::attention::store::{chat, window};
 
 /// A week is waited for a target; an hour more harms nobody.
 const INTERVAL: Duration = Duration::from_secs(3_600);
@@ -33,5 +33,6 @@ pub(crate) fn spawn(db: &Db, shutdown: &Shutdown) {
 /// # Errors
 /// Database errors.
 pub(crate) async fn all(db: &Db) -> Result<u64, Error> {
+    db.transaction(|tx| Box::pin(window::forget(tx))).await?;
     db.transaction(|tx| Box::pin(chat::give_up_waiting(tx))).await
 }

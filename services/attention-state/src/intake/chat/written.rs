@@ -20,7 +20,7 @@ use crate::attention::store::message::{Key, KeyRow, NewMessage};
 use crate::attention::store::{self, Head, LastMessage};
 use crate::attention::threads::Lineage;
 use crate::attention::work::{Actor, Work};
-use crate::dialer::{self, Kept};
+use crate::dialer::{self, Kept, Preference};
 use crate::directory;
 use crate::intake::plan::{self, Due, FLOOD};
 
@@ -71,6 +71,8 @@ pub(super) struct Written {
     changed: Vec<StoredItem>,
     /// Reactions, edits, revokes and contents of files that came.
     pub(super) alterations: Vec<Alteration>,
+    /// What customers set in WhatsApp's own menu.
+    pub(super) preferences: Vec<Preference>,
     /// Those that had waited for a message of the batch.
     settled: Vec<Uuid>,
     out_of_hours: Vec<Uuid>,
@@ -300,6 +302,7 @@ impl Written {
         delivery::set_delivery(tx, &self.changes).await?;
         dialer::answered(tx, &self.answered).await?;
         dialer::answered_late(tx, &self.answered_late).await?;
+        dialer::preferred(tx, self.preferences).await?;
         chat::write_items(tx, &self.changed).await?;
         for one in &self.alterations {
             chat::note_alteration(tx, one).await?;

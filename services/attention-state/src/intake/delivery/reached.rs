@@ -11,7 +11,9 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::Report;
+use crate::attention::chat::window;
 use crate::attention::store::reached::{self, Written};
+use crate::attention::work::Work;
 use crate::contact::lock_number;
 use crate::contact::whatsapp::{self as customers, identities};
 
@@ -63,11 +65,17 @@ pub(super) async fn look(tx: &mut PgConnection, reports: &[Report]) -> Result<Re
 }
 
 impl Reached {
-    /// Believes those reports that are taken now. The locks are held.
+    /// Believes those reports that are taken now. The locks are held. A conversation that turns out to reach somebody who wrote on this number
+    /// within the day goes on with his window.
     ///
     /// # Errors
     /// `CONTACT_CHANGED` when a contact was merged before the locks were held: the next attempt sees it; database errors.
-    pub(super) async fn settle(self, tx: &mut PgConnection, fresh: &HashSet<Uuid>) -> Result<(), Error> {
+    pub(super) async fn settle(
+        self,
+        tx: &mut PgConnection,
+        work: &mut Work,
+        fresh: &HashSet<Uuid>,
+    ) -> Result<(), Error> {
         let news: Vec<News> = self.news.into_iter().filter(|one| fresh.contains(&one.delivery)).collect();
         if news.is_empty() {
             return Ok(());
@@ -88,6 +96,10 @@ impl Reached {
                     "Meta says that what was sent to one contact reaches another; a person may merge them");
                 crate::metrics::reached_another();
                 reached::note(tx, attention, other, &named).await?;
+            }
+            // Of one that waits for the answer nobody has anything to write in yet.
+            if work.state(attention, None).is_some_and(|state| state.interaction.is_some()) {
+                window::take(tx, work, attention, &one.who).await?;
             }
         }
         Ok(())
