@@ -114,8 +114,8 @@ impl Store {
     }
 
     /// What is `attempting` and not at work here was cut off: it may have gone out, so a status is waited for. What was still with
-    /// its files, and a mark, which is harmless twice, is planned again, each time a little later, and fails when that was too
-    /// often. What one of the `lost` beginnings began never left, because nobody learned of it: it is planned again at once.
+    /// its files, and a mark, which is harmless twice, is planned again, each time a little later. With files it fails when that was
+    /// too often; a mark has none that could be at fault, is cut off with whatever is, and ends by its age. What one of the `lost` beginnings began never left, because nobody learned of it: it is planned again at once.
     /// Answers how many were cut off.
     ///
     /// # Errors
@@ -200,15 +200,16 @@ async fn doubt_or_plan(
 ) -> Result<usize, Error> {
     let rows = sqlx::query!(
         r#"WITH cut AS (
-             SELECT send_id, lost, lost OR uploading OR is_mark AS harmless, cut_offs + (NOT lost)::int AS times
+             SELECT send_id, lost, lost OR uploading OR is_mark AS harmless, cut_offs + (NOT lost)::int AS times,
+                    is_mark OR cut_offs + (NOT lost)::int < $5 AS again
              FROM whatsapp.send, LATERAL (SELECT coalesce(begun_by = ANY($7), false) AS lost) AS l
              WHERE account_key = $1 AND state = 'attempting' AND epoch <= $2 AND send_id <> ALL($3) FOR UPDATE OF send)
            UPDATE whatsapp.send s
-           SET state = CASE WHEN NOT harmless THEN 'doubtful' WHEN times < $5 THEN 'planned' ELSE 'failed' END,
+           SET state = CASE WHEN NOT harmless THEN 'doubtful' WHEN again THEN 'planned' ELSE 'failed' END,
                next_at = CASE WHEN NOT harmless THEN now() + make_interval(secs => $4)
                               WHEN lost THEN now()
-                              WHEN times < $5 THEN now() + make_interval(secs => least(4.0 ^ (times - 1), 300.0)) END,
-               reason = CASE WHEN NOT harmless THEN 'NO_ANSWER' WHEN times < $5 THEN '' ELSE $6 END,
+                              WHEN again THEN now() + make_interval(secs => least(4.0 ^ least(times - 1, 9), 300.0)) END,
+               reason = CASE WHEN NOT harmless THEN 'NO_ANSWER' WHEN again THEN '' ELSE $6 END,
                cut_offs = CASE WHEN harmless THEN times ELSE 0 END, epoch = NULL, begun_by = NULL,
                uploading = false, error_code = 0, error_text = 'the attempt was cut off', changed_at = now()
            FROM cut WHERE s.send_id = cut.send_id

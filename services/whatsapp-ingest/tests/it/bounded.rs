@@ -11,6 +11,7 @@ use crate::rig::{CUSTOMER, change, send};
 use crate::store::{LONG, NOBODY, ask, batch, count, keep, lease, result, state, store};
 
 const LETTERS: &str = "SELECT count(*) FROM kit.dead_letter";
+const PAUSE: &str = "SELECT extract(epoch FROM next_at - changed_at)::bigint FROM whatsapp.send";
 const REPORTS: &str = "SELECT count(*) FROM kit.outbox_log WHERE stream = 'delivery'";
 
 fn of(kind: Kind) -> OutboundEnvelope {
@@ -41,23 +42,39 @@ async fn cut_off(store: &Store, lease: &hilo_kit::lease::Lease) -> Picked {
 /// Without the pause and the limit a service that such a send ends is started for nothing else.
 #[tokio::test]
 async fn what_ends_every_process_is_tried_later_each_time_and_fails_in_the_end() {
-    for one in [with_a_file(), of(Kind::ReadMark(SendReadMark { wamid: "wamid.1".into(), typing: false }))] {
-        let store = store().await;
-        let lease = lease(&store, "whatsapp-send/ventas", "one").await;
-        store.take(vec![(Uuid::now_v7(), one)]).await.unwrap();
-        for pause in [1, 4, 16, 64, 256] {
-            let picked = cut_off(&store, &lease).await;
-            assert_eq!(state(&store, &picked).await, "planned");
-            let left = "SELECT extract(epoch FROM next_at - changed_at)::bigint FROM whatsapp.send";
-            assert_eq!(count(&store, left).await, pause);
-            assert!(pause < 16 || begun(&store, &lease).await.is_none(), "not at once");
-        }
-        let last = cut_off(&store, &lease).await;
-        assert_eq!(state(&store, &last).await, "failed");
-        let reason =
-            "SELECT count(*) FROM whatsapp.send WHERE reason = 'CUT_OFF_TOO_OFTEN' AND next_at IS NULL";
-        assert_eq!((count(&store, reason).await, count(&store, REPORTS).await), (1, 1), "and it is told");
+    let store = store().await;
+    let lease = lease(&store, "whatsapp-send/ventas", "one").await;
+    store.take(vec![(Uuid::now_v7(), with_a_file())]).await.unwrap();
+    for pause in [1, 4, 16, 64, 256] {
+        let picked = cut_off(&store, &lease).await;
+        assert_eq!(state(&store, &picked).await, "planned");
+        assert_eq!(count(&store, PAUSE).await, pause);
+        assert!(pause < 16 || begun(&store, &lease).await.is_none(), "not at once");
     }
+    let last = cut_off(&store, &lease).await;
+    assert_eq!(state(&store, &last).await, "failed");
+    let reason = "SELECT count(*) FROM whatsapp.send WHERE reason = 'CUT_OFF_TOO_OFTEN' AND next_at IS NULL";
+    assert_eq!((count(&store, reason).await, count(&store, REPORTS).await), (1, 1), "and it is told");
+}
+
+/// Without `is_mark` in `again` a mark fails because of the file beside which it was begun; without its age one that is at fault itself
+/// would come back for ever.
+#[tokio::test]
+async fn a_mark_that_is_cut_off_with_what_is_at_fault_ends_by_its_age_only() {
+    let store = store().await;
+    let lease = lease(&store, "whatsapp-send/ventas", "one").await;
+    let mark = of(Kind::ReadMark(SendReadMark { wamid: "wamid.1".into(), typing: false }));
+    store.take(vec![(Uuid::now_v7(), mark)]).await.unwrap();
+    for pause in [1, 4, 16, 64, 256, 300, 300, 300, 300, 300, 300, 300] {
+        let picked = cut_off(&store, &lease).await;
+        assert_eq!(state(&store, &picked).await, "planned");
+        assert_eq!(count(&store, PAUSE).await, pause);
+    }
+    let old = "UPDATE whatsapp.send SET next_at = now(), taken_at = now() - interval '61 minutes'";
+    sqlx::query(old).execute(store.db().pool()).await.unwrap();
+    assert!(begun(&store, &lease).await.is_none());
+    let ended = "SELECT count(*) FROM whatsapp.send WHERE state = 'failed' AND reason = 'MARK_TOO_LATE'";
+    assert_eq!(count(&store, ended).await, 1);
 }
 
 async fn all_due(store: &Store) {
