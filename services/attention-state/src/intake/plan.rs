@@ -7,7 +7,7 @@ mod closed;
 mod lookup;
 mod write;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use hilo_kit::error::Error;
 use hilo_kit::inbox;
@@ -318,15 +318,8 @@ async fn campaigns(
     tx: &mut PgConnection,
     mails: &[Mail],
 ) -> Result<HashMap<String, Option<CampaignKey>>, Error> {
-    let mut found = HashMap::new();
-    for mail in mails {
-        if !found.contains_key(&mail.account) {
-            let campaign = directory::campaign_for_account(tx, &mail.account).await?;
-            found.insert(
-                mail.account.clone(),
-                campaign.map(|campaign| CampaignKey::new(campaign.key.as_str())),
-            );
-        }
-    }
-    Ok(found)
+    let accounts: BTreeSet<&str> = mails.iter().map(|mail| mail.account.as_str()).collect();
+    let accounts: Vec<String> = accounts.into_iter().map(str::to_owned).collect();
+    let fed = directory::campaigns_of_accounts(tx, &accounts).await?;
+    Ok(fed.into_iter().map(|(account, campaign)| (account, Some(CampaignKey::new(campaign)))).collect())
 }

@@ -18,6 +18,10 @@ use crate::error::Error;
 use crate::lease::{self, Lease};
 use crate::nats::{Nats, StreamKind, StreamReport};
 
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod watch_tests;
+
 /// Rows of the log looked at in one transaction.
 const PAGE: i64 = 2_000;
 
@@ -26,11 +30,11 @@ pub(super) struct Watch {
     active: bool,
     known: Option<Known>,
     incarnation: String,
-    /// Last sequence when it was checked last: later acknowledgements are above it, or the stream began anew.
+    /// Last sequence when it was checked last.
     floor: u64,
     doubtful: bool,
-    /// Events go out only while this is true.
-    gate: watch::Sender<bool>,
+    /// Events go out only while this tells the floor: what is sent from then on is acknowledged above it, or the stream began anew.
+    gate: watch::Sender<Option<u64>>,
 }
 
 #[derive(Clone, Debug, FromRow)]
@@ -65,7 +69,7 @@ impl Watch {
             .await?;
         let active = config.streams.contains(&StreamKind::Events);
         // Without a check nothing is known about the streams: the first one makes them.
-        let gate = watch::Sender::new(!active);
+        let gate = watch::Sender::new((!active).then_some(0));
         Ok(Self { active, known, incarnation: String::new(), floor: 0, doubtful: true, gate })
     }
 
@@ -73,26 +77,33 @@ impl Watch {
         &self.incarnation
     }
 
-    /// Follows whether rows of the stream may go out.
-    pub fn gate(&self, stream: StreamKind) -> Option<watch::Receiver<bool>> {
+    /// Follows whether rows of the stream may go out, and above which floor.
+    pub fn gate(&self, stream: StreamKind) -> Option<watch::Receiver<Option<u64>>> {
         (stream == StreamKind::Events).then(|| self.gate.subscribe())
     }
 
     /// Closes the gate until the stream was checked: the connection was made anew.
     pub fn close_gate(&self) {
         if self.active {
-            self.gate.send_replace(false);
+            self.gate.send_replace(None);
         }
     }
 
-    /// An acknowledgement came; true when the stream must be checked at once.
-    pub fn acked(&mut self, id: Uuid, stream: StreamKind, sequence: u64, duplicate: bool) -> bool {
+    /// An acknowledgement came of what was sent above a floor; true when the stream must be checked at once. The newest floor says
+    /// nothing: with hundreds on their way every check raises it above some of them.
+    pub fn acked(
+        &mut self,
+        id: Uuid,
+        stream: StreamKind,
+        sequence: u64,
+        duplicate: bool,
+        sent_above: u64,
+    ) -> bool {
         if stream != StreamKind::Events {
             return false;
         }
-        // Another partition's message may have raised the floor while this acknowledgement was on its way, so it is
-        // remembered in any case: the check that follows looks whether the stream really holds it.
-        let suspicious = sequence <= self.floor && !duplicate;
+        // Remembered in any case: the check that follows looks whether the stream really holds it.
+        let suspicious = sequence <= sent_above && !duplicate;
         if suspicious {
             self.doubtful = true;
             self.close_gate();
@@ -135,7 +146,7 @@ impl Watch {
         self.incarnation = report.incarnation;
         self.floor = self.floor.max(report.last_sequence);
         if verdict == Verdict::Whole {
-            self.gate.send_replace(true);
+            self.gate.send_replace(Some(self.floor));
         }
         Ok(verdict)
     }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::jetstream::publish::PublishAck;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
@@ -37,6 +38,8 @@ type Settling = BoxFuture<'static, (Vec<Uuid>, Result<(), Error>)>;
 pub(super) struct Ack {
     sequence: u64,
     duplicate: bool,
+    /// Floor of the event stream when it was sent.
+    sent_above: u64,
 }
 
 /// Rows of one key in order; the first one is being published or waits for its next try.
@@ -103,14 +106,16 @@ impl Held {
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
             }
+            let mut sent_above = 0;
             if let Some(mut gate) = gate {
                 // The sender lives as long as this future's owner.
-                let _ = gate.wait_for(|open| *open).await;
+                sent_above = gate.wait_for(Option::is_some).await.ok().and_then(|floor| *floor).unwrap_or(0);
             }
             fault::point_of(&config.service, "outbox.before_publish").await;
             let ack = nats.publish(row.subject.clone(), row.header_map(), row.payload.clone()).await;
             fault::point_of(&config.service, "outbox.after_publish").await;
-            (key, ack.map(|ack| Ack { sequence: ack.sequence, duplicate: ack.duplicate }))
+            let known = |ack: PublishAck| Ack { sequence: ack.sequence, duplicate: ack.duplicate, sent_above };
+            (key, ack.map(known))
         }));
     }
 
@@ -132,7 +137,7 @@ impl Held {
             self.publish_first(key, Duration::ZERO);
         }
         let Some(row) = row else { return false };
-        let suspicious = self.events.acked(row.id, row.stream, ack.sequence, ack.duplicate);
+        let suspicious = self.events.acked(row.id, row.stream, ack.sequence, ack.duplicate, ack.sent_above);
         self.acked_since.get_or_insert_with(Instant::now);
         self.acked.push(Acked {
             id: row.id,

@@ -45,9 +45,8 @@ pub(crate) async fn read(
     let waits: Vec<bool> = entering.iter().map(|one| one.waits).collect();
     let from: Vec<Option<String>> =
         entering.iter().map(|one| one.from.as_ref().map(ToString::to_string)).collect();
-    // The conditions stand inside of the look-up, which is thereby not even begun for a campaign that prefers nobody. Whether a
-    // candidate serves the campaign is a question of its own about him: as a join all its members, maybe thousands, were read for
-    // every item. Contacts are named a second time because of a set returned by a function PostgreSQL expects a hundred rows.
+    // The conditions stand inside of the look-up, which is thereby not even begun for a campaign that prefers nobody; contacts are
+    // named a second time because of a set returned by a function PostgreSQL expects a hundred rows.
     let rows = sqlx::query!(
         r#"SELECT given.interaction_id AS "interaction_id!", coalesce(campaign.item_weight, 1) AS "weight!",
                coalesce(customer.vip, false) AS "vip!", known.agent_key AS "preferred?",
@@ -76,10 +75,11 @@ pub(crate) async fn read(
                         ORDER BY one.ordinal DESC LIMIT 1) AS handled
                     ORDER BY handled.ended_at DESC LIMIT 1)
                ) AS candidate
-               WHERE candidate.agent_key IS DISTINCT FROM given.former
-                 AND (SELECT person.active AND 'agent' = ANY(person.roles)
-                      FROM directory.app_user AS person JOIN directory.campaign_member AS member USING (user_key)
-                      WHERE user_key = candidate.agent_key AND member.campaign_key = given.campaign_key)
+               JOIN directory.campaign_member AS member
+                   ON member.user_key = candidate.agent_key AND member.campaign_key = given.campaign_key
+               JOIN directory.app_user AS person ON person.user_key = candidate.agent_key
+               WHERE person.active AND 'agent' = ANY(person.roles)
+                 AND candidate.agent_key IS DISTINCT FROM given.former
                ORDER BY candidate.place LIMIT 1) AS known ON true"#,
         &interactions,
         &attentions,

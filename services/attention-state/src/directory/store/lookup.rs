@@ -75,6 +75,24 @@ pub async fn campaign_for_account(
     row.map(CampaignRow::into_campaign).transpose()
 }
 
+/// Which campaigns these accounts feed: pairs of account and campaign. An account that feeds none is left out.
+///
+/// # Errors
+/// Database errors.
+pub async fn campaigns_of_accounts(
+    conn: &mut PgConnection,
+    accounts: &[String],
+) -> Result<Vec<(String, String)>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT account_key, campaign_key AS "campaign_key!" FROM directory.account
+           WHERE account_key = ANY($1) AND campaign_key IS NOT NULL"#,
+        accounts
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.account_key, row.campaign_key)).collect())
+}
+
 /// A campaign, active or not.
 ///
 /// # Errors
