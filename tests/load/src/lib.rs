@@ -9,6 +9,7 @@ pub mod desks;
 pub mod flaps;
 pub mod probe;
 pub mod report;
+pub mod routing;
 pub mod steady;
 pub mod took;
 pub mod webhooks;

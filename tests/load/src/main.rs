@@ -1,6 +1,8 @@
 //! `hilo-load steady`, `desks` or `webhooks`: starts a private installation, loads it, prints what it found; exit 1 when a mail was lost or
 //! doubled, a desk ended with another list than the server's, or a webhook was not acknowledged.
 
+mod cli;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -38,6 +40,8 @@ struct Arguments {
     /// Agents of the campaign.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     agents: u32,
+    #[command(flatten)]
+    routing: cli::Routing,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -48,6 +52,8 @@ enum Scenario {
     Desks,
     /// A fixed rate of webhooks of WhatsApp, and the floor under it.
     Webhooks,
+    /// Messages of ever new customers at a fixed rate, agents with spare capacity.
+    Assign,
 }
 
 fn main() -> ExitCode {
@@ -69,6 +75,7 @@ async fn run(arguments: &Arguments) -> Result<bool> {
         Scenario::Steady => run_steady(arguments).await,
         Scenario::Desks => run_desks(arguments).await,
         Scenario::Webhooks => run_webhooks(arguments).await,
+        Scenario::Assign => cli::run_assign(&arguments.routing).await,
     }
 }
 

@@ -31,6 +31,6 @@ pub use store::catalogue::{
     Closing, closings, contact_fields, quick_replies, quick_reply, tag, tags, time_zone,
 };
 pub use store::lookup::{
-    Access, SendsFrom, access, account_of, accounts_of, campaign, campaign_for_account, campaigns, campaigns_of_accounts, form,
-    sender, whatsapp_sender,
+    Access, SendsFrom, access, account_of, accounts_of, campaign, campaign_for_account, campaigns,
+    campaigns_of_accounts, form, sender, whatsapp_sender,
 };

@@ -114,7 +114,8 @@ impl Held {
             fault::point_of(&config.service, "outbox.before_publish").await;
             let ack = nats.publish(row.subject.clone(), row.header_map(), row.payload.clone()).await;
             fault::point_of(&config.service, "outbox.after_publish").await;
-            let known = |ack: PublishAck| Ack { sequence: ack.sequence, duplicate: ack.duplicate, sent_above };
+            let known =
+                |ack: PublishAck| Ack { sequence: ack.sequence, duplicate: ack.duplicate, sent_above };
             (key, ack.map(known))
         }));
     }

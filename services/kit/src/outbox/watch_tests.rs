@@ -30,7 +30,11 @@ fn what_was_sent_after_a_check_and_is_acknowledged_below_it_is() {
         opened(&mut watched, 900);
         let found = watched.acked(Uuid::now_v7(), StreamKind::Events, sequence, duplicate, 900);
         assert_eq!(found, suspicious, "{sequence} {duplicate}");
-        assert_eq!(watched.gate.borrow().is_none(), suspicious, "the gate closes until the stream was checked");
+        assert_eq!(
+            watched.gate.borrow().is_none(),
+            suspicious,
+            "the gate closes until the stream was checked"
+        );
         assert!(watched.known.is_some());
     }
     let mut watched = watching();
