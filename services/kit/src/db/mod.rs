@@ -6,7 +6,7 @@ mod pool;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use sqlx::Connection;
@@ -19,6 +19,7 @@ pub use migrate::{kit_migrator, migrate};
 use crate::clock;
 use crate::config::DatabaseConfig;
 use crate::error::Error;
+use crate::lease::Renewals;
 use crate::outbox::{Partitions, Wakes};
 use pool::Borrowed;
 
@@ -51,6 +52,8 @@ pub struct Db {
     options: PgConnectOptions,
     tasks: TaskTracker,
     outbox: Arc<Wakes>,
+    renewals: Renewals,
+    since: Instant,
 }
 
 impl Db {
@@ -61,7 +64,14 @@ impl Db {
     pub async fn connect(config: &DatabaseConfig) -> Result<Self, Error> {
         let options = pool::options(config)?;
         let pool = pool::build(options.clone(), config.max_connections);
-        let db = Self { pool, options, tasks: TaskTracker::new(), outbox: Arc::default() };
+        let db = Self {
+            pool,
+            options,
+            tasks: TaskTracker::new(),
+            outbox: Arc::default(),
+            renewals: Renewals::default(),
+            since: Instant::now(),
+        };
         db.read(|conn| Box::pin(async move { Ok(sqlx::query("SELECT 1").execute(conn).await.map(drop)?) }))
             .await?;
         Ok(db)
@@ -256,6 +266,21 @@ impl Db {
     /// Rung after a commit that appended outbox rows.
     pub(crate) fn outbox_wakes(&self) -> Arc<Wakes> {
         self.outbox.clone()
+    }
+
+    /// The renewals of this process's leases.
+    pub(crate) fn renewals(&self) -> &Renewals {
+        &self.renewals
+    }
+
+    /// How long ago it was connected, the same for all its clones.
+    pub(crate) fn up_for(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// Runs a task that [`Self::close`] waits for.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
     }
 
     /// Waits for running work, then closes the pool. Call it last.

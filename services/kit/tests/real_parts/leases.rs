@@ -110,6 +110,51 @@ async fn a_takeover_waits_for_guarded_writes_and_renewals_do_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn leases_of_a_process_are_renewed_in_one_transaction_and_none_waits_for_a_locked_one() {
+    let (db, _) = database().await;
+    let mut leases = Vec::new();
+    for number in 0..40 {
+        leases.push(lease_of(lease::acquire(&db, &format!("{number:02}"), "a", DEADLINE).await.unwrap()));
+    }
+    let renewed = |leases: &[Lease]| {
+        let one = |lease: &Lease| {
+            let (db, lease) = (db.clone(), lease.clone());
+            async move { lease::renew(&db, &lease, DEADLINE).await.unwrap() }
+        };
+        futures::future::join_all(leases.iter().map(one).collect::<Vec<_>>())
+    };
+    let writers = || async {
+        let counted: i64 = sqlx::query_scalar("SELECT count(DISTINCT xmin::text) FROM kit.lease")
+            .fetch_one(db.pool())
+            .await
+            .unwrap();
+        counted
+    };
+    assert_eq!(writers().await, 40, "each was acquired by itself");
+    assert!(renewed(&leases).await.iter().all(|one| matches!(one, Renewed::Held(_))));
+    assert_eq!(writers().await, 1, "all were renewed together");
+
+    let (first, others) = leases.split_first().unwrap();
+    let mut session = db.dedicated().await.unwrap();
+    let mut tx = session.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM kit.lease WHERE name = '00' FOR UPDATE").execute(&mut *tx).await.unwrap();
+    let waiting = tokio::spawn(renewed(std::slice::from_ref(first)));
+    // Would never come back if it waited for the row that is locked until the commit below.
+    let held = tokio::time::timeout(DEADLINE, renewed(others)).await.unwrap();
+    assert!(held.iter().all(|one| matches!(one, Renewed::Held(_))));
+    tx.commit().await.unwrap();
+    assert!(matches!(waiting.await.unwrap().as_slice(), [Renewed::Held(_)]), "late, not lost");
+
+    sqlx::query("UPDATE kit.lease SET holder = 'b', epoch = epoch + 1 WHERE name = '00'")
+        .execute(db.pool())
+        .await
+        .unwrap();
+    let after = renewed(&leases).await;
+    let lost: Vec<usize> = (0..40).filter(|at| after.get(*at) == Some(&Renewed::Lost)).collect();
+    assert_eq!(lost, [0], "only the one that another holder took");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_keeper_hands_over_at_once_when_it_stops() {
     let (db, _) = database().await;
     let term = Duration::from_secs(20);

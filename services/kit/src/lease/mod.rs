@@ -3,6 +3,8 @@
 //! The resource checks the epoch ([`guard`]) in every write of an owner; a paused holder that wakes up late is refused
 //! there and nowhere else. Expiry and epoch are separate rows, so a renewal never waits for guarded writes.
 
+mod renewals;
+
 use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
@@ -12,6 +14,9 @@ use tokio::time::Instant;
 use crate::db::Db;
 use crate::error::Error;
 use crate::lifecycle::Shutdown;
+
+pub(crate) use renewals::Renewals;
+use renewals::Said;
 
 /// Usual term of a lease: a dead holder is replaced within this time plus a renewal interval.
 pub const TERM: Duration = Duration::from_secs(4);
@@ -139,29 +144,39 @@ async fn acquire_in(
 /// Database errors: nothing is known; try again until [`Lease::until`].
 pub async fn renew(db: &Db, lease: &Lease, term: Duration) -> Result<Renewed, Error> {
     let before = Instant::now();
-    let wanted = lease.clone();
-    let extended = db
-        .read(move |conn| {
-            Box::pin(async move {
-                let done = sqlx::query(
-                    "UPDATE kit.lease SET expires_at = clock_timestamp() + make_interval(secs => $4)
-                     WHERE name = $1 AND holder = $2 AND epoch = $3",
-                )
-                .bind(&wanted.name)
-                .bind(&wanted.holder)
-                .bind(wanted.epoch)
-                .bind(term.as_secs_f64())
-                .execute(conn)
-                .await?;
-                Ok(done.rows_affected() == 1)
-            })
-        })
-        .await?;
+    let extended = match db.renewals().extend(db, lease, term).await {
+        Said::Extended => true,
+        Said::NotExtended => renew_alone(db, lease, term).await?,
+        Said::Unknown => {
+            return Err(Error::unavailable("LEASE_NOT_RENEWED", "the database did not answer to a renewal"));
+        }
+    };
     Ok(if extended {
         Renewed::Held(Lease { until: before + term * 2 / 3, ..lease.clone() })
     } else {
         Renewed::Lost
     })
+}
+
+/// False when it is lost.
+async fn renew_alone(db: &Db, lease: &Lease, term: Duration) -> Result<bool, Error> {
+    let wanted = lease.clone();
+    db.read(move |conn| {
+        Box::pin(async move {
+            let done = sqlx::query(
+                "UPDATE kit.lease SET expires_at = clock_timestamp() + make_interval(secs => $4)
+                 WHERE name = $1 AND holder = $2 AND epoch = $3",
+            )
+            .bind(&wanted.name)
+            .bind(&wanted.holder)
+            .bind(wanted.epoch)
+            .bind(term.as_secs_f64())
+            .execute(conn)
+            .await?;
+            Ok(done.rows_affected() == 1)
+        })
+    })
+    .await
 }
 
 /// Gives the lease back, so that the next holder need not wait.
@@ -281,10 +296,17 @@ async fn keep(
         if sender.borrow().as_ref().is_some_and(|lease| !lease.is_alive()) {
             announce(sender, name, None);
         }
-        if !stop.sleep(term / 4).await {
+        if !stop.sleep(until_next(db.up_for(), term / 4)).await {
             return;
         }
     }
+}
+
+/// Until the next whole multiple of the interval: all keepers of a process renew at once, in one statement.
+fn until_next(up_for: Duration, interval: Duration) -> Duration {
+    let interval = interval.max(Duration::from_millis(1));
+    let over = up_for.as_nanos() % interval.as_nanos();
+    interval - Duration::from_nanos(u64::try_from(over).unwrap_or(0))
 }
 
 fn announce(sender: &watch::Sender<Option<Lease>>, name: &str, next: Option<Lease>) {
@@ -294,4 +316,20 @@ fn announce(sender: &watch::Sender<Option<Lease>>, name: &str, next: Option<Leas
         tracing::info!(lease = name, epoch = after, "lease changed hands");
     }
     sender.send_replace(next);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keepers_wake_at_the_same_instants() {
+        let at = Duration::from_millis;
+        for (up_for, interval, left) in
+            [(0, 1_000, 1_000), (1, 1_000, 999), (999, 1_000, 1), (1_000, 1_000, 1_000)]
+        {
+            assert_eq!(until_next(at(up_for), at(interval)), at(left), "{up_for} ms");
+        }
+        assert_eq!(until_next(at(7), Duration::ZERO), at(1));
+    }
 }
