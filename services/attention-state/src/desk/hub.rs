@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use hilo_kit::consumer::{AlarmSink, BatchHandler, Consumer, ConsumerSpec, Delivery, Outcome};
@@ -27,6 +27,10 @@ use super::items::{self, Item, Place};
 const QUEUE: usize = 256;
 /// Counters are read at most this often.
 const COUNT_EVERY: Duration = Duration::from_millis(500);
+/// Counting long queues takes longer; it rests so many times as long, so that it takes a twentieth of a connection's time.
+const COUNT_SHARE: u32 = 20;
+/// Counters are never older than about this.
+const COUNT_AT_LEAST_EVERY: Duration = Duration::from_secs(5);
 /// The server forgets the reader of a replica that is gone for this long.
 const FORGET_AFTER: Duration = Duration::from_secs(3600);
 /// Snapshots read at once: when hundreds of desks begin anew together, they leave connections of the database to others.
@@ -210,6 +214,7 @@ impl Hub {
                 () = self.shared.dirty.notified() => {}
                 () = stop.cancelled() => return,
             }
+            let began = Instant::now();
             if self.has_desks() {
                 match self.shared.db.read(|conn| Box::pin(items::queue_lengths(conn))).await {
                     Ok(rows) => {
@@ -220,7 +225,7 @@ impl Hub {
                     Err(error) => error.log("counting queues"),
                 }
             }
-            if !stop.sleep(COUNT_EVERY).await {
+            if !stop.sleep(rest_after(began.elapsed())).await {
                 return;
             }
         }
@@ -238,6 +243,11 @@ where
             index.remove(key);
         }
     }
+}
+
+/// How long counters rest after a count that took so long.
+fn rest_after(took: Duration) -> Duration {
+    (took * COUNT_SHARE).clamp(COUNT_EVERY, COUNT_AT_LEAST_EVERY)
 }
 
 impl Desk {
