@@ -83,7 +83,7 @@ async fn a_time_zone_that_is_left_out_stays_also_when_pruning() {
     assert_eq!(first.differences, ["+ user ana"]);
     assert_eq!(zone(&db).await, "UTC", "before the first was given");
     applied(&db, &format!("time_zone: America/Lima\n{LITTLE}"), Mode::default()).await;
-    let little = LITTLE.replace("email_capacity: 5", "email_capacity: 6");
+    let little = LITTLE.replace("level: 80", "level: 81");
     for (text, mode) in [(little.as_str(), Mode::default()), (LITTLE, PRUNE)] {
         let kept = applied(&db, text, mode).await;
         assert_eq!((kept.differences.len(), kept.errors.len()), (1, 0), "{:?}", kept.differences);
