@@ -102,12 +102,14 @@ async fn prepare(
     let touched = Arc::new(Notify::new());
     let feed = Feed::new(attention.clone(), touched.clone());
     shutdown.spawn("queue readings", feed.clone().run(shutdown.clone()));
-    let around = Surroundings { board: board.clone(), clock, metrics: Metrics::default(), touched };
+    let around =
+        Surroundings { board: board.clone(), clock: clock.clone(), metrics: Metrics::default(), touched };
     let paused = Paused::default();
     let watching = Watching { feed, board, directory: directory.clone(), shutdown: shutdown.clone() };
     let rpc = RoutingRpc {
         attention: attention.clone(),
         watching,
+        clock,
         nats: nats.clone(),
         router: sender.clone(),
         paused: paused.clone(),

@@ -119,12 +119,17 @@ impl AttentionState {
         Ok(self.queues.clone().read_queues(request).await?.into_inner())
     }
 
-    /// The stored decisions of an interaction; while it is queued, also what a new one would be made from.
+    /// The stored decisions of an interaction; while it is queued, also what a new one would be made from, and campaign and
+    /// members later too `with_members`.
     ///
     /// # Errors
     /// `MISSING` classes as answered, or `UNAVAILABLE`.
-    pub async fn decisions(&self, interaction_id: String) -> Result<ListDecisionsResponse, Error> {
-        let request = with_deadline(ListDecisionsRequest { interaction_id }, READ_DEADLINE);
+    pub async fn decisions(
+        &self,
+        interaction_id: String,
+        with_members: bool,
+    ) -> Result<ListDecisionsResponse, Error> {
+        let request = with_deadline(ListDecisionsRequest { interaction_id, with_members }, READ_DEADLINE);
         Ok(self.client.clone().list_decisions(request).await?.into_inner())
     }
 }

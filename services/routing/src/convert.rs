@@ -1,17 +1,19 @@
 //! Between the contracts and the engine: states in, decisions out. Nothing here decides anything.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hilo_kit::error::Error;
+use hilo_proto::directory::v1::{SkillLevel, SkillRelaxation};
 use hilo_proto::event::v1 as event;
 use hilo_proto::internal::v1 as internal;
 use prost_types::Timestamp;
 use uuid::Uuid;
 
 use crate::domain::{
-    AgentView, Answer, CampaignConfig, Channel, Decision, DecisionRecord, ExpireReason, Instant,
-    InteractionId, ItemState, ItemView, LANES, Mode, OfferId, Outcome, Overflow, OverflowAction, Queued,
-    RULES, Ringing, Selection, Span, Target,
+    AgentView, Answer, CampaignConfig, Channel, Decision, DecisionRecord, Demand, ExpireReason, Instant,
+    InteractionId, ItemState, ItemView, LANES, Level, Mode, OfferId, Outcome, Overflow, OverflowAction,
+    Preferred, Queued, RULES, Relaxation, Ringing, Selection, SharedDemand, Skill, Span, Target,
 };
 use crate::names::Names;
 
@@ -85,9 +87,19 @@ pub fn item(snapshot: &event::InteractionSnapshot, names: &mut Names) -> Result<
         state,
         passed_by: snapshot.passed_by.iter().map(|key| names.agent(key)).collect(),
         overflowed_from: snapshot.overflowed_from.iter().map(|key| names.campaign(key)).collect(),
-        // The contracts carry nothing of what an item asks for yet.
-        demand: None,
+        demand: demand(snapshot, names),
     }))
+}
+
+/// What the item asks for by itself; most ask for nothing. None of it is worth leaving an item without an offer, so what
+/// contradicts its contract here counts as not said.
+fn demand(snapshot: &event::InteractionSnapshot, names: &mut Names) -> SharedDemand {
+    let until = snapshot.preferred_until.as_ref().filter(|_| !snapshot.preferred_agent_key.is_empty());
+    let preferred = until
+        .map(|until| Preferred { agent: names.agent(&snapshot.preferred_agent_key), until: instant(until) });
+    let weight = u32::try_from(snapshot.weight).unwrap_or(0);
+    let asks = weight > 1 || snapshot.vip || preferred.is_some();
+    asks.then(|| Arc::new(Demand { skills: Vec::new(), weight, vip: snapshot.vip, preferred }))
 }
 
 fn queued(snapshot: &event::InteractionSnapshot, names: &mut Names) -> Result<Queued, Error> {
@@ -158,7 +170,31 @@ pub fn campaign(campaign: &internal::RoutingCampaign, version: i64, names: &mut 
             .map(|(after, action)| Overflow { after, action }),
         members: campaign.member_keys.iter().map(|key| names.agent(key)).collect(),
         pointer: if pointer.is_empty() { None } else { Some(names.agent(pointer)) },
-        selection: Selection { saving_after: span(campaign.overflow_seconds), ..Selection::default() },
+        selection: Selection {
+            required: skills(&campaign.required_skills, names),
+            relaxation: campaign.relaxation.iter().map(|step| relaxation(step, names)).collect(),
+            ageing: span(campaign.ageing_seconds),
+            vip_bonus: campaign.vip_bonus,
+            // What was too heavy for longer than the overflow time has capacity saved for it, also where nothing overflows.
+            saving_after: span(campaign.overflow_seconds),
+        },
+    }
+}
+
+/// A level of the contracts, 1 to 100; what is outside counts as the nearest.
+fn level(level: i32) -> Level {
+    Level::try_from(level.clamp(0, 100)).unwrap_or(Level::MAX)
+}
+
+fn skills(skills: &[SkillLevel], names: &mut Names) -> Vec<Skill> {
+    skills.iter().map(|one| Skill { skill: names.skill(&one.skill_key), level: level(one.level) }).collect()
+}
+
+fn relaxation(step: &SkillRelaxation, names: &mut Names) -> Relaxation {
+    Relaxation {
+        after: Span::seconds(i64::from(step.after_seconds)),
+        skill: names.skill(&step.skill_key),
+        level: (step.level > 0).then(|| level(step.level)),
     }
 }
 
@@ -167,6 +203,7 @@ pub fn agent(agent: &internal::RoutingAgent, names: &mut Names) -> AgentView {
     let lane = |channel: Channel| agent.loads.iter().find(|load| load.channel == channel_name(channel));
     let capacity = |channel| lane(channel).map_or(0, |load| u32::try_from(load.capacity).unwrap_or(0));
     let last_offered = |channel| lane(channel).and_then(|load| load.last_offered_at.as_ref()).map(instant);
+    let idle_since = |channel| lane(channel).and_then(|load| load.idle_since.as_ref()).map(instant);
     AgentView {
         agent: names.agent(&agent.agent_key),
         version: agent.version,
@@ -174,8 +211,8 @@ pub fn agent(agent: &internal::RoutingAgent, names: &mut Names) -> AgentView {
         paused: agent.paused,
         capacity: LANES.map(capacity),
         last_offered: LANES.map(last_offered),
-        idle_since: [None; 2],
-        skills: Vec::new(),
+        idle_since: LANES.map(idle_since),
+        skills: skills(&agent.skills, names),
     }
 }
 
@@ -256,3 +293,7 @@ pub fn unanswered(decision: &Decision) -> Answer {
     let (interaction, version) = decision.subject();
     Answer { interaction, version, outcome: Outcome::Unanswered, current: None }
 }
+
+#[cfg(test)]
+#[path = "convert_tests.rs"]
+mod tests;

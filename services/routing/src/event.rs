@@ -50,6 +50,11 @@ struct Interaction<'a> {
     passed_by: Vec<String>,
     overflowed_from: Vec<String>,
     priority: i32,
+    weight: i32,
+    vip: bool,
+    preferred_agent_key: String,
+    #[serde(deserialize_with = "instant")]
+    preferred_until: Option<Timestamp>,
 }
 
 #[derive(Deserialize, Default)]
@@ -116,6 +121,10 @@ impl Interaction<'_> {
             passed_by: self.passed_by,
             overflowed_from: self.overflowed_from,
             priority: self.priority,
+            weight: self.weight,
+            vip: self.vip,
+            preferred_agent_key: self.preferred_agent_key,
+            preferred_until: self.preferred_until,
             ..event::InteractionSnapshot::default()
         }
     }
@@ -171,6 +180,10 @@ mod tests {
             passed_by: vec!["luis".to_owned(), "eva".to_owned()],
             overflowed_from: vec!["soporte".to_owned()],
             priority: -3,
+            weight: 4,
+            vip: true,
+            preferred_agent_key: "eva".to_owned(),
+            preferred_until: at(500),
             ..event::InteractionSnapshot::default()
         };
         let whole = event::AttentionEvent {
@@ -184,6 +197,8 @@ mod tests {
         let reflected = hilo_proto::json::from_json("hilo.event.v1.AttentionEvent", &json).unwrap();
         let read = decode(&json).unwrap();
         assert_eq!(taken(&read), taken(&reflected));
+        // Half a microsecond is below what the engine counts in, and all the same the same text.
+        assert_eq!(read.interaction.as_ref().unwrap().preferred_until, at(500));
         assert_eq!(read.interaction.as_ref().unwrap().version, i64::MAX);
         let text = String::from_utf8(json).unwrap();
         let newer = text.replacen('{', r#"{"futureField":{"a":[1,"}"]},"#, 1);

@@ -4,10 +4,11 @@
 //! attention-state, presence is a lease in a bucket. `main → lib → app → router, rpc → partition → domain`.
 //!
 //! `domain` is the pure engine and the pure rules of presence; `partition` feeds one engine per held partition; `router`
-//! owns the partitions; `queues` and `explain` answer supervisors; `lease`, `consumer`, `directory`, `presence`, `hints` bring the news; `tasks` takes what is decided
+//! owns the partitions; `queues` and `explain` (with `asked`) answer supervisors; `lease`, `consumer`, `directory`, `presence`, `hints` bring the news; `tasks` takes what is decided
 //! to attention-state.
 
 mod app;
+mod asked;
 mod attention;
 mod clock;
 pub mod config;

@@ -1,9 +1,9 @@
-//! Keys of agents and campaigns and the small numbers the engine uses for them.
+//! Keys of agents, campaigns and skills and the small numbers the engine uses for them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::domain::{AgentId, CampaignId};
+use crate::domain::{AgentId, CampaignId, SkillId};
 
 /// One kind of key, numbered in the order of first use. It only grows; a directory has thousands of keys, not millions.
 #[derive(Debug, Default)]
@@ -34,6 +34,7 @@ impl Numbers {
 pub struct Names {
     agents: Numbers,
     campaigns: Numbers,
+    skills: Numbers,
 }
 
 impl Names {
@@ -47,6 +48,11 @@ impl Names {
         CampaignId(self.campaigns.number(key))
     }
 
+    /// The skill's number.
+    pub fn skill(&mut self, key: &str) -> SkillId {
+        SkillId(self.skills.number(key))
+    }
+
     /// The agent's key; empty for a number this table did not give.
     pub fn agent_key(&self, agent: AgentId) -> Arc<str> {
         self.agents.key(agent.0)
@@ -55,5 +61,10 @@ impl Names {
     /// The campaign's key; empty for a number this table did not give.
     pub fn campaign_key(&self, campaign: CampaignId) -> Arc<str> {
         self.campaigns.key(campaign.0)
+    }
+
+    /// The skill's key; empty for a number this table did not give.
+    pub fn skill_key(&self, skill: SkillId) -> Arc<str> {
+        self.skills.key(skill.0)
     }
 }

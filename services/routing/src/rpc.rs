@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 
 use crate::attention::AttentionState;
+use crate::clock::DatabaseClock;
 use crate::explain::{self, Asker};
 use crate::presence::MAX_SESSION;
 use crate::queues::{self, Watcher, Watching};
@@ -27,6 +28,8 @@ pub struct RoutingRpc {
     pub attention: AttentionState,
     /// Presence, rights, and the readings of queues.
     pub watching: Watching,
+    /// The database's clock.
+    pub clock: DatabaseClock,
     /// For hints.
     pub nats: Nats,
     /// For the own partitions.
@@ -130,12 +133,16 @@ impl RoutingService for RoutingRpc {
         request: Request<ExplainInteractionRequest>,
     ) -> Result<Response<ExplainInteractionResponse>, Status> {
         let user = self.user(&request)?;
-        let ExplainInteractionRequest { interaction_id } = request.into_inner();
+        let ExplainInteractionRequest { interaction_id, agent_key } = request.into_inner();
         hilo_kit::ids::parse(&interaction_id, "interaction_id")?;
-        let stored = self.attention.decisions(interaction_id).await?;
+        let now = self
+            .clock
+            .now()
+            .ok_or(Error::unavailable("NOT_READY", "the database's clock is not known yet"))?;
+        let stored = self.attention.decisions(interaction_id, !agent_key.is_empty()).await?;
         let asker = Asker { user: &user, directory: &self.watching.directory.current() };
         let board = &self.watching.board;
         let presence = |agent: &RoutingAgent| queues::presence(board.presence(&agent.agent_key), agent);
-        Ok(Response::new(explain::answer(stored, &asker, presence)?))
+        Ok(Response::new(explain::answer(stored, &asker, &agent_key, now, presence)?))
     }
 }

@@ -315,8 +315,11 @@ fn a_decision_says_who_was_left_out_by_skill_weight_and_reservation() {
         let words = RULES.iter().zip(offer.record.removed).filter(|(_, count)| *count > 0);
         words.map(|(rule, count)| (rule.word(), count)).collect::<Vec<_>>()
     };
-    assert_eq!(removed(&mut house, 1, german(1)), [("skill", 1)]);
-    assert_eq!(removed(&mut house, 2, Demand { weight: 2, ..german(1) }), [("skill", 1), ("too_heavy", 1)]);
+    assert_eq!(removed(&mut house, 1, german(1)), [("unskilled", 1)]);
+    assert_eq!(
+        removed(&mut house, 2, Demand { weight: 2, ..german(1) }),
+        [("unskilled", 1), ("too_heavy", 1)]
+    );
     assert_eq!(removed(&mut house, 3, kept_for(ANA, 60)), [("full", 1), ("reserved", 1)]);
 }
 

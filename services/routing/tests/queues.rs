@@ -186,7 +186,7 @@ async fn a_watch_ends_with_the_token() -> Result<()> {
 async fn explain(rig: &Rig, replica: &Replica, user: &str, id: &str) -> Result<QueuedExplanation, Status> {
     let mut client =
         rig.client(replica.address, user).map_err(|error| Status::internal(error.to_string()))?;
-    let request = ExplainInteractionRequest { interaction_id: id.to_owned() };
+    let request = ExplainInteractionRequest { interaction_id: id.to_owned(), ..Default::default() };
     Ok(client.explain_interaction(request).await?.into_inner().queued.unwrap_or_default())
 }
 
@@ -249,6 +249,10 @@ async fn a_queued_item_is_explained_by_any_replica_and_names_are_for_those_who_w
     rig.truth.publish(&snapshot, EventType::InteractionOpened).await;
     assert!(rig.truth.publishing.load(Ordering::Relaxed));
     assert_eq!(explain(&rig, &other, "coco", &first).await?, QueuedExplanation::default());
+    // But why not somebody else is answered as of now.
+    let request = ExplainInteractionRequest { interaction_id: first.clone(), agent_key: "beto".to_owned() };
+    let answer = rig.client(other.address, "coco")?.explain_interaction(request).await?.into_inner();
+    assert_eq!(answer.agent.context("beto is explained")?.rule, "paused");
     other.stop().await?;
     holder.stop().await
 }

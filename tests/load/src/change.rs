@@ -169,7 +169,7 @@ async fn decisions(
     let answers = futures::stream::iter(ids).map(|interaction_id| {
         let mut client = client.clone();
         async move {
-            let request = ListDecisionsRequest { interaction_id };
+            let request = ListDecisionsRequest { interaction_id, ..Default::default() };
             anyhow::Ok(client.list_decisions(request).await?.into_inner().decisions)
         }
     });

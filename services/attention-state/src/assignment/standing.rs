@@ -8,12 +8,16 @@ use uuid::Uuid;
 
 use super::{agents, config, decisions, live};
 
-/// The stored decisions of an interaction and, while it is queued, what a new one would be made from. Call it in a
-/// snapshot.
+/// The stored decisions of an interaction and, while it is queued, what a new one would be made from; campaign and members
+/// also later `with_members`. Call it in a snapshot.
 ///
 /// # Errors
 /// `INTERACTION_NOT_FOUND`; database errors.
-pub async fn read(conn: &mut PgConnection, id: Uuid) -> Result<ListDecisionsResponse, Error> {
+pub async fn read(
+    conn: &mut PgConnection,
+    id: Uuid,
+    with_members: bool,
+) -> Result<ListDecisionsResponse, Error> {
     let campaign_key = live::campaign_of(conn, id).await?;
     let decisions = decisions::list(conn, id).await?;
     let live = live::one(conn, id).await?;
@@ -22,12 +26,14 @@ pub async fn read(conn: &mut PgConnection, id: Uuid) -> Result<ListDecisionsResp
         .and_then(|live| live.interaction.as_ref())
         .is_some_and(|interaction| interaction.state() == InteractionState::Queued);
     let mut answer = ListDecisionsResponse { decisions, campaign_key, live, ..Default::default() };
-    if queued {
+    if queued || with_members {
         answer.campaign = config::campaign(conn, &answer.campaign_key).await?;
         let keys = answer.campaign.as_ref().map(|campaign| campaign.member_keys.clone()).unwrap_or_default();
         let mut members = agents::read(conn, Some(&keys)).await?;
         members.sort_by_key(|member| keys.iter().position(|key| *key == member.agent_key));
         answer.members = members;
+    }
+    if queued {
         answer.ahead = ahead(conn, id).await?;
     }
     Ok(answer)

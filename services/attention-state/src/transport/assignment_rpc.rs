@@ -173,8 +173,9 @@ impl AssignmentService for AssignmentRpc {
         request: Request<ListDecisionsRequest>,
     ) -> Result<Response<ListDecisionsResponse>, Status> {
         require_service(&request)?;
-        let id = hilo_kit::ids::parse(&request.into_inner().interaction_id, "interaction_id")?;
-        let answer = self.db.snapshot(move |conn| Box::pin(standing::read(conn, id))).await?;
+        let ListDecisionsRequest { interaction_id, with_members } = request.into_inner();
+        let id = hilo_kit::ids::parse(&interaction_id, "interaction_id")?;
+        let answer = self.db.snapshot(move |conn| Box::pin(standing::read(conn, id, with_members))).await?;
         Ok(Response::new(answer))
     }
 }

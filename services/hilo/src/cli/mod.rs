@@ -9,6 +9,7 @@ pub mod dead;
 pub mod desk;
 pub mod dial;
 pub mod events;
+pub mod explain;
 pub mod failure;
 pub mod history;
 pub mod installation;
@@ -39,6 +40,8 @@ pub enum Command {
     History(history::HistoryArgs),
     /// Queues and agents now, or as they change
     Queues(queues::QueuesArgs),
+    /// Why an item was offered to whom, why nobody has it, why not a certain agent
+    Explain(explain::ExplainArgs),
     /// Volumes, states, waits and the other reports
     Report(Box<report::ReportArgs>),
     /// Make, fill, start, hold, end and show dialers of WhatsApp, and numbers they leave out
@@ -64,6 +67,7 @@ impl Command {
             Self::Events(args) => events::execute(args).await,
             Self::History(args) => history::execute(args).await,
             Self::Queues(args) => queues::execute(args).await,
+            Self::Explain(args) => explain::execute(args).await,
             Self::Report(args) => report::execute(*args).await,
             Self::Dial(args) => dial::execute(*args).await,
             Self::Dead(args) => dead::execute(args).await,
@@ -116,6 +120,8 @@ mod tests {
             "hilo queues list --as supervisora",
             "hilo queues list --campaign soporte --campaign ventas --json --as supervisora",
             "hilo queues watch --count 3 --as supervisora",
+            "hilo explain 0198a0a0-0000-7000-8000-000000000000 --agent ana --as supervisora",
+            "hilo explain 0198a0a0-0000-7000-8000-000000000000 --json",
             "hilo history export --format forms --value Reclamo --out formularios.csv --as ana",
             "hilo report messages --from 2026-01-01 --to 2026-01-31 --by day --by agent --as rita",
             "hilo dead list",

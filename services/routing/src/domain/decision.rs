@@ -74,7 +74,7 @@ impl Rule {
             Self::Held => "held",
             Self::Saving => "saving",
             Self::Reserved => "reserved",
-            Self::Skill => "skill",
+            Self::Skill => "unskilled",
             Self::TooHeavy => "too_heavy",
             Self::Passed => "passed",
         }

@@ -25,14 +25,17 @@ pub struct Sifted<Name> {
     pub eligible: Vec<Name>,
 }
 
+impl<Name> Candidate<Name> {
+    /// The first rule that removes him; `None` when he could take the item now.
+    pub fn rule(&self) -> Option<Rule> {
+        Rule::of(Standing::of(self.traits)).or(self.unfit).or(self.passed.then_some(Rule::Passed))
+    }
+}
+
 /// Applies the rules to the members, whose order is kept.
 pub fn sift<Name: Clone>(candidates: &[Candidate<Name>]) -> Sifted<Name> {
-    let rule = |candidate: &Candidate<Name>| {
-        let standing = Rule::of(Standing::of(candidate.traits));
-        standing.or(candidate.unfit).or(candidate.passed.then_some(Rule::Passed))
-    };
     let named = |wanted: Option<Rule>| -> Vec<Name> {
-        let fitting = candidates.iter().filter(|candidate| rule(candidate) == wanted);
+        let fitting = candidates.iter().filter(|candidate| candidate.rule() == wanted);
         fitting.map(|candidate| candidate.name.clone()).collect()
     };
     let removed = RULES.into_iter().map(|rule| (rule, named(Some(rule))));
@@ -90,7 +93,7 @@ mod tests {
                 ("full", vec!["fito"]),
                 ("held", vec!["hugo"]),
                 ("saving", vec!["juan"]),
-                ("skill", vec!["kati"]),
+                ("unskilled", vec!["kati"]),
                 ("passed", vec!["gabi"]),
             ]
         );

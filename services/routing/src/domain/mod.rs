@@ -41,7 +41,7 @@ pub use engine::{Engine, MAX_DECISIONS};
 pub use explain::{Candidate, Sifted, sift};
 pub use ids::{AgentId, CampaignId, Channel, InteractionId, OfferId, SkillId};
 pub use input::{AgentView, Answer, Input, ItemState, ItemView, Outcome, Queued, Ringing, Target};
-pub use need::{Demand, Level, Preferred, Relaxation, Selection, SharedDemand, Skill};
+pub use need::{Demand, Level, Preferred, Relaxation, Selection, SharedDemand, Skill, suffices};
 pub use sessions::{Changed, Sessions};
 pub use time::{Instant, Span};
 pub use view::{EngineView, ItemLine};

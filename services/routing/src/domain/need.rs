@@ -71,6 +71,45 @@ pub struct Selection {
     pub saving_after: Option<Span>,
 }
 
+impl Selection {
+    /// The skills an item asks for, the campaign's and its own, as relaxed by now for a customer who waits since then: each
+    /// once, by skill.
+    pub fn asked(&self, own: &[Skill], waiting_since: Instant, now: Instant) -> Vec<Skill> {
+        let mut skills = merged(&self.required, own);
+        for step in self.relaxation.iter().filter(|step| waiting_since + step.after <= now) {
+            match step.level {
+                None => skills.retain(|asked| asked.skill != step.skill),
+                Some(level) => {
+                    let lowered = skills.iter_mut().filter(|asked| asked.skill == step.skill);
+                    lowered.for_each(|asked| asked.level = asked.level.min(level));
+                }
+            }
+        }
+        skills
+    }
+
+    /// The first instant from now on at which these skills suffice for it; `None` when they never will.
+    pub fn suffice_at(
+        &self,
+        own: &[Skill],
+        waiting_since: Instant,
+        now: Instant,
+        skills: &[Skill],
+    ) -> Option<Instant> {
+        let mut instants: Vec<Instant> =
+            self.relaxation.iter().map(|step| waiting_since + step.after).filter(|at| *at > now).collect();
+        instants.push(now);
+        instants.sort_unstable();
+        instants.into_iter().find(|at| suffices(&self.asked(own, waiting_since, *at), skills))
+    }
+}
+
+/// True when these skills are what is asked at least.
+pub fn suffices(asked: &[Skill], skills: &[Skill]) -> bool {
+    let has = |asked: &Skill| skills.iter().any(|own| own.skill == asked.skill && own.level >= asked.level);
+    asked.iter().all(has)
+}
+
 /// What a class of items asks for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Need {
@@ -91,17 +130,7 @@ impl Need {
             return Self::NOTHING;
         }
         let own = item.demand.as_ref().map_or(&[][..], |demand| &demand.skills);
-        let mut skills = merged(&selection.required, own);
-        let passed = selection.relaxation.iter().filter(|step| wait.since + step.after <= now);
-        for step in passed {
-            match step.level {
-                None => skills.retain(|asked| asked.skill != step.skill),
-                Some(level) => {
-                    let lowered = skills.iter_mut().filter(|asked| asked.skill == step.skill);
-                    lowered.for_each(|asked| asked.level = asked.level.min(level));
-                }
-            }
-        }
+        let skills = selection.asked(own, wait.since, now);
         let preferred = item.preferred_at(now).map(|preferred| preferred.agent);
         let here = |agent: &AgentId| {
             let known = agents.get(*agent).is_some_and(|known| known.is_here() && known.is_member(campaign));
@@ -112,9 +141,7 @@ impl Need {
 
     /// True when these skills suffice.
     pub(super) fn suffices(&self, skills: &[Skill]) -> bool {
-        let has =
-            |asked: &Skill| skills.iter().any(|own| own.skill == asked.skill && own.level >= asked.level);
-        self.skills.iter().all(has)
+        suffices(&self.skills, skills)
     }
 }
 

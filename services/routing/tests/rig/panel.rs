@@ -56,7 +56,7 @@ impl Truth {
     }
 
     /// Decisions of an interaction, and what a new one would be made from.
-    pub fn standing(&self, id: &str) -> Option<ListDecisionsResponse> {
+    pub fn standing(&self, id: &str, with_members: bool) -> Option<ListDecisionsResponse> {
         let state = self.state.lock();
         let live: &LiveInteraction = state.live.get(id)?;
         let snapshot = live.interaction.as_ref()?;
@@ -68,11 +68,14 @@ impl Truth {
             live: Some(live.clone()),
             ..ListDecisionsResponse::default()
         };
-        if snapshot.state() == InteractionState::Queued {
+        let queued = snapshot.state() == InteractionState::Queued;
+        if queued || with_members {
             answer.campaign =
                 state.campaigns.iter().find(|one| one.campaign_key == snapshot.campaign_key).cloned();
             let keys = answer.campaign.iter().flat_map(|campaign| campaign.member_keys.iter());
             answer.members = keys.filter_map(|key| Some(loaded(&state, state.agents.get(key)?))).collect();
+        }
+        if queued {
             let before = |other: &&InteractionSnapshot| {
                 other.campaign_key == snapshot.campaign_key
                     && other.state() == InteractionState::Queued

@@ -221,9 +221,9 @@ impl AssignmentService for Stand {
         request: Request<ListDecisionsRequest>,
     ) -> Result<Response<ListDecisionsResponse>, Status> {
         auth::require_service(&request)?;
-        let id = request.into_inner().interaction_id;
+        let ListDecisionsRequest { interaction_id: id, with_members } = request.into_inner();
         let unknown = Error::missing("INTERACTION_NOT_FOUND", "there is no such interaction");
-        Ok(Response::new(self.0.standing(&id).ok_or(unknown)?))
+        Ok(Response::new(self.0.standing(&id, with_members).ok_or(unknown)?))
     }
 }
 

@@ -6,6 +6,7 @@ use hilo_proto::attention::v1::attachment_ref::Source;
 use hilo_proto::contact::v1 as contact;
 use hilo_proto::history::v1 as history;
 use hilo_proto::inbound::v1::EmailAddress;
+use hilo_proto::routing::v1 as routing;
 use prost::Message as _;
 use tonic::Code;
 
@@ -88,6 +89,15 @@ fn rows(own: &Seeds, of: &Seeds) -> Vec<(&'static str, String, Vec<u8>)> {
                 request_id: fresh(),
                 agent_key: of.agent.clone(),
                 ..Default::default()
+            }
+            .encode_to_vec(),
+        ),
+        (
+            "why not a foreign agent",
+            "hilo.routing.v1.RoutingService/ExplainInteraction".to_owned(),
+            routing::ExplainInteractionRequest {
+                interaction_id: own.queued.interaction.clone(),
+                agent_key: of.agent.clone(),
             }
             .encode_to_vec(),
         ),

@@ -334,10 +334,11 @@ fn queues(name: &str, of: &Seeds) -> Option<Vec<u8>> {
         "SetStatus" => routing::SetStatusRequest { paused: false }.encode_to_vec(),
         "GetQueues" => routing::GetQueuesRequest { campaign_keys }.encode_to_vec(),
         "WatchQueues" => routing::WatchQueuesRequest { campaign_keys }.encode_to_vec(),
-        "ExplainInteraction" => {
-            routing::ExplainInteractionRequest { interaction_id: of.queued.interaction.clone() }
-                .encode_to_vec()
+        "ExplainInteraction" => routing::ExplainInteractionRequest {
+            interaction_id: of.queued.interaction.clone(),
+            ..Default::default()
         }
+        .encode_to_vec(),
         _ => return None,
     })
 }

@@ -115,7 +115,7 @@ async fn the_rpc_bounds_its_window_and_lists_agents() {
 
 async fn standing_of(db: &Db, id: InteractionId) -> ListDecisionsResponse {
     let id = id.uuid();
-    db.snapshot(move |conn| Box::pin(standing::read(conn, id))).await.unwrap()
+    db.snapshot(move |conn| Box::pin(standing::read(conn, id, false))).await.unwrap()
 }
 
 #[tokio::test]
@@ -149,7 +149,19 @@ async fn a_queued_item_comes_with_its_campaign_its_members_and_who_is_before_it(
     open(&db, ids[1], "ana").await;
     let opened = standing_of(&db, ids[1]).await;
     assert!(opened.live.is_some() && opened.campaign.is_none() && opened.members.is_empty());
+    apply(&db, batch("a", vec![offer(ids[2], 1, "luis")])).await.unwrap();
+    open(&db, ids[2], "luis").await;
     let end = Command::End { agent: UserKey::new("ana"), close: true, problems: Vec::new() };
     command(&db, ids[1], end).await;
     assert!(standing_of(&db, ids[1]).await.live.is_none());
+    // Of one that has ended, the decisions are there as ever, and campaign and members when asked for.
+    let end = Command::End { agent: UserKey::new("luis"), close: true, problems: Vec::new() };
+    command(&db, ids[2], end).await;
+    let id = ids[2].uuid();
+    let ended = db.snapshot(move |conn| Box::pin(standing::read(conn, id, true))).await.unwrap();
+    let winner = ended.decisions.first().and_then(|one| one.decision.as_ref()).map(|one| one.winner.as_str());
+    assert_eq!((ended.decisions.len(), winner), (1, Some("luis")));
+    let keys = ended.campaign.map(|campaign| campaign.member_keys).unwrap_or_default();
+    assert_eq!((keys, ended.members.len(), ended.ahead), (vec!["ana".to_owned(), "luis".to_owned()], 2, 0));
+    assert!(ended.live.is_none());
 }

@@ -83,7 +83,7 @@ async fn who_is_ahead_follows_priority_bonus_and_ageing() {
         .unwrap();
         let ahead_of = async |at: usize| {
             let id = ids[at].uuid();
-            db.snapshot(move |conn| Box::pin(standing::read(conn, id))).await.unwrap().ahead
+            db.snapshot(move |conn| Box::pin(standing::read(conn, id, false))).await.unwrap().ahead
         };
         let row = (ageing, bonus, priority, vip, later);
         assert_eq!((ahead_of(0).await, ahead_of(1).await), (ahead, 1 - ahead), "{row:?}");

@@ -111,10 +111,11 @@ async fn decisions_are_listed_with_the_campaign_and_bad_requests_are_named() {
     let ids = queue(&served.db, "a", 1).await;
     apply(&served.db, batch("a", vec![offer(ids[0], 1, "ana")])).await.unwrap();
     let mut client = AssignmentServiceClient::new(served.service());
-    let request = ListDecisionsRequest { interaction_id: ids[0].to_string() };
+    let request = ListDecisionsRequest { interaction_id: ids[0].to_string(), ..Default::default() };
     let answer = client.list_decisions(request).await.unwrap().into_inner();
     assert_eq!((answer.campaign_key.as_str(), answer.decisions.len()), ("a", 1));
-    let unknown = ListDecisionsRequest { interaction_id: uuid::Uuid::now_v7().to_string() };
+    let unknown =
+        ListDecisionsRequest { interaction_id: uuid::Uuid::now_v7().to_string(), ..Default::default() };
     assert_eq!(client.list_decisions(unknown).await.unwrap_err().code(), Code::NotFound);
     let bad = HoldPartitionsRequest { replica_id: String::new(), release: false, term_millis: 5 };
     let status = client.hold_partitions(bad).await.unwrap_err();

@@ -14,7 +14,7 @@ use super::remote::DeskCalls;
 use super::render;
 use super::watch::News;
 use crate::cli::terminal::{Output, clean};
-use crate::cli::{Exit, Failure};
+use crate::cli::{Exit, Failure, explain};
 
 #[path = "driver_chat.rs"]
 mod chat;
@@ -365,7 +365,7 @@ impl<C: DeskCalls> Driver<C> {
         if decisions.is_empty() {
             return self.output.line("it has not been offered yet");
         }
-        decisions.iter().try_for_each(|stored| self.output.line(render::decision(stored)))
+        decisions.iter().try_for_each(|stored| self.output.line(explain::decision(stored)))
     }
 
     fn wait(&mut self, limit: Duration) -> Result<(), Failure> {

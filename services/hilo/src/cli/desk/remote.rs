@@ -340,7 +340,10 @@ impl DeskCalls for RemoteDesk {
     }
 
     async fn explain(&self, interaction_id: &str) -> Result<Vec<StoredDecision>, Failure> {
-        let request = ExplainInteractionRequest { interaction_id: interaction_id.to_owned() };
+        let request = ExplainInteractionRequest {
+            interaction_id: interaction_id.to_owned(),
+            ..ExplainInteractionRequest::default()
+        };
         Ok(call!(self, routing.explain_interaction, request)?.decisions)
     }
 }

@@ -7,7 +7,6 @@ use hilo_proto::directory::v1::FormDefinition;
 use hilo_proto::event::v1::Direction;
 use hilo_proto::history::v1::ThreadMessage;
 use hilo_proto::inbound::v1::{Attachment, EmailAddress};
-use hilo_proto::internal::v1::{AssignmentMode, StoredDecision};
 use time::OffsetDateTime;
 
 use super::list::is_queued;
@@ -188,27 +187,6 @@ fn hint(field_type: &str) -> &'static str {
         "number" => " (number)",
         _ => "",
     }
-}
-
-/// Why an item was offered as it was.
-pub fn decision(stored: &StoredDecision) -> String {
-    let Some(decision) = &stored.decision else { return "-".to_owned() };
-    let mode = AssignmentMode::try_from(decision.mode).map_or("?", |mode| mode.as_str_name());
-    let removed: BTreeMap<&String, &i32> = decision.removed.iter().collect();
-    let removed: Vec<String> = removed.into_iter().map(|(rule, count)| format!("{rule} {count}")).collect();
-    format!(
-        "{}  {}  {} of {} members{}{}",
-        instant(stored.decided_at.as_ref()),
-        mode.trim_start_matches("ASSIGNMENT_MODE_").to_lowercase(),
-        if decision.winner.is_empty() { "everyone".to_owned() } else { clean(&decision.winner) },
-        decision.candidates,
-        if removed.is_empty() { String::new() } else { format!(", not: {}", removed.join(", ")) },
-        if decision.runner_up.is_empty() {
-            String::new()
-        } else {
-            format!(", next best {}", clean(&decision.runner_up))
-        },
-    )
 }
 
 #[cfg(test)]

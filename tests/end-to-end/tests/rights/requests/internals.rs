@@ -27,9 +27,11 @@ pub(super) fn body(service: &str, name: &str, of: &Seeds) -> Option<Vec<u8>> {
         ("AssignmentService", "SetAgentStatus") => {
             internal::SetAgentStatusRequest { agent_key: of.agent.clone(), paused: false }.encode_to_vec()
         }
-        ("AssignmentService", "ListDecisions") => {
-            internal::ListDecisionsRequest { interaction_id: of.open.interaction.clone() }.encode_to_vec()
+        ("AssignmentService", "ListDecisions") => internal::ListDecisionsRequest {
+            interaction_id: of.open.interaction.clone(),
+            ..Default::default()
         }
+        .encode_to_vec(),
         ("HandoverService", "ListKnown") => {
             internal::ListKnownRequest { consumer: "attention-intake".into(), ids: vec![fresh()] }
                 .encode_to_vec()
