@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use hilo_proto::attention::v1 as attention;
 use hilo_proto::attention::v1::attention_service_client::AttentionServiceClient;
+use hilo_proto::contact::v1::contact_service_client::ContactServiceClient;
 use hilo_proto::dialer::v1::dialer_service_client::DialerServiceClient;
 use hilo_proto::history::v1 as history;
 use hilo_proto::history::v1::history_service_client::HistoryServiceClient;
@@ -139,6 +140,11 @@ impl Agent {
     /// Client of the DialerService.
     pub fn dialers(&self) -> DialerServiceClient<Authorised> {
         DialerServiceClient::with_interceptor(self.attention.clone(), self.bearer.clone())
+    }
+
+    /// Client of the ContactService.
+    pub fn contacts(&self) -> ContactServiceClient<Authorised> {
+        ContactServiceClient::with_interceptor(self.attention.clone(), self.bearer.clone())
     }
 
     /// Client of the AttentionService.

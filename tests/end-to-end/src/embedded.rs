@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use hilo_test_support::{Launch, Process};
 use tempfile::TempDir;
 
+use crate::agent::Endpoints;
 use crate::binary;
 
 /// Generous: the machine may be busy with other tests.
@@ -122,6 +123,31 @@ impl Embedded {
     /// A folder that is deleted with the stack.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The command line as somebody at this machine uses it: `hilo ARGUMENTS --as USER`; what it prints.
+    ///
+    /// # Errors
+    /// When it fails; the message holds what it said.
+    pub async fn hilo(&self, user: &str, arguments: &[&str]) -> Result<String> {
+        let mut command = tokio::process::Command::new(binary::hilo()?);
+        command.args(arguments).args(["--as", user]).arg("--data").arg(self.folder.path().join("data"));
+        let asked = command.current_dir(self.folder.path()).kill_on_drop(true).output();
+        let output =
+            tokio::time::timeout(PATIENCE, asked).await.context("the command line does not end")??;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let failed = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "hilo {arguments:?}: {}\n{said}{failed}", output.status);
+        Ok(said)
+    }
+
+    /// Its services, all of them behind the one public port.
+    ///
+    /// # Errors
+    /// When the stack did not write it.
+    pub fn endpoints(&self) -> Result<Endpoints> {
+        let front = self.front()?.to_owned();
+        Ok(Endpoints { attention_state: front.clone(), routing: front.clone(), history: front })
     }
 
     /// Stops it as Ctrl-C does.
