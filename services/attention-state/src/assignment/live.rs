@@ -28,18 +28,24 @@ pub async fn page(
 ) -> Result<ListLiveInteractionsResponse, Error> {
     let (campaign, after) = place(token)?;
     let size = if size <= 0 { DEFAULT_PAGE } else { size.min(MAX_PAGE) };
-    // Campaign by campaign along the index of live items, so that a page costs the same however many wait.
+    // Campaign by campaign along the index of live items, so that a page costs the same however many wait and have ended. The
+    // campaign is bounded by a row comparison and `<=` instead of `=`: only that index has this order then, and as its bounds
+    // are parameters the planner takes it for a page to be a tenth of all. For the same reason the sequence is looked up item
+    // by item, where a join would read all attentions.
     let heads = sqlx::query!(
-        r#"SELECT live.interaction_id, sequence, live.channel, home.campaign_key
-           FROM (SELECT campaign_key FROM assignment.group_campaign
-                 WHERE partition = $1 AND campaign_key >= $2 ORDER BY campaign_key) AS home
+        r#"SELECT live.interaction_id, live.sequence AS "sequence!", live.channel, home.campaign_key
+           FROM assignment.group_campaign AS home
            CROSS JOIN LATERAL (
-               SELECT interaction_id, attention_id, channel FROM attention.interaction
-               WHERE interaction.campaign_key = home.campaign_key AND state <> 'ended'
-                 AND interaction_id > CASE WHEN home.campaign_key = $2 THEN $3::uuid
-                                           ELSE '00000000-0000-0000-0000-000000000000'::uuid END
-               ORDER BY interaction_id LIMIT $4) AS live
-           JOIN attention.attention USING (attention_id)
+               SELECT interaction_id, channel,
+                   (SELECT sequence FROM attention.attention
+                    WHERE attention.attention_id = interaction.attention_id) AS sequence
+               FROM attention.interaction
+               WHERE (campaign_key, interaction_id)
+                       > (home.campaign_key, CASE WHEN home.campaign_key = $2 THEN $3::uuid
+                                                  ELSE '00000000-0000-0000-0000-000000000000'::uuid END)
+                 AND campaign_key <= home.campaign_key AND state <> 'ended'
+               ORDER BY interaction.campaign_key, interaction_id LIMIT $4) AS live
+           WHERE home.partition = $1 AND home.campaign_key >= $2
            ORDER BY home.campaign_key, live.interaction_id LIMIT $4"#,
         partition,
         campaign,
