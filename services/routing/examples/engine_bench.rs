@@ -1,7 +1,9 @@
 //! Measures the engine alone: decisions per second on one core, and how the cost grows with the number waiting.
 //!
 //! `cargo run --release -p hilo-routing --example engine_bench` prints the figures of the targets; with `-- matrix` it goes
-//! through 1,000 to 500,000 waiting × 10 to 10,000 agents × each mode, plain and with skills and priorities. A decision is
+//! through 1,000 to 500,000 waiting × 10 to 10,000 agents × each mode, plain and with skills and priorities; with `-- memory` it
+//! says what the engine alone takes of it per waiting item and per agent, and how long 100,000 items take to be read in. With
+//! `--json` behind that it prints one JSON object instead of tables. A decision is
 //! one offer together with the events that caused it: here always the arrival, the answer that commits the offer, the
 //! opening and the end of an item. Time is the thread's time on a processor, so that other work on the machine does not
 //! count (its use of the caches does).
@@ -11,12 +13,13 @@ use std::sync::Arc;
 use std::time::Instant as Wall;
 
 use hilo_routing::domain::*;
+use serde_json::{Value, json};
 
 const AGENTS: u32 = 10_000;
 /// Microseconds between two arrivals: 10,000 a second.
 const TICK: i64 = 100;
 const SKILLS: u32 = 4;
-const MODES: [Mode; 4] = [Mode::RoundRobin, Mode::LeastBusy, Mode::Random, Mode::LongestIdle];
+const MODES: [Mode; 5] = [Mode::RoundRobin, Mode::LeastBusy, Mode::Random, Mode::LongestIdle, Mode::Everyone];
 
 /// Seconds this thread has been on a processor (first number of `/proc/thread-self/schedstat`, nanoseconds); wall time
 /// where that is missing.
@@ -150,12 +153,12 @@ impl Bench {
         self.feed(Input::Item(view));
     }
 
-    /// Commits what was decided, and has it opened; answers how many offers there were and notes what is open.
-    fn commit(&mut self, open: &mut VecDeque<InteractionId>) -> u64 {
+    /// Commits what was decided, and has it opened by whom it was offered to; answers how many offers there were and notes
+    /// what is open, or rings at everyone.
+    fn commit(&mut self, held: &mut VecDeque<InteractionId>) -> u64 {
         let mut offers = 0;
         while let Some(decision) = self.decisions.pop() {
             let Decision::Offer(offer) = decision else { continue };
-            let Target::Agent(agent) = offer.target else { continue };
             offers += 1;
             let ringing = Ringing {
                 offer: OfferId(1),
@@ -163,51 +166,70 @@ impl Bench {
                 deadline: offer.deadline,
                 transferred: false,
             };
-            let number = (offer.interaction.0 >> 80) as u64;
-            let current = Some(self.queued(number, 2, Some(ringing)));
+            let current = Some(self.queued(number(offer.interaction), 2, Some(ringing)));
             let answer =
                 Answer { interaction: offer.interaction, version: 1, outcome: Outcome::Applied, current };
             self.feed(Input::Answer(answer));
-            let mut view = self.queued(number, 3, None);
-            view.state = ItemState::Open(agent);
-            self.feed(Input::Item(view));
-            open.push_back(offer.interaction);
+            if let Target::Agent(agent) = offer.target {
+                self.open(offer.interaction, agent);
+            }
+            held.push_back(offer.interaction);
         }
         offers
     }
+
+    fn open(&mut self, interaction: InteractionId, agent: AgentId) {
+        let mut view = self.queued(number(interaction), 3, None);
+        view.state = ItemState::Open(agent);
+        self.feed(Input::Item(view));
+    }
+
+    /// The oldest of them ends; what rings at everyone is opened first.
+    fn end(&mut self, held: &mut VecDeque<InteractionId>) {
+        let Some(interaction) = held.pop_front() else { return };
+        if self.setup.mode == Mode::Everyone {
+            let agent = number(interaction) % u64::from(self.setup.agents);
+            self.open(interaction, AgentId(agent as u32));
+        }
+        self.feed(Input::Gone { interaction, version: 4 });
+    }
+}
+
+/// What number an item has.
+fn number(interaction: InteractionId) -> u64 {
+    (interaction.0 >> 80) as u64
 }
 
 /// Agents have room: every arrival is offered at once, and its item ends a while later. Decisions per second.
 fn with_room(mode: Mode, agents: u32, wide: bool, seconds: f64) -> f64 {
     let mut bench = Bench::new(Setup { mode, agents, capacity: 5, wide });
     let most_open = 2 * agents as usize;
-    let mut open = VecDeque::new();
+    let mut held = VecDeque::new();
     let mut offers = 0;
     let clock = Clock(Wall::now());
     let started = clock.seconds();
     while clock.seconds() - started < seconds {
         for _ in 0..10_000 {
             bench.arrive();
-            offers += bench.commit(&mut open);
-            if open.len() > most_open
-                && let Some(interaction) = open.pop_front()
-            {
-                bench.feed(Input::Gone { interaction, version: 4 });
+            offers += bench.commit(&mut held);
+            if held.len() > most_open {
+                bench.end(&mut held);
             }
         }
     }
     offers as f64 / (clock.seconds() - started)
 }
 
-/// Everybody is full and `waiting` items wait: each step one item ends (the oldest waiting that fits is offered) and one
-/// arrives. Nanoseconds per decision, the best of some rounds.
+/// Everybody is full and `waiting` items wait (in mode everyone: ring): each step one item ends (the oldest waiting that fits is
+/// offered) and one arrives. Nanoseconds per decision, the best of some rounds.
 fn with_backlog(setup: Setup, waiting: usize, steps: u32) -> f64 {
     let mut bench = Bench::new(setup);
-    let mut open = VecDeque::new();
-    while bench.engine.waiting_items() < waiting {
+    let mut held = VecDeque::new();
+    let rings = setup.mode == Mode::Everyone;
+    while (if rings { held.len() } else { bench.engine.waiting_items() }) < waiting {
         for _ in 0..1_000.min(waiting) {
             bench.arrive();
-            bench.commit(&mut open);
+            bench.commit(&mut held);
         }
     }
     let mut offers = 0_u64;
@@ -216,55 +238,144 @@ fn with_backlog(setup: Setup, waiting: usize, steps: u32) -> f64 {
         let before = offers;
         let started = clock.seconds();
         for _ in 0..steps {
-            if let Some(interaction) = open.pop_front() {
-                bench.feed(Input::Gone { interaction, version: 4 });
-            }
-            offers += bench.commit(&mut open);
+            bench.end(&mut held);
+            offers += bench.commit(&mut held);
             bench.arrive();
-            offers += bench.commit(&mut open);
+            offers += bench.commit(&mut held);
         }
         best = best.min((clock.seconds() - started) / (offers - before).max(1) as f64);
     }
     best * 1e9
 }
 
-fn targets() {
-    println!("agents {AGENTS}, one core; a decision = arrival, offer, answer, opening, end");
-    for mode in MODES {
-        let [plain, wide] = [false, true].map(|wide| with_room(mode, AGENTS, wide, 3.0));
-        let ratio = wide / plain;
-        println!(
-            "{mode:?}, agents with room: {plain:.0} decisions/s; with skills and priorities {wide:.0}, ratio {ratio:.2}"
-        );
+/// Figures in the order they were measured; printed as they come, or in the end as one object.
+struct Report {
+    json: bool,
+    figures: Vec<Value>,
+}
+
+impl Report {
+    /// A figure, and how it reads in a table.
+    fn add(&mut self, line: &str, figure: Value) {
+        if !self.json {
+            println!("{line}");
+        }
+        self.figures.push(figure);
     }
-    for (wide, word) in [(false, "plain"), (true, "with skills and priorities")] {
-        let setup = Setup { mode: Mode::RoundRobin, agents: AGENTS, capacity: 1, wide };
-        let [few, many] = [1_000, 500_000].map(|waiting| with_backlog(setup, waiting, 100_000));
-        println!(
-            "round robin, all full, {word}: {few:.0} ns per decision with 1,000 waiting, {many:.0} ns with 500,000"
-        );
-        println!("ratio {:.2}", many / few);
+
+    fn title(&self, line: &str) {
+        if !self.json {
+            println!("{line}");
+        }
+    }
+
+    fn end(self, what: &str) {
+        if self.json {
+            println!("{}", json!({ "measured": what, "agents": AGENTS, "figures": self.figures }));
+        }
     }
 }
 
-fn matrix() {
-    println!("ns per decision, all full: plain / with skills and priorities");
+fn word(wide: bool) -> &'static str {
+    if wide { "with skills and priorities" } else { "plain" }
+}
+
+fn targets(report: &mut Report) {
+    report.title(&format!("agents {AGENTS}, one core; a decision = arrival, offer, answer, opening, end"));
     for mode in MODES {
-        println!("{mode:?}\n{:>10} {:>8} {:>8} {:>8} {:>6}", "waiting", "agents", "plain", "wide", "ratio");
+        let [plain, wide] = [false, true].map(|wide| with_room(mode, AGENTS, wide, 3.0).round());
+        let ratio = wide / plain;
+        let line = format!(
+            "{mode:?}, agents with room: {plain} decisions/s; {} {wide}, ratio {ratio:.2}",
+            word(true)
+        );
+        let name = format!("{mode:?}");
+        report.add(
+            &line,
+            json!({ "mode": name, "decisions_per_second": plain, "with_skills_and_priorities": wide }),
+        );
+    }
+    for wide in [false, true] {
+        let setup = Setup { mode: Mode::RoundRobin, agents: AGENTS, capacity: 1, wide };
+        let [few, many] = [1_000, 500_000].map(|waiting| with_backlog(setup, waiting, 100_000).round());
+        let ratio = many / few;
+        let line = format!(
+            "round robin, all full, {}: {few} ns per decision with 1,000 waiting, {many} ns with 500,000, ratio {ratio:.2}",
+            word(wide)
+        );
+        report.add(&line, json!({ "wide": wide, "ns_at_1000": few, "ns_at_500000": many, "ratio": ratio }));
+    }
+}
+
+fn matrix(report: &mut Report) {
+    report.title("ns per decision, all full: plain / with skills and priorities");
+    for mode in MODES {
+        report.title(&format!(
+            "{mode:?}\n{:>10} {:>8} {:>8} {:>8} {:>6}",
+            "waiting", "agents", "plain", "wide", "ratio"
+        ));
         for waiting in [1_000, 10_000, 100_000, 500_000] {
             for agents in [10, 100, 1_000, 10_000] {
                 let setup = |wide| Setup { mode, agents, capacity: 1, wide };
-                let [plain, wide] = [false, true].map(|wide| with_backlog(setup(wide), waiting, 20_000));
-                println!("{waiting:>10} {agents:>8} {plain:>8.0} {wide:>8.0} {:>6.2}", wide / plain);
+                let [plain, wide] =
+                    [false, true].map(|wide| with_backlog(setup(wide), waiting, 20_000).round());
+                let line = format!("{waiting:>10} {agents:>8} {plain:>8} {wide:>8} {:>6.2}", wide / plain);
+                let name = format!("{mode:?}");
+                report.add(
+                    &line,
+                    json!({ "mode": name, "waiting": waiting, "agents": agents, "ns": plain, "ns_with_skills_and_priorities": wide }),
+                );
             }
         }
     }
 }
 
-fn main() {
-    match std::env::args().nth(1).as_deref() {
-        None => targets(),
-        Some("matrix") => matrix(),
-        Some(other) => eprintln!("unknown: {other}; say nothing, or matrix"),
+/// Bytes of this process that are in memory.
+fn resident() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap_or(0.0) * 1_024.0
+}
+
+/// The whole service is weighed by the bench `memory`; here is what the engine has of it.
+fn memory(report: &mut Report) {
+    for wide in [false, true] {
+        let setup = Setup { mode: Mode::LeastBusy, agents: AGENTS, capacity: 0, wide };
+        let before = resident();
+        let mut bench = Bench::new(setup);
+        let agents = ((resident() - before) / f64::from(AGENTS)).round();
+        let before = resident();
+        (0..500_000).for_each(|_| bench.arrive());
+        let items = ((resident() - before) / 500_000.0).round();
+        let mut bench = Bench::new(setup);
+        let views: Vec<ItemView> = (0..100_000).map(|number| bench.queued(number, 1, None)).collect();
+        bench.now = 100_000 * TICK;
+        let clock = Clock(Wall::now());
+        let started = clock.seconds();
+        views.into_iter().for_each(|view| bench.feed(Input::Item(view)));
+        let seconds = clock.seconds() - started;
+        let line = format!(
+            "{}: {items} bytes per waiting item of 500,000, {agents} bytes per agent of {AGENTS}; 100,000 items read in {seconds:.3} s",
+            word(wide)
+        );
+        report.add(
+            &line,
+            json!({ "wide": wide, "bytes_per_item": items, "bytes_per_agent": agents, "seconds_for_100000": seconds }),
+        );
     }
+}
+
+fn main() {
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    let json = words.iter().any(|word| word == "--json");
+    words.retain(|word| word != "--json");
+    let mut report = Report { json, figures: Vec::new() };
+    let what = words.first().map_or("targets", String::as_str);
+    match what {
+        "targets" => targets(&mut report),
+        "matrix" => matrix(&mut report),
+        "memory" => memory(&mut report),
+        other => return eprintln!("unknown: {other}; say targets, matrix or memory, and --json"),
+    }
+    report.end(what);
 }

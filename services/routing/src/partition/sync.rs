@@ -112,6 +112,7 @@ impl Partition {
                 partition = self.number,
                 epoch = self.epoch,
                 items = self.engine.live_items(),
+                seconds = self.held_since.elapsed().as_secs_f64(),
                 "partition built"
             );
             // Only now is it known who waited longest, so only now may anybody be offered anything.

@@ -1,6 +1,7 @@
 //! A stand-in for attention-state, a private broker and replicas of routing, in-process or as processes of their own.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod cable;
 pub mod panel;
 pub mod service;
 pub mod truth;
@@ -84,25 +85,44 @@ impl Rig {
 
     /// A replica as a process of its own.
     pub fn process(&self, name: &str) -> Result<(Process, SocketAddr)> {
+        self.process_with(name, &[])
+    }
+
+    /// The same with settings of its own.
+    pub fn process_with(&self, name: &str, settings: &[(&str, &str)]) -> Result<(Process, SocketAddr)> {
         let port = hilo_test_support::free_port();
         let address: SocketAddr = ([127, 0, 0, 1], port).into();
         let auth = self.keys.auth_config("hilo");
         let set = |name: &str, value: &str| (format!("HILO__{name}"), value.to_owned());
+        let mut environment = vec![
+            set("NATS__URL", &self.broker.url()),
+            set("AUTH__ISSUER", "hilo"),
+            set("AUTH__VERIFY_KEY", &auth.verify_key),
+            set("AUTH__SERVICE_SECRET", auth.service_secret.expose()),
+            set("ENDPOINTS__ATTENTION_STATE", &self.attention),
+            set("ROUTING__GRPC__LISTEN", &address.to_string()),
+            set("ROUTING__REPLICA_ID", name),
+        ];
+        for (name, value) in settings {
+            let fault = *name == "FAULT_DIR";
+            environment.push(if fault {
+                ("HILO_FAULT_DIR".to_owned(), (*value).to_owned())
+            } else {
+                set(name, value)
+            });
+        }
         let launch = Launch {
             program: env!("CARGO_BIN_EXE_hilo-routing").into(),
-            environment: vec![
-                set("NATS__URL", &self.broker.url()),
-                set("AUTH__ISSUER", "hilo"),
-                set("AUTH__VERIFY_KEY", &auth.verify_key),
-                set("AUTH__SERVICE_SECRET", auth.service_secret.expose()),
-                set("ENDPOINTS__ATTENTION_STATE", &self.attention),
-                set("ROUTING__GRPC__LISTEN", &address.to_string()),
-                set("ROUTING__REPLICA_ID", name),
-            ],
+            environment,
             log: self.folder.path().join(format!("{name}.log")),
             ..Launch::default()
         };
         Ok((launch.spawn()?, address))
+    }
+
+    /// What a process has logged so far.
+    pub fn log(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join(format!("{name}.log"))).unwrap_or_default()
     }
 
     /// A client with an agent's token.

@@ -1,5 +1,6 @@
 //! The stand-in's gRPC side: AssignmentService and the directory feed.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -22,9 +23,10 @@ use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
-use super::truth::{PARTITION, Truth};
+use super::truth::Truth;
 
-const PARTITIONS: i32 = 16;
+/// Partitions in all.
+pub const PARTITIONS: i32 = 16;
 
 /// The live panel's reading: what waits, rings and is open, by campaign.
 #[tonic::async_trait]
@@ -72,6 +74,7 @@ impl AssignmentService for Stand {
         let now = Instant::now();
         if request.release {
             state.released.push(request.replica_id.clone());
+            state.replicas.remove(&request.replica_id);
             for (holder, _, until) in state.lease.values_mut() {
                 if *holder == request.replica_id {
                     holder.clear();
@@ -81,16 +84,7 @@ impl AssignmentService for Stand {
             return Ok(Response::new(HoldPartitionsResponse::default()));
         }
         let term = Duration::from_millis(request.term_millis as u64);
-        for partition in 0..PARTITIONS {
-            let (holder, epoch, until) = state.lease.entry(partition).or_insert((String::new(), 0, now));
-            if *holder == request.replica_id && *until > now {
-                *until = now + term;
-            } else if *until <= now {
-                *holder = request.replica_id.clone();
-                *epoch += 1;
-                *until = now + term;
-            }
-        }
+        state.share_out(&request.replica_id, now, term);
         let held = state.lease.iter().filter(|(_, (holder, ..))| *holder == request.replica_id);
         let partitions = held
             .map(|(partition, (_, epoch, _))| HeldPartition { partition: *partition, epoch: *epoch })
@@ -118,31 +112,36 @@ impl AssignmentService for Stand {
         }))
     }
 
-    /// Pages of three, so that there is more than one.
+    /// Small pages, so that there is more than one.
     async fn list_live_interactions(
         &self,
         request: Request<ListLiveInteractionsRequest>,
     ) -> Result<Response<ListLiveInteractionsResponse>, Status> {
         let request = request.into_inner();
         let mut state = self.0.state.lock();
-        if request.partition != PARTITION {
-            return Ok(Response::new(ListLiveInteractionsResponse::default()));
-        }
-        state.fetched.extend(request.attention_ids.iter().cloned());
-        if request.attention_ids.is_empty() && request.page_token.is_empty() {
-            state.snapshots += 1;
-        }
-        let wanted = |live: &&LiveInteraction| {
-            request.attention_ids.is_empty() || request.attention_ids.contains(&live.attention_id)
+        let homes: HashMap<&str, i32> =
+            state.campaigns.iter().map(|one| (one.campaign_key.as_str(), one.partition)).collect();
+        let here = |live: &LiveInteraction| {
+            let campaign = live.interaction.as_ref().map(|one| one.campaign_key.as_str());
+            campaign.and_then(|key| homes.get(key)) == Some(&request.partition)
         };
+        let wanted = |live: &&LiveInteraction| match request.attention_ids.is_empty() {
+            true => here(live),
+            false => request.attention_ids.contains(&live.attention_id),
+        };
+        let is_home = homes.values().any(|home| *home == request.partition);
         let after =
             state.live.range(request.page_token.clone()..).filter(|(id, _)| **id != request.page_token);
         let interactions: Vec<LiveInteraction> =
-            after.map(|(_, live)| live).filter(wanted).take(3).cloned().collect();
-        let full = interactions.len() == 3;
+            after.map(|(_, live)| live).filter(wanted).take(state.page).cloned().collect();
+        let full = interactions.len() == state.page;
         let last = interactions.last().and_then(|live| live.interaction.as_ref());
         let next_page_token =
             last.filter(|_| full).map(|last| last.interaction_id.clone()).unwrap_or_default();
+        if is_home && request.attention_ids.is_empty() && request.page_token.is_empty() {
+            state.snapshots += 1;
+        }
+        state.fetched.extend(request.attention_ids.iter().cloned());
         Ok(Response::new(ListLiveInteractionsResponse { interactions, next_page_token }))
     }
 
@@ -156,6 +155,7 @@ impl AssignmentService for Stand {
             let mut state = self.0.state.lock();
             if state.lease.get(&request.partition).is_none_or(|(_, epoch, _)| *epoch != request.epoch) {
                 state.refused_epochs += 1;
+                state.refused.push((request.partition, request.epoch));
                 return Err(Error::rejected("STALE_EPOCH", "another replica holds the partition").into());
             }
             if request.config_version < state.config_version {
@@ -165,7 +165,7 @@ impl AssignmentService for Stand {
         }
         let mut results = Vec::new();
         for change in &request.changes {
-            let (outcome, event) = self.0.apply(change, request.epoch);
+            let (outcome, event) = self.0.apply(change, (request.partition, request.epoch));
             if let Some((live, kind)) = event {
                 self.0.publish(&live, kind).await;
             }

@@ -21,6 +21,8 @@ use parking_lot::Mutex;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::service::PARTITIONS;
+
 /// The one partition that the stand-in has campaigns in.
 pub const PARTITION: i32 = 7;
 
@@ -45,6 +47,7 @@ pub fn campaign(key: &str, members: &[&str]) -> RoutingCampaign {
 pub struct Offered {
     pub interaction: String,
     pub agent: String,
+    pub partition: i32,
     pub epoch: i64,
 }
 
@@ -55,10 +58,16 @@ pub struct State {
     pub agents: BTreeMap<String, RoutingAgent>,
     pub live: BTreeMap<String, LiveInteraction>,
     pub lease: HashMap<i32, (String, i64, Instant)>,
+    /// Until when each replica counts as running.
+    pub replicas: HashMap<String, Instant>,
+    /// Who was given a partition under an epoch.
+    pub grants: HashMap<(i32, i64), String>,
     /// Replicas that gave their partitions back.
     pub released: Vec<String>,
     pub offered: Vec<Offered>,
     pub refused_epochs: u32,
+    /// Partition and epoch of each of them.
+    pub refused: Vec<(i32, i64)>,
     pub refused_configs: u32,
     /// Changes asked for.
     pub attempts: u32,
@@ -69,6 +78,35 @@ pub struct State {
     /// Users the directory does not know any more.
     pub dismissed: Vec<String>,
     pub snapshots: u32,
+    /// Interactions in a page of the snapshot.
+    pub page: usize,
+}
+
+impl State {
+    /// Extends what a replica holds up to its fair share, gives back what exceeds it, and takes what is free.
+    pub fn share_out(&mut self, replica: &str, now: Instant, term: Duration) {
+        self.replicas.insert(replica.to_owned(), now + term);
+        let running = self.replicas.values().filter(|until| **until > now).count();
+        let share = (PARTITIONS as usize).div_ceil(running);
+        let mut held = 0;
+        for partition in 0..PARTITIONS {
+            let (holder, _, until) = self.lease.entry(partition).or_insert((String::new(), 0, now));
+            if holder == replica && *until > now {
+                held += 1;
+                *until = if held <= share { now + term } else { now };
+                if held > share {
+                    holder.clear();
+                }
+            }
+        }
+        for (partition, (holder, epoch, until)) in &mut self.lease {
+            if held < share && *until <= now {
+                (held, *epoch) = (held + 1, *epoch + 1);
+                (*holder, *until) = (replica.to_owned(), now + term);
+                self.grants.insert((*partition, *epoch), replica.to_owned());
+            }
+        }
+    }
 }
 
 /// The state and how it is published.
@@ -88,7 +126,7 @@ impl Truth {
     pub fn new(campaigns: Vec<RoutingCampaign>, agents: &[(&str, i32)]) -> Self {
         let truth = Self { publishing: AtomicBool::new(true), ..Self::default() };
         let mut state = truth.state.lock();
-        state.config_version = 1;
+        (state.config_version, state.page) = (1, 3);
         state.campaigns = campaigns;
         for (key, capacity) in agents {
             let load = |channel: &str| ChannelLoad {
@@ -216,7 +254,7 @@ impl Truth {
     pub fn apply(
         &self,
         change: &AssignmentChange,
-        epoch: i64,
+        (partition, epoch): (i32, i64),
     ) -> (AssignmentOutcome, Option<(LiveInteraction, EventType)>) {
         let mut state = self.state.lock();
         state.attempts += 1;
@@ -269,7 +307,7 @@ impl Truth {
                 stored.rotation_pointer = offer.rotation_pointer.clone();
             }
             let interaction = change.interaction_id.clone();
-            state.offered.push(Offered { interaction, agent: offer.agent_key.clone(), epoch });
+            state.offered.push(Offered { interaction, agent: offer.agent_key.clone(), partition, epoch });
         }
         (outcome, Some((live, kind)))
     }
