@@ -17,6 +17,7 @@ pub(crate) mod present;
 pub mod queues;
 pub mod release;
 pub mod standing;
+pub mod together;
 pub mod verdict;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! `ApplyOffers`: one transaction commits what of a router's batch still fits, in few statements however long it is.
+//! `ApplyOffers`: one transaction commits what of routers' batches still fits, in few statements however many they are.
 //!
-//! Lock order: the partition's fence, attentions (skipping locked ones), agents' loads. Everything is decided in memory
+//! Lock order: the partitions' fences, attentions (skipping locked ones), agents' loads. Everything is decided in memory
 //! by the domain, in the order given, and written at once.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,8 +15,9 @@ use sqlx::PgConnection;
 use time::Duration;
 
 use super::decisions::{self, Decided};
+use super::partition::{self, Fence};
 use super::verdict::{CampaignFacts, Facts, OverflowFacts, outcome};
-use super::{load, partition, present};
+use super::{load, present};
 use crate::attention::domain::{
     CampaignKey, Channel, Command, Expire, Interaction, InteractionId, OfferId, Stage, UserKey,
 };
@@ -47,9 +48,7 @@ enum Wanted {
 /// A batch that is well-formed.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    partition: i32,
-    epoch: i64,
-    config_version: i64,
+    fence: Fence,
     wishes: Vec<Wish>,
 }
 
@@ -73,12 +72,13 @@ impl Batch {
         if !error.violations().is_empty() {
             return Err(error);
         }
-        Ok(Self {
-            partition: request.partition,
-            epoch: request.epoch,
-            config_version: request.config_version,
-            wishes,
-        })
+        let ApplyOffersRequest { partition, epoch, config_version, .. } = request;
+        Ok(Self { fence: Fence { partition, epoch, config_version }, wishes })
+    }
+
+    /// Changes asked for.
+    pub(super) fn len(&self) -> usize {
+        self.wishes.len()
     }
 }
 
@@ -96,22 +96,32 @@ fn wish(change: AssignmentChange) -> Result<Wish, (&'static str, &'static str)> 
     Ok(Wish { id, change, wanted })
 }
 
-/// Applies the batch; one result per change, in order.
+/// What became of a batch: a result per change, in order, or why it was refused whole (`STALE_EPOCH`, `STALE_CONFIG`).
+pub type Applied = Result<Vec<AssignmentResult>, Error>;
+
+/// Applies batches of any partitions, one after the other, each behind its own fence; one answer per batch, in order.
 ///
 /// # Errors
-/// `STALE_EPOCH`, `STALE_CONFIG` for the whole batch; database errors.
-pub async fn apply(
+/// Database errors: then nothing of any batch was applied.
+pub async fn apply<B: AsRef<Batch> + Sync>(
     tx: &mut PgConnection,
     subjects: &Subjects,
-    batch: &Batch,
-) -> Result<Vec<AssignmentResult>, Error> {
-    partition::guard(tx, batch.partition, batch.epoch, batch.config_version).await?;
-    let ids: Vec<InteractionId> = batch.wishes.iter().map(|wish| wish.id).collect();
+    batches: &[B],
+) -> Result<Vec<Applied>, Error> {
+    let fences: Vec<Fence> = batches.iter().map(|batch| batch.as_ref().fence).collect();
+    let fences = partition::guard(tx, &fences).await?;
+    let held =
+        batches.iter().zip(&fences).filter(|(_, fence)| fence.is_ok()).map(|(batch, _)| batch.as_ref());
+    let wishes: Vec<&Wish> = held.flat_map(|batch| &batch.wishes).collect();
+    let ids: Vec<InteractionId> = wishes.iter().map(|wish| wish.id).collect();
     let mut work = Work::lock(tx, &ids, Wait::Skip).await?;
-    let mut facts = facts(tx, batch, &work).await?;
+    let mut facts = facts(tx, &wishes, &work).await?;
     let mut made = Made::default();
-    let outcomes: Vec<AssignmentOutcome> =
-        batch.wishes.iter().map(|wish| one(&mut work, &mut facts, &mut made, wish)).collect();
+    let outcomes: Vec<Result<Vec<AssignmentOutcome>, Error>> = batches
+        .iter()
+        .zip(fences)
+        .map(|(batch, fence)| fence.map(|()| of_batch(&mut work, &mut facts, &mut made, batch.as_ref())))
+        .collect();
     if made.changed {
         work.write(tx, subjects).await?;
         load::offered(tx, &made.offered, work.now()).await?;
@@ -119,10 +129,17 @@ pub async fn apply(
         decisions::store(tx, &made.decided, work.now()).await?;
     }
     // Read after the writing, which fixes what an item asks for that came into another campaign.
-    Ok(batch.wishes.iter().zip(outcomes).map(|(wish, outcome)| result(&work, wish, outcome)).collect())
+    let results = |batch: &Batch, outcomes: Vec<AssignmentOutcome>| {
+        batch.wishes.iter().zip(outcomes).map(|(wish, outcome)| result(&work, wish, outcome)).collect()
+    };
+    Ok(batches.iter().zip(outcomes).map(|(batch, one)| one.map(|one| results(batch.as_ref(), one))).collect())
 }
 
-/// What the decisions of a batch leave to be written beside the interactions themselves.
+fn of_batch(work: &mut Work, facts: &mut Facts, made: &mut Made, batch: &Batch) -> Vec<AssignmentOutcome> {
+    batch.wishes.iter().map(|wish| one(work, facts, made, batch.fence.partition, wish)).collect()
+}
+
+/// What the decisions of batches leave to be written beside the interactions themselves.
 #[derive(Debug, Default)]
 struct Made {
     changed: bool,
@@ -131,11 +148,17 @@ struct Made {
     decided: Vec<Decided>,
 }
 
-fn one(work: &mut Work, facts: &mut Facts, made: &mut Made, wish: &Wish) -> AssignmentOutcome {
+fn one(
+    work: &mut Work,
+    facts: &mut Facts,
+    made: &mut Made,
+    partition: i32,
+    wish: &Wish,
+) -> AssignmentOutcome {
     match work.find(wish.id) {
         Found::Gone => AssignmentOutcome::Gone,
         Found::Busy => AssignmentOutcome::Busy,
-        Found::Locked(_) => match change(work, facts, made, wish) {
+        Found::Locked(_) => match change(work, facts, made, partition, wish) {
             Ok(()) => AssignmentOutcome::Applied,
             Err(outcome) => outcome,
         },
@@ -155,11 +178,18 @@ fn result(work: &Work, wish: &Wish, outcome: AssignmentOutcome) -> AssignmentRes
     AssignmentResult { interaction_id: wish.id.to_string(), outcome: outcome.into(), current }
 }
 
-fn change(work: &mut Work, facts: &mut Facts, made: &mut Made, wish: &Wish) -> Result<(), AssignmentOutcome> {
+fn change(
+    work: &mut Work,
+    facts: &mut Facts,
+    made: &mut Made,
+    partition: i32,
+    wish: &Wish,
+) -> Result<(), AssignmentOutcome> {
     let (channel, before) = interaction(work, wish.id).ok_or(AssignmentOutcome::Gone)?;
     let campaign = before.campaign.as_str().to_owned();
     // An interaction of another partition is another owner's business.
-    let known = facts.campaigns.get(&campaign).cloned().ok_or(AssignmentOutcome::Conflict)?;
+    let known = facts.campaigns.get(&campaign).filter(|known| known.partition == partition).cloned();
+    let known = known.ok_or(AssignmentOutcome::Conflict)?;
     let version = wish.change.version;
     let command = match &wish.wanted {
         Wanted::Offer { offer, make } => {
@@ -243,12 +273,12 @@ fn current(work: &Work, id: InteractionId) -> Option<LiveInteraction> {
     })
 }
 
-/// Reads what the batch is decided against: its campaigns in this partition, who of the named agents is available, and,
-/// locked in order, the loads of all agents whose load may change.
-async fn facts(tx: &mut PgConnection, batch: &Batch, work: &Work) -> Result<Facts, Error> {
+/// Reads what batches are decided against: their campaigns, who of the named agents is available, and, locked in order, the loads
+/// of all agents whose load may change.
+async fn facts(tx: &mut PgConnection, wishes: &[&Wish], work: &Work) -> Result<Facts, Error> {
     let (mut campaigns, mut pairs, mut loads) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let mut senders = BTreeSet::new();
-    for wish in &batch.wishes {
+    for wish in wishes {
         let Some((channel, interaction)) = interaction(work, wish.id) else { continue };
         let campaign = interaction.campaign.as_str().to_owned();
         if let Wanted::Offer { make, .. } = &wish.wanted
@@ -269,7 +299,7 @@ async fn facts(tx: &mut PgConnection, batch: &Batch, work: &Work) -> Result<Fact
     }
     let campaigns: Vec<String> = campaigns.into_iter().collect();
     Ok(Facts {
-        campaigns: campaign_facts(tx, batch.partition, &campaigns).await?,
+        campaigns: campaign_facts(tx, &campaigns).await?,
         available: available(tx, pairs).await?,
         returning: present::of(tx, senders).await?,
         loads: load::lock(tx, &loads).await?,
@@ -278,18 +308,16 @@ async fn facts(tx: &mut PgConnection, batch: &Batch, work: &Work) -> Result<Fact
 
 async fn campaign_facts(
     tx: &mut PgConnection,
-    partition: i32,
     keys: &[String],
 ) -> Result<BTreeMap<String, CampaignFacts>, Error> {
     let rows = sqlx::query!(
-        r#"SELECT campaign.campaign_key, campaign.accept_timeout_seconds, campaign.overflow_seconds,
+        r#"SELECT campaign.campaign_key, home.partition, campaign.accept_timeout_seconds, campaign.overflow_seconds,
                campaign.overflow_mode, campaign.active, target.campaign_key AS "target?"
            FROM directory.campaign AS campaign JOIN assignment.group_campaign AS home USING (campaign_key)
            LEFT JOIN directory.campaign AS target
                ON target.campaign_key = campaign.overflow_campaign_key AND target.active
-           WHERE campaign.campaign_key = ANY($1) AND home.partition = $2"#,
+           WHERE campaign.campaign_key = ANY($1)"#,
         keys,
-        partition,
     )
     .fetch_all(tx)
     .await?;
@@ -305,8 +333,13 @@ async fn campaign_facts(
                 }
             };
             let overflow = overflow.filter(|overflow| overflow.seconds > 0);
-            let accept_timeout_seconds = row.accept_timeout_seconds;
-            Ok((row.campaign_key, CampaignFacts { accept_timeout_seconds, overflow, active: row.active }))
+            let facts = CampaignFacts {
+                partition: row.partition,
+                accept_timeout_seconds: row.accept_timeout_seconds,
+                overflow,
+                active: row.active,
+            };
+            Ok((row.campaign_key, facts))
         })
         .collect()
 }

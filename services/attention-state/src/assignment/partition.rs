@@ -1,6 +1,7 @@
 //! Who holds which partition. A lease is taken by one conditional UPDATE under the database's clock; its epoch is the
 //! fence that `ApplyOffers` checks. Each replica gets its fair share of all partitions.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use hilo_kit::Error;
@@ -194,42 +195,52 @@ async fn held(conn: &mut PgConnection, replica: &str) -> Result<Vec<HeldPartitio
     Ok(rows.into_iter().map(|row| HeldPartition { partition: row.partition, epoch: row.epoch }).collect())
 }
 
-/// The fence of a batch: holds epoch and configuration of the partition until the transaction ends.
+/// What a batch was decided under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// Partition.
+    pub partition: i32,
+    /// Epoch of its owner.
+    pub epoch: i64,
+    /// Version of the configuration.
+    pub config_version: i64,
+}
+
+/// The fences of batches: holds epochs and configurations of their partitions until the transaction ends, and says of each
+/// batch whether it may be applied: not (`STALE_EPOCH`) when another replica took its partition over, not (`STALE_CONFIG`) when
+/// one of its groups has changed since, nor where there is no such partition (`UNKNOWN_PARTITION`).
 ///
 /// # Errors
-/// `STALE_EPOCH` when another replica took the partition over, `STALE_CONFIG` when one of its groups has changed since,
-/// `UNKNOWN_PARTITION`.
-pub async fn guard(
-    tx: &mut PgConnection,
-    partition: i32,
-    epoch: i64,
-    config_version: i64,
-) -> Result<(), Error> {
-    let valid = sqlx::query_scalar!(
-        "SELECT 1 FROM assignment.partition WHERE partition = $1 AND epoch = $2 AND config_version <= $3 FOR SHARE",
-        partition,
-        epoch,
-        config_version,
+/// Database errors.
+pub async fn guard(tx: &mut PgConnection, fences: &[Fence]) -> Result<Vec<Result<(), Error>>, Error> {
+    let partitions: Vec<i32> = fences.iter().map(|fence| fence.partition).collect();
+    let rows = sqlx::query!(
+        "SELECT partition, epoch, config_version FROM assignment.partition WHERE partition = ANY($1)
+         ORDER BY partition FOR SHARE",
+        &partitions,
     )
-    .fetch_optional(&mut *tx)
+    .fetch_all(tx)
     .await?;
-    if valid.is_some() {
-        return Ok(());
-    }
-    let now = sqlx::query!(
-        "SELECT epoch, config_version FROM assignment.partition WHERE partition = $1",
-        partition
-    )
-    .fetch_optional(tx)
-    .await?;
-    Err(match now {
-        None => Error::invalid("UNKNOWN_PARTITION", "there is no such partition")
-            .field("partition", "from 0 to 63"),
-        Some(row) if row.epoch != epoch => {
-            Error::rejected("STALE_EPOCH", "another replica holds the partition")
+    let now: HashMap<i32, (i64, i64)> =
+        rows.into_iter().map(|row| (row.partition, (row.epoch, row.config_version))).collect();
+    Ok(fences.iter().map(|fence| fence.holds(now.get(&fence.partition).copied())).collect())
+}
+
+impl Fence {
+    /// Against epoch and configuration as they are now.
+    fn holds(&self, now: Option<(i64, i64)>) -> Result<(), Error> {
+        match now {
+            None => Err(Error::invalid("UNKNOWN_PARTITION", "there is no such partition")
+                .field("partition", "from 0 to 63")),
+            Some((epoch, _)) if epoch != self.epoch => {
+                Err(Error::rejected("STALE_EPOCH", "another replica holds the partition"))
+            }
+            Some((_, version)) if version > self.config_version => {
+                Err(Error::rejected("STALE_CONFIG", "the configuration of the partition has changed"))
+            }
+            Some(_) => Ok(()),
         }
-        Some(_) => Error::rejected("STALE_CONFIG", "the configuration of the partition has changed"),
-    })
+    }
 }
 
 #[cfg(test)]

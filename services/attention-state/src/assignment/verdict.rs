@@ -10,6 +10,8 @@ use crate::attention::domain::{CampaignKey, Channel, Rejection, UserKey};
 /// What a batch needs to know of a campaign.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CampaignFacts {
+    /// Partition it is routed in.
+    pub partition: i32,
     /// Seconds an agent has to take an offer; 0 is off.
     pub accept_timeout_seconds: i32,
     /// The overflow, if it is on.
@@ -30,7 +32,7 @@ pub struct OverflowFacts {
 /// What a batch was decided against.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    /// Campaigns of the partition that the batch touches.
+    /// Campaigns that the batches touch.
     pub campaigns: BTreeMap<String, CampaignFacts>,
     /// Members (campaign, agent) who are active, not paused and not absent.
     pub available: BTreeSet<(String, String)>,

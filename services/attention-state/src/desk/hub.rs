@@ -22,6 +22,7 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit, mpsc, watch};
 use uuid::Uuid;
 
 use super::items::{self, Item, Place};
+use super::told::Told;
 
 /// Changes waiting for one desk; more mean a new snapshot.
 const QUEUE: usize = 256;
@@ -106,7 +107,7 @@ impl Hub {
         spec.inactive_threshold = FORGET_AFTER;
         spec.one_per_key = false;
         spec.max_batch = 256;
-        let reader = Reader { hub: self.clone() };
+        let reader = Reader { hub: self.clone(), told: Mutex::default() };
         let consumer =
             Consumer::spawn(nats, spec, Arc::new(reader), Arc::new(AlarmSink::default()), shutdown);
         let (hub, stop) = (self.clone(), shutdown.clone());
@@ -295,6 +296,7 @@ impl Drop for Subscription {
 /// The handler behind the durable consumer.
 struct Reader {
     hub: Hub,
+    told: Mutex<Told>,
 }
 
 /// What the hub reads of an event's data.
@@ -311,6 +313,16 @@ struct InteractionHead {
     interaction_id: Uuid,
     #[serde(default)]
     agent_key: String,
+    /// Proto3 JSON has 64-bit numbers as text.
+    #[serde(default)]
+    version: String,
+}
+
+impl InteractionHead {
+    /// True when desks of the campaign know this state or a later one.
+    fn is_in(&self, told: &Told, campaign: &str) -> bool {
+        self.version.parse().is_ok_and(|version| told.holds(self.interaction_id, version, campaign))
+    }
 }
 
 impl Reader {
@@ -323,7 +335,11 @@ impl Reader {
                 tracing::warn!(event = %delivery.id(), "an event could not be read");
                 continue;
             };
-            let concerned = head.interaction.filter(|item| self.hub.concerns(&head.campaign_key, item));
+            let told = |item: &InteractionHead| item.is_in(&self.told.lock(), &head.campaign_key);
+            let concerned = head
+                .interaction
+                .filter(|item| !told(item))
+                .filter(|item| self.hub.concerns(&head.campaign_key, item));
             if let Some(interaction) = concerned {
                 let (campaigns, traceparent) = changed.entry(interaction.interaction_id).or_default();
                 campaigns.insert(head.campaign_key);
@@ -344,6 +360,7 @@ impl Reader {
         for mut item in read {
             if let Some((campaigns, traceparent)) = changed.get(&item.interaction) {
                 item.traceparent.clone_from(traceparent);
+                self.told.lock().note(item.interaction, item.version, &item.campaign);
                 self.hub.tell(campaigns, Arc::new(item));
             }
         }

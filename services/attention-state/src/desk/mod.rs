@@ -23,6 +23,7 @@ mod said;
 mod start;
 pub(crate) mod tags;
 mod target;
+mod told;
 pub(crate) mod watch;
 
 pub(crate) use draft::save_draft;

@@ -17,7 +17,8 @@ use hilo_proto::internal::v1::{
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use crate::assignment::offers::{self, Batch};
+use crate::assignment::offers::Batch;
+use crate::assignment::together::Together;
 use crate::assignment::{agents, config, live, partition, standing};
 use crate::directory::domain::groups::PARTITIONS;
 
@@ -35,13 +36,14 @@ const MAX_ATTENTIONS: usize = 500;
 #[derive(Debug)]
 pub struct AssignmentRpc {
     db: Db,
-    subjects: Arc<Subjects>,
+    offers: Together,
 }
 
 impl AssignmentRpc {
     /// Reads and writes by `db`; events are named by `subjects`.
     pub fn new(db: Db, subjects: Subjects) -> Self {
-        Self { db, subjects: Arc::new(subjects) }
+        let offers = Together::new(db.clone(), Arc::new(subjects));
+        Self { db, offers }
     }
 }
 
@@ -109,13 +111,7 @@ impl AssignmentService for AssignmentRpc {
         request: Request<ApplyOffersRequest>,
     ) -> Result<Response<ApplyOffersResponse>, Status> {
         require_service(&request)?;
-        let batch = Arc::new(Batch::read(request.into_inner())?);
-        let subjects = self.subjects.clone();
-        let results = self.db.transaction(move |tx| {
-            let (batch, subjects) = (batch.clone(), subjects.clone());
-            Box::pin(async move { offers::apply(tx, &subjects, &batch).await })
-        });
-        let results = results.await?;
+        let results = self.offers.apply(Batch::read(request.into_inner())?).await?;
         hilo_kit::fault::point("attention-state.offers.committed").await;
         Ok(Response::new(ApplyOffersResponse { results }))
     }

@@ -26,12 +26,14 @@ use pool::Borrowed;
 /// Tries of one transaction that loses races before the conflict is reported.
 const MAX_TRIES: u32 = 8;
 const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-const BEGIN_LOOK: &str =
-    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL plan_cache_mode = force_generic_plan";
+const BEGIN_LOOK: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+                          SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off";
 /// Commands find their rows by key, so one plan fits all; left to itself the server plans every statement over a short array
 /// anew, as it believes that an array has ten elements, and planning then costs more than the work (a third of its time at 200
-/// commands per second). Reads choose by themselves, but for those that also go by key.
-const BEGIN: &str = "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan";
+/// commands per second). Reads choose by themselves, but for those that also go by key. A plan that was made while a table had no
+/// statistics would read the whole table until the server has counted it, however much it has grown by then: where rows are found
+/// by key no plan may.
+const BEGIN: &str = "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off";
 /// The caller of database work waits at most this long; the work itself still ends by itself (server timeouts).
 const CALLER_WAIT: Duration = Duration::from_secs(15);
 

@@ -10,7 +10,7 @@ use hilo_kit::idempotency::{self, Begin};
 use hilo_kit::inbox;
 use hilo_test_support::{Postgres, eventually};
 use sqlx::Connection;
-use sqlx::Executor as _;
+use sqlx::{Executor as _, Row as _};
 use uuid::Uuid;
 
 use crate::parts::{DEADLINE, count, database, no_migrations};
@@ -273,4 +273,38 @@ async fn sessions_carry_their_belts_and_a_lock_that_is_not_granted_is_a_conflict
     gave_up.store(true, Ordering::SeqCst);
     assert_eq!(waited.reason(), "LOCK_TIMEOUT");
     held.await.unwrap().unwrap();
+}
+
+/// Commands and looks go by key. Without `enable_seqscan = off` in them `by_key` is planned as `as_left` is, which shows what is
+/// avoided: a plan that was made while the table was empty reads all of it until the server has counted it again.
+#[tokio::test]
+async fn a_plan_made_for_an_empty_table_does_not_read_the_whole_of_a_full_one() {
+    let (db, _) = database().await;
+    db.read(|conn| {
+        Box::pin(async move {
+            conn.execute("CREATE TABLE grown (id bigint PRIMARY KEY); ANALYZE grown").await?;
+            Ok(())
+        })
+    })
+    .await
+    .unwrap();
+    let plans = db.transaction(|tx| {
+        Box::pin(async move {
+            tx.execute("PREPARE by_key (bigint[]) AS SELECT id FROM grown WHERE id = ANY($1); EXECUTE by_key ('{1}')")
+                .await?;
+            tx.execute("SET LOCAL enable_seqscan = on").await?;
+            tx.execute("PREPARE as_left (bigint[]) AS SELECT id FROM grown WHERE id = ANY($1); EXECUTE as_left ('{1}')")
+                .await?;
+            tx.execute("INSERT INTO grown SELECT generate_series(1, 10000)").await?;
+            let mut plans = Vec::new();
+            for explain in ["EXPLAIN EXECUTE by_key ('{1}')", "EXPLAIN EXECUTE as_left ('{1}')"] {
+                let lines = tx.fetch_all(explain).await?;
+                plans.push(lines.iter().map(|line| line.get::<String, _>(0)).collect::<Vec<_>>().join("\n"));
+            }
+            Ok(plans)
+        })
+    });
+    let plans = plans.await.unwrap();
+    assert!(!plans[0].contains("Seq Scan"), "{}", plans[0]);
+    assert!(plans[1].contains("Seq Scan"), "{}", plans[1]);
 }

@@ -8,7 +8,7 @@ use hilo_proto::internal::v1::{AssignmentOutcome, HeldPartition};
 use sqlx::Connection;
 
 use super::{apply, batch, offer, outcomes, queue};
-use crate::assignment::partition::{hold, release};
+use crate::assignment::partition::{Fence, guard, hold, release};
 use crate::directory::domain::groups::partition_of;
 use crate::directory::testing::{self, database, directory_of};
 
@@ -113,8 +113,7 @@ async fn replicas_that_ask_at_the_same_instant_never_hold_one_twice() {
     }
 }
 
-/// The fence. Deleting `AND epoch = $2` from `partition::guard` turns this test red: the late batch is then applied
-/// (tried: it fails at `unwrap_err`, the offer was committed).
+/// The fence. Without the look at the epoch in `Fence::holds` this test is red: the late batch is then applied.
 #[tokio::test]
 async fn a_batch_of_a_former_owner_is_refused_whole() {
     let db = database().await;
@@ -136,7 +135,7 @@ async fn a_batch_of_a_former_owner_is_refused_whole() {
     assert_eq!(outcomes(&results), [AssignmentOutcome::Applied; 2], "nothing of the late batch was applied");
 }
 
-/// Deleting `AND config_version <= $3` from `partition::guard` turns this test red (tried: the batch is applied).
+/// Without the look at the version in `Fence::holds` this test is red: the batch is applied.
 #[tokio::test]
 async fn a_batch_decided_with_an_older_configuration_is_refused_whole() {
     let db = database().await;
@@ -157,7 +156,8 @@ async fn a_takeover_waits_for_the_batch_that_is_being_committed() {
     hold(&db, "a", TERM).await.unwrap();
     let mut session = db.dedicated().await.unwrap();
     let mut tx = session.begin().await.unwrap();
-    crate::assignment::partition::guard(&mut tx, partition_of("a"), 1, 1_000).await.unwrap();
+    let fence = Fence { partition: partition_of("a"), epoch: 1, config_version: 1_000 };
+    guard(&mut tx, &[fence]).await.unwrap().into_iter().for_each(|held| held.unwrap());
     expire_leases(&db, "a").await;
     let other = db.clone();
     let takeover = tokio::spawn(async move { hold(&other, "b", TERM).await.unwrap() });

@@ -10,6 +10,7 @@ mod queues;
 mod rate;
 mod release;
 mod service;
+mod together;
 mod transferred;
 mod views;
 mod weights;
@@ -27,7 +28,8 @@ use hilo_proto::internal::v1::{
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::assignment::offers::{Batch, apply as apply_batch};
+use crate::assignment::offers::Batch;
+use crate::assignment::together::Together;
 use crate::attention::domain::{
     AccountKey, AttentionId, CampaignKey, Channel, Command, ContactId, InteractionId, MessageId, MessageKind,
     MessageSummary, Opening, UserKey,
@@ -154,14 +156,9 @@ pub(super) fn batch(group: &str, changes: Vec<AssignmentChange>) -> ApplyOffersR
     ApplyOffersRequest { partition: partition_of(group), epoch: 0, config_version: 1_000, changes }
 }
 
-/// Applies a batch in a transaction, as the RPC does.
+/// Applies a batch, as the RPC does.
 pub(super) async fn apply(db: &Db, request: ApplyOffersRequest) -> Result<Vec<AssignmentResult>, Error> {
-    let batch = Arc::new(Batch::read(request)?);
-    db.transaction(move |tx| {
-        let batch = batch.clone();
-        Box::pin(async move { apply_batch(tx, &subjects(), &batch).await })
-    })
-    .await
+    Together::new(db.clone(), subjects()).apply(Batch::read(request)?).await
 }
 
 /// The outcomes of a batch.
