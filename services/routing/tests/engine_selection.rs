@@ -33,6 +33,8 @@ struct House {
     engine: Engine,
     config: CampaignConfig,
     now: Instant,
+    /// Of the last offer.
+    score: u32,
 }
 
 impl House {
@@ -50,7 +52,7 @@ impl House {
             pointer: None,
             selection,
         };
-        let mut house = Self { engine: Engine::new(1), config, now: at(0) };
+        let mut house = Self { engine: Engine::new(1), config, now: at(0), score: 0 };
         house.feed(Input::Campaign(house.config.clone()));
         for (agent, level) in [(ANA, 0), (BETO, 1), (CARO, 2)] {
             let skills = if level == 0 { Vec::new() } else { vec![Skill { skill: GERMAN, level }] };
@@ -63,7 +65,8 @@ impl House {
     fn feed(&mut self, input: Input) -> Vec<(u128, AgentId)> {
         let decided = self.engine.apply(input, self.now);
         let to = |decision: Decision| match decision {
-            Decision::Offer(Offer { interaction, target: Target::Agent(agent), .. }) => {
+            Decision::Offer(Offer { interaction, target: Target::Agent(agent), record, .. }) => {
+                self.score = record.score;
                 (interaction.0, agent)
             }
             other => panic!("an offer to one agent was expected: {other:?}"),
@@ -137,8 +140,10 @@ fn longest_idle_takes_who_never_had_anything_then_who_has_had_nothing_for_longes
     house.now = at(6);
     house.end(1);
     assert_eq!(house.queue(3, plain()), [(3, CARO)], "never had anything");
+    assert_eq!(house.score, 0);
     house.now = at(7);
     assert_eq!(house.queue(4, plain()), [(4, BETO)], "has had nothing since 5");
+    assert_eq!(house.score, 2, "seconds");
     house.now = at(8);
     assert_eq!(house.queue(5, plain()), [(5, ANA)], "has had nothing since 6");
     assert_eq!(

@@ -321,7 +321,7 @@ async fn longest_idle(house: &House) {
     house.write("c@cliente.example", "turno").await;
     let item = ivan.rings("c@cliente.example").await;
     house
-        .tells(&item, None, &["offered to ivan; longest_idle; of 2 members; next best iris; configuration"])
+        .tells(&item, None, &["offered to ivan; longest_idle", "of 2 members; next best iris; configuration"])
         .await;
     house
         .tells(

@@ -70,6 +70,9 @@ pub fn decision(stored: &StoredDecision) -> String {
     parts.push(match decision.mode() {
         AssignmentMode::LeastBusy => format!("least_busy, load {} before it", decision.score),
         AssignmentMode::RoundRobin => format!("round_robin, {} after the last", decision.score),
+        AssignmentMode::LongestIdle if decision.score >= 1.0 => {
+            format!("longest_idle, {} s without an item", decision.score)
+        }
         mode => mode_name(mode),
     });
     let mut removed: Vec<(&String, &i32)> = decision.removed.iter().collect();
@@ -212,9 +215,8 @@ mod tests {
         );
         let everyone = decision(&decided(AssignmentMode::Everyone, ""));
         assert!(everyone.contains("offered to everyone; everyone; of 5 members"), "{everyone}");
-        assert!(
-            decision(&decided(AssignmentMode::LongestIdle, "ana\u{1b}[2J")).contains("ana [2J; longest_idle")
-        );
+        let idle = decision(&decided(AssignmentMode::LongestIdle, "ana\u{1b}[2J"));
+        assert!(idle.contains("ana [2J; longest_idle, 2 s without an item; of"), "{idle}");
     }
 
     #[test]

@@ -96,7 +96,8 @@ pub struct DecisionRecord {
     pub removed: [u32; RULES.len()],
     /// Who would have been next.
     pub next_best: Option<AgentId>,
-    /// Least busy: the winner's load before the offer. Round robin: his distance from the pointer. Otherwise 0.
+    /// Least busy: the winner's load before the offer. Round robin: his distance from the pointer. Longest idle: whole seconds
+    /// for which he had nothing; 0 for who never had anything, or has something. Otherwise 0.
     pub score: u32,
     /// Round robin: the pointer after this offer.
     pub pointer: Option<AgentId>,

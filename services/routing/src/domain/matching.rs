@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::agent::Standing;
+use super::agent::{NEVER_HELD, Standing};
 use super::campaign::{Campaign, Mode, WaitKey};
 use super::class::Class;
 use super::decision::{Decision, DecisionRecord, Offer, Unfit};
@@ -156,9 +156,13 @@ impl Engine {
         if let Target::Agent(agent) = target {
             let lane = self.agents.get_mut(agent).lane_mut(channel);
             lane.last_offered = lane.last_offered.max(instant);
-            if record.mode == Mode::LeastBusy {
-                record.score = lane.load;
-            }
+            record.score = match record.mode {
+                Mode::LeastBusy => lane.load,
+                Mode::LongestIdle if lane.load == 0 && lane.idle_since != NEVER_HELD => {
+                    u32::try_from((instant - lane.idle_since).0 / 1_000_000).unwrap_or(0)
+                }
+                Mode::LongestIdle | Mode::RoundRobin | Mode::Random | Mode::Everyone => record.score,
+            };
         }
         let offer = Offer { interaction, version, campaign: id, target, deadline, record };
         decisions.push(Decision::Offer(offer));
