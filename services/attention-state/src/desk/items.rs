@@ -194,7 +194,7 @@ pub(crate) struct After {
 }
 
 /// Queued items of campaigns, newest first. Campaign by campaign along its index, so that a page costs the same however
-/// many wait.
+/// many wait. What belongs to an item is looked up item by item: a join of this many is planned as a read of all attentions.
 pub(crate) async fn queued(
     tx: &mut PgConnection,
     campaigns: &[String],
@@ -214,7 +214,8 @@ pub(crate) async fn queued(
            WHERE q.campaign_key = mine.campaign_key AND q.state = 'queued' AND q.channel = $2
              AND ($3::timestamptz IS NULL OR (q.waiting_since, q.interaction_id) < ($3, $4::uuid))
            ORDER BY q.waiting_since DESC, q.interaction_id DESC LIMIT $5) AS i
-         JOIN attention.attention a USING (attention_id) JOIN contact.contact c USING (contact_id)
+         CROSS JOIN LATERAL (SELECT * FROM attention.attention WHERE attention_id = i.attention_id LIMIT 1) AS a
+         CROSS JOIN LATERAL (SELECT * FROM contact.contact WHERE contact_id = a.contact_id LIMIT 1) AS c
          ORDER BY i.waiting_since DESC, i.interaction_id DESC LIMIT $5",
         campaigns,
         channel,
@@ -240,8 +241,9 @@ pub(crate) async fn offered(
            i.agent_key, c.name AS customer_name, a.customer_address, a.subject, i.preview, i.last_message_at,
            i.waiting_since, i.offer_id, i.offer_agent_key, i.offer_deadline_at, i.overflowed, i.passed_by, c.vip,
            i.priority, i.message_count, i.sender_verified, a.tags, a.account_key, a.window_ends_at
-         FROM attention.interaction i JOIN attention.attention a USING (attention_id)
-           JOIN contact.contact c USING (contact_id)
+         FROM attention.interaction i
+         CROSS JOIN LATERAL (SELECT * FROM attention.attention WHERE attention_id = i.attention_id LIMIT 1) AS a
+         CROSS JOIN LATERAL (SELECT * FROM contact.contact WHERE contact_id = a.contact_id LIMIT 1) AS c
          WHERE i.offer_agent_key = $1 AND i.state = 'queued' AND i.channel = $2
          ORDER BY i.waiting_since DESC, i.interaction_id DESC LIMIT $3",
         agent,

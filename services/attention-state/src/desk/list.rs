@@ -125,14 +125,15 @@ pub(super) struct Snapshot {
     pub floor: Option<After>,
 }
 
-/// Reads it, all at one instant.
+/// Reads it, all at one instant. The desks of a team begin anew together when its queue has become short, so this is not
+/// planned anew each time.
 pub(super) async fn snapshot(
     db: &Db,
     user: String,
     campaigns: Vec<String>,
     channel: String,
 ) -> Result<Snapshot, Error> {
-    db.snapshot(move |tx| {
+    db.look(move |tx| {
         Box::pin(async move {
             let counted = items::counters(tx, &user, &campaigns, &channel).await?;
             let mut items = items::queued(tx, &campaigns, &channel, None, SNAPSHOT_QUEUED).await?;
