@@ -7,7 +7,8 @@ export CARGO_TERM_COLOR ?= auto
 target := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 scripts := tests/support/scripts
 AREA ?= all
-SCENARIO ?= steady
+SCENARIO ?= assign
+OPTIONS ?=
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -27,10 +28,10 @@ test: ## Every test, on real PostgreSQL, nats-server, Dovecot and SMTP
 	@$(scripts)/phase tests -- cargo test --workspace --locked --no-fail-fast
 	@$(scripts)/phase demo -- $(target)/debug/hilo demo --private
 
-load: ## Measure a scenario with release binaries (SCENARIO=steady, desks or webhooks)
+load: ## Measure a scenario with release binaries (SCENARIO=assign, burst, cycles, …; OPTIONS="--for 30"; tests/README.md)
 	@$(scripts)/install run
 	@$(scripts)/phase build -- cargo build --release --locked -p hilo -p hilo-load
-	@$(target)/release/hilo-load $(SCENARIO)
+	@$(target)/release/hilo-load $(SCENARIO) $(OPTIONS)
 
 acceptance: ## Check every promised line with release binaries on private stacks (AREA=path, main or whatsapp; all without it)
 	@$(scripts)/install test

@@ -21,8 +21,11 @@ use crate::{binary, directory};
 
 mod administer;
 mod meta;
+mod replica;
 mod settings;
 mod tonic_health_check;
+
+pub use replica::Replica;
 
 /// A service process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,6 +93,8 @@ pub struct Options {
     pub otlp_endpoint: Option<String>,
     /// Seconds after which bodies leave for the history.
     pub purge_after_seconds: u64,
+    /// The broker syncs every write before it acknowledges it (`sync_interval: always`).
+    pub synced_broker: bool,
 }
 
 impl Default for Options {
@@ -105,6 +110,7 @@ impl Default for Options {
             whatsapp: false,
             otlp_endpoint: None,
             purge_after_seconds: 86_400,
+            synced_broker: false,
         }
     }
 }
@@ -136,7 +142,7 @@ impl Installation {
         hilo_kit::install_crypto();
         let folder = tempfile::Builder::new().prefix("hilo-installation-").tempdir()?;
         let postgres = Postgres::start(true).await?;
-        let nats = Nats::start().await?;
+        let nats = if options.synced_broker { Nats::start_synced().await? } else { Nats::start().await? };
         let sink = Sink::start(folder.path()).await?;
         let dovecot = if options.imap { Some(settings::mailbox().await?) } else { None };
         let meta = if options.whatsapp { Some(meta::Meta::start().await?) } else { None };

@@ -1,5 +1,5 @@
-//! `hilo-load steady`, `desks` or `webhooks`: starts a private installation, loads it, prints what it found; exit 1 when a mail was lost or
-//! doubled, a desk ended with another list than the server's, or a webhook was not acknowledged.
+//! `hilo-load SCENARIO`: starts a private installation, loads it, prints what it found; exit 1 when a message was lost, doubled or out of
+//! order, a desk ended with another list than the server's, or a webhook was not acknowledged.
 
 mod cli;
 
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
+use cli::Kind;
 use hilo_end_to_end::{Chat, Installation, Options};
 use hilo_load::{Desks, Floor, Steady, Webhooks, desks, steady, webhooks};
 
@@ -46,14 +47,31 @@ struct Arguments {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Scenario {
-    /// A fixed rate of mails, agents with spare capacity.
-    Steady,
+    /// Mails by SMTP at a fixed rate, agents who open and end them.
+    Mail,
     /// Hundreds of desks, many cut every second, under a fixed rate of events.
     Desks,
     /// A fixed rate of webhooks of WhatsApp, and the floor under it.
     Webhooks,
-    /// Messages of ever new customers at a fixed rate, agents with spare capacity.
+    /// Routing: messages of ever new customers at a fixed rate, agents with spare capacity.
+    #[value(alias = "steady")]
     Assign,
+    /// Routing: ten times the rate for ten seconds.
+    Burst,
+    /// Routing: messages wait (--waiting), then the agents come.
+    Backlog,
+    /// Routing: half an hour; agents end what rings.
+    Soak,
+    /// Routing: skills, weights, ageing, VIPs and preferred agents.
+    Mixed,
+    /// Routing: a new configuration in the middle.
+    Reconfigure,
+    /// Routing: a part is killed or stopped in the middle (--disturb).
+    Disturb,
+    /// Routing: whole cycles; what rings is opened, answered, ended and found in the history.
+    Cycles,
+    /// Routing: 10,000 agents present, 50,000 messages waiting in other campaigns.
+    Pace,
 }
 
 fn main() -> ExitCode {
@@ -71,11 +89,20 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: &Arguments) -> Result<bool> {
+    let routing = |kind| cli::run(kind, &arguments.routing);
     match arguments.scenario {
-        Scenario::Steady => run_steady(arguments).await,
+        Scenario::Mail => run_mail(arguments).await,
         Scenario::Desks => run_desks(arguments).await,
         Scenario::Webhooks => run_webhooks(arguments).await,
-        Scenario::Assign => cli::run_assign(&arguments.routing).await,
+        Scenario::Assign => routing(Kind::Assign).await,
+        Scenario::Burst => routing(Kind::Burst).await,
+        Scenario::Backlog => routing(Kind::Backlog).await,
+        Scenario::Soak => routing(Kind::Soak).await,
+        Scenario::Mixed => routing(Kind::Mixed).await,
+        Scenario::Reconfigure => routing(Kind::Reconfigure).await,
+        Scenario::Disturb => routing(Kind::Disturb).await,
+        Scenario::Cycles => routing(Kind::Cycles).await,
+        Scenario::Pace => routing(Kind::Pace).await,
     }
 }
 
@@ -120,7 +147,7 @@ async fn run_desks(arguments: &Arguments) -> Result<bool> {
     Ok(report.is_exact())
 }
 
-async fn run_steady(arguments: &Arguments) -> Result<bool> {
+async fn run_mail(arguments: &Arguments) -> Result<bool> {
     let agents = usize::try_from(arguments.agents)?;
     let installation = Installation::start(Options { agents, ..Options::default() }).await?;
     let size = Steady {
@@ -130,7 +157,7 @@ async fn run_steady(arguments: &Arguments) -> Result<bool> {
     };
     let report = steady(&installation, installation.support_address(), size).await?;
     println!(
-        "steady: {} mails at {}/s, {agents} agents, five processes, PostgreSQL fsync on, NATS default sync",
+        "mail: {} mails at {}/s, {agents} agents, five processes, PostgreSQL fsync on, NATS default sync",
         size.mails, size.rate
     );
     println!("{report}");

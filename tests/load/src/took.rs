@@ -32,6 +32,24 @@ impl Took {
         self.0.len()
     }
 
+    /// How many took how long, in steps of a tenth of a power of ten: the lower edge in milliseconds (the first, 0.1, has the shorter
+    /// ones too) and the count, from the first step that has any to the last.
+    pub fn steps(&self) -> Vec<(f64, u64)> {
+        let mut counts: Vec<u64> = Vec::new();
+        for value in self.0.iter_recorded() {
+            let step = ((value.value_iterated_to() as f64 / 100.0).max(1.0).log10() * 10.0) as usize;
+            if counts.len() <= step {
+                counts.resize(step + 1, 0);
+            }
+            if let Some(count) = counts.get_mut(step) {
+                *count += value.count_since_last_iteration();
+            }
+        }
+        let edge = |step: usize| 0.1 * 10_f64.powf(step as f64 / 10.0);
+        let steps = counts.into_iter().enumerate().map(|(step, count)| (edge(step), count));
+        steps.skip_while(|step| step.1 == 0).collect()
+    }
+
     /// A quantile, 0 to 1; zero when there are none.
     pub fn quantile(&self, quantile: f64) -> Duration {
         Duration::from_micros(self.0.value_at_quantile(quantile))
@@ -43,5 +61,24 @@ impl fmt::Display for Took {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = |quantile: f64| self.quantile(quantile).as_secs_f64() * 1_000.0;
         write!(f, "{:.1} {:.1} {:.1}", at(0.5), at(0.99), at(1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_hold_everything_once() -> Result<()> {
+        let mut took = Took::none()?;
+        for micros in [0, 5, 150, 5_000, 5_100, 2_000_000] {
+            took.note(Duration::from_micros(micros))?;
+        }
+        let steps = took.steps();
+        assert_eq!(steps.iter().map(|step| step.1).sum::<u64>(), 6);
+        assert_eq!(steps.first().map(|step| (step.0 * 10.0, step.1)), Some((1.0, 2)));
+        let last = steps.last().map(|step| (step.0.round(), step.1));
+        assert_eq!(last, Some((1_995.0, 1)));
+        Ok(())
     }
 }

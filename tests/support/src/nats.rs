@@ -33,10 +33,26 @@ impl Nats {
     /// # Errors
     /// As [`Nats::start`].
     pub async fn start_on(port: u16) -> Result<Self> {
+        Self::start_with(port, "2m").await
+    }
+
+    /// One that syncs every write before it acknowledges it (`sync_interval: always`).
+    ///
+    /// # Errors
+    /// As [`Nats::start`].
+    pub async fn start_synced() -> Result<Self> {
+        Self::start_with(free_port(), "always").await
+    }
+
+    async fn start_with(port: u16, sync_interval: &str) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("hilo-nats-").tempdir()?;
         let store = folder.path().join("store");
+        let configuration = folder.path().join("nats.conf");
+        let settings =
+            format!("jetstream {{ store_dir: \"{}\", sync_interval: {sync_interval} }}\n", store.display());
+        std::fs::write(&configuration, settings)?;
         let arguments =
-            ["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd", &store.display().to_string()];
+            ["-c", &configuration.display().to_string(), "-a", "127.0.0.1", "-p", &port.to_string()];
         let launch = Launch {
             program: binary()?,
             arguments: arguments.iter().map(Into::into).collect(),

@@ -59,6 +59,7 @@ pub struct Crowd {
     begun: Arc<AtomicUsize>,
     broken: Arc<AtomicUsize>,
     missed: Arc<AtomicUsize>,
+    complete: Instant,
 }
 
 fn channel(url: &str) -> Result<Channel> {
@@ -147,6 +148,7 @@ impl Crowd {
             begun: Arc::default(),
             broken: Arc::default(),
             missed: Arc::default(),
+            complete: Instant::now(),
         })
     }
 
@@ -156,6 +158,7 @@ impl Crowd {
             futures::stream::iter(self.seats.clone()).map(|seat| async move { seat.beat(false).await });
         let outcomes: Vec<_> = beats.buffer_unordered(AT_ONCE).collect().await;
         outcomes.into_iter().collect::<Result<Vec<()>, _>>()?;
+        self.complete = Instant::now();
         let (seats, missed) = (self.seats.clone(), Arc::clone(&self.missed));
         self.tasks.push(tokio::spawn(async move {
             let pause = BEAT_EVERY / u32::try_from(seats.len().max(1)).unwrap_or(1);
@@ -172,9 +175,14 @@ impl Crowd {
         Ok(())
     }
 
-    /// Way in of an agent, by his place in the range that came.
-    pub fn seat(&self, place: usize) -> Option<&Seat> {
-        self.seats.get(place)
+    /// Everybody's way in, in the order of their numbers.
+    pub fn seats(&self) -> &[Seat] {
+        &self.seats
+    }
+
+    /// When the last of them was there.
+    pub fn complete(&self) -> Instant {
+        self.complete
     }
 
     /// Streams that broke and were begun anew.

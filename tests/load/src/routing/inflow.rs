@@ -99,8 +99,8 @@ impl Inflow {
             if at > Instant::now() {
                 tokio::time::sleep_until(at.into()).await;
             }
-            self.ledger.due(message, at);
             let campaign = due.campaigns.start + nth % due.campaigns.len().max(1);
+            self.ledger.due(message, campaign, at);
             let mut one = self.message(message, campaign)?;
             let sent = self
                 .jetstream
@@ -113,6 +113,23 @@ impl Inflow {
         }
         drop(waiting);
         Ok(Sent { lag, repeated: acknowledged.await?? })
+    }
+
+    /// Waits until attention-state has taken everything in: a work queue keeps what nobody has acknowledged.
+    ///
+    /// # Errors
+    /// When it has not in time.
+    pub async fn taken_in(&self, within: Duration) -> Result<()> {
+        let mut stream = self.jetstream.get_stream(self.subjects.stream(StreamKind::Inbound)).await?;
+        let until = Instant::now() + within;
+        loop {
+            let left = stream.info().await?.state.messages;
+            if left == 0 {
+                return Ok(());
+            }
+            anyhow::ensure!(Instant::now() < until, "{left} messages were not taken in within {within:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// The first message of a new customer.

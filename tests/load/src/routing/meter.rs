@@ -69,17 +69,75 @@ impl Drop for Meter {
     }
 }
 
-/// CPU cores used by each part between the first and the last sample, and its largest memory.
-pub fn used(samples: &[Sample]) -> BTreeMap<String, (f64, u64)> {
-    let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return BTreeMap::new() };
-    let seconds = (last.at - first.at).as_secs_f64().max(0.001);
-    let cores = |(name, end): (&String, &Usage)| {
-        let begin = first.parts.get(name).map_or(0.0, |usage| usage.cpu_seconds);
-        let most =
-            samples.iter().filter_map(|sample| sample.parts.get(name)).map(|usage| usage.resident_kib).max();
-        (name.clone(), ((end.cpu_seconds - begin) / seconds, most.unwrap_or_default()))
-    };
-    last.parts.iter().map(cores).collect()
+/// What a part used.
+#[derive(Clone, Debug, Default)]
+pub struct Used {
+    /// CPU cores on average.
+    pub cores: f64,
+    /// Largest memory, in KiB.
+    pub most_kib: u64,
+    /// How memory grew over the second half, in KiB per minute: least squares, so that one look more or less does not decide.
+    pub slope_kib: f64,
+}
+
+/// CPU seconds between two looks; a process that was started again has counted from 0.
+fn spent(earlier: &Usage, later: &Usage) -> f64 {
+    if later.cpu_seconds >= earlier.cpu_seconds {
+        later.cpu_seconds - earlier.cpu_seconds
+    } else {
+        later.cpu_seconds
+    }
+}
+
+/// CPU cores used between each look and the one before, by part.
+pub fn cores(samples: &[Sample]) -> BTreeMap<String, Vec<f64>> {
+    let mut all: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for pair in samples.windows(2) {
+        let [earlier, later] = pair else { continue };
+        let seconds = (later.at - earlier.at).as_secs_f64().max(0.001);
+        for (name, usage) in &later.parts {
+            let before = earlier.parts.get(name).copied().unwrap_or_default();
+            all.entry(name.clone()).or_default().push(spent(&before, usage) / seconds);
+        }
+    }
+    all
+}
+
+/// Memory of each look in MiB, by part.
+pub fn memory(samples: &[Sample]) -> BTreeMap<String, Vec<f64>> {
+    let mut all: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for (name, usage) in samples.iter().flat_map(|sample| &sample.parts) {
+        all.entry(name.clone()).or_default().push(usage.resident_kib as f64 / 1_024.0);
+    }
+    all
+}
+
+/// What each part used.
+pub fn used(samples: &[Sample]) -> BTreeMap<String, Used> {
+    let mut all: BTreeMap<String, Used> = BTreeMap::new();
+    for (name, cores) in cores(samples) {
+        all.entry(name).or_default().cores = cores.iter().sum::<f64>() / cores.len().max(1) as f64;
+    }
+    for (name, used) in &mut all {
+        let kib = |sample: &Sample| sample.parts.get(name).map(|usage| usage.resident_kib);
+        used.most_kib = samples.iter().filter_map(kib).max().unwrap_or_default();
+        let half = samples.get(samples.len() / 2..).unwrap_or_default();
+        let points: Vec<(f64, f64)> = half
+            .iter()
+            .filter_map(|sample| Some((sample.at.as_secs_f64() / 60.0, kib(sample)? as f64)))
+            .collect();
+        used.slope_kib = slope(&points);
+    }
+    all
+}
+
+fn slope(points: &[(f64, f64)]) -> f64 {
+    let many = points.len() as f64;
+    let (x, y) = points.iter().fold((0.0, 0.0), |(x, y), point| (x + point.0, y + point.1));
+    let (x, y) = (x / many.max(1.0), y / many.max(1.0));
+    let over: f64 = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum();
+    let under: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
+    if under > 0.0 { over / under } else { 0.0 }
 }
 
 struct Seen {
@@ -141,8 +199,28 @@ fn seen(process: u32) -> Option<Seen> {
     Some(Seen { parent, ticks: number(14)? + number(15)? + number(16)? + number(17)? })
 }
 
-fn resident(process: u32) -> u64 {
+/// `VmRSS` of a process in KiB; 0 when it is gone.
+pub fn resident(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slope_is_that_of_the_line_through_the_points() {
+        assert!((slope(&[(0.0, 10.0), (1.0, 12.0), (2.0, 14.0)]) - 2.0).abs() < 1e-9);
+        assert!(slope(&[(1.0, 5.0)]).abs() < 1e-9);
+        assert!(slope(&[]).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_process_that_began_anew_has_used_what_it_says() {
+        let usage = |cpu_seconds| Usage { cpu_seconds, resident_kib: 0 };
+        assert!((spent(&usage(5.0), &usage(7.0)) - 2.0).abs() < 1e-9);
+        assert!((spent(&usage(5.0), &usage(1.0)) - 1.0).abs() < 1e-9);
+    }
 }

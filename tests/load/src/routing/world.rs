@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use hilo_end_to_end::{Installation, Options};
+use sqlx::{Connection as _, PgConnection};
 
 /// Who works where.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +25,17 @@ pub struct World {
     pub mode: &'static str,
     /// Campaigns whose members never come: their items wait.
     pub waiting_campaigns: usize,
+    /// Accounts can send, so agents can answer.
+    pub answers: bool,
+    /// Campaigns ask for skills that four of five agents have, items age, weigh 1 to 3, and are kept for who served the customer last;
+    /// every tenth customer is a VIP.
+    pub selection: bool,
+    /// The broker syncs every write before it acknowledges it.
+    pub synced: bool,
 }
+
+/// Skills asked for, by campaign in turn.
+const SKILLS: usize = 4;
 
 impl World {
     /// All agents who come.
@@ -52,9 +63,38 @@ impl World {
     /// # Errors
     /// When it does not come up or refuses the directory.
     pub async fn start(&self) -> Result<Installation> {
-        let installation = Installation::start(Options { agents: 1, ..Options::default() }).await?;
+        let options = Options { agents: 1, synced_broker: self.synced, ..Options::default() };
+        let installation = Installation::start(options).await?;
         self.apply(&installation).await?;
         Ok(installation)
+    }
+
+    /// Applies the directory.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn change(&self, installation: &Installation) -> Result<()> {
+        let smtp = installation.sink().port;
+        installation.change_directory(|yaml| self.directory(yaml, smtp)).await
+    }
+
+    /// Makes every tenth of so many customers a VIP before he writes for the first time.
+    ///
+    /// # Errors
+    /// When the database refuses it.
+    pub async fn important(&self, installation: &Installation, customers: usize) -> Result<()> {
+        let mut session = PgConnection::connect(&installation.database("hilo_attention")).await?;
+        sqlx::query(
+            "WITH vip AS (SELECT gen_random_uuid() AS id, 'cliente-' || n || '@cliente.example' AS address
+               FROM generate_series(0, $1, 10) AS n),
+             known AS (INSERT INTO contact.contact (contact_id, vip) SELECT id, true FROM vip)
+             INSERT INTO contact.identity (kind, value, contact_id) SELECT 'email', address, id FROM vip
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(i64::try_from(customers)?)
+        .execute(&mut session)
+        .await?;
+        Ok(())
     }
 
     /// Applies the directory, and waits until the processes that let people in know it.
@@ -62,7 +102,7 @@ impl World {
     /// # Errors
     /// When it is refused or does not get known.
     pub async fn apply(&self, installation: &Installation) -> Result<()> {
-        installation.change_directory(|yaml| self.directory(yaml)).await?;
+        self.change(installation).await?;
         let last = installation.signed_in(&Self::agent(self.agents().saturating_sub(1)))?;
         let until = tokio::time::Instant::now() + Duration::from_secs(60);
         loop {
@@ -76,14 +116,41 @@ impl World {
         }
     }
 
-    fn directory(&self, yaml: &str) -> String {
+    /// What a campaign asks for.
+    fn asks(&self, campaign: usize) -> String {
+        if !self.selection {
+            return String::new();
+        }
+        let (skill, weight) = (campaign % SKILLS, campaign % 3 + 1);
+        format!(
+            ", required_skills: [{{skill: destreza-{skill}, level: 50}}], ageing_seconds: 60, vip_bonus: 5, item_weight: {weight}, \
+             preferred_agent_seconds: 5, relaxation: [{{after_seconds: 30, skill: destreza-{skill}, level: 20}}]"
+        )
+    }
+
+    /// What an agent masters: all skills, the fifth of each team not well enough.
+    fn masters(&self, agent: usize) -> String {
+        if !self.selection {
+            return String::new();
+        }
+        let level = if agent % 5 == 4 { 20 } else { 80 };
+        let skills: Vec<String> =
+            (0..SKILLS).map(|skill| format!("{{skill: destreza-{skill}, level: {level}}}")).collect();
+        format!(", skills: [{}]", skills.join(", "))
+    }
+
+    fn directory(&self, yaml: &str, smtp_port: u16) -> String {
+        let sender = match self.answers {
+            true => format!(", smtp: {{host: 127.0.0.1, port: {smtp_port}, security: plain}}"),
+            false => String::new(),
+        };
         let (mut accounts, mut campaigns, mut users) = (String::new(), String::new(), String::new());
         for index in 0..self.campaigns + self.waiting_campaigns {
             let key = Self::campaign(index);
             let _ = writeln!(
                 accounts,
                 "  - {{key: {key}, channel: email, address: {key}@hilo.example, \
-                 accept_unauthenticated_replies: true}}"
+                 accept_unauthenticated_replies: true{sender}}}"
             );
             let common = format!("comun-{}", index / self.group.max(1));
             let mut members = if index < self.campaigns { self.members(index) } else { Vec::new() };
@@ -91,19 +158,21 @@ impl World {
             let _ = writeln!(
                 campaigns,
                 "  - {{key: {key}, name: Equipo {index}, channel: email, accounts: [{key}], members: [{}], \
-                 assignment_mode: {}}}",
+                 assignment_mode: {}{}}}",
                 members.join(", "),
-                self.mode
+                self.mode,
+                self.asks(index)
             );
         }
         let groups = (self.campaigns + self.waiting_campaigns).div_ceil(self.group.max(1));
         let people =
             (0..self.agents()).map(Self::agent).chain((0..groups).map(|group| format!("comun-{group}")));
-        for key in people {
+        for (index, key) in people.enumerate() {
             let _ = writeln!(
                 users,
-                "  - {{key: {key}, name: {key}, roles: [agent], email_capacity: {}}}",
-                self.capacity
+                "  - {{key: {key}, name: {key}, roles: [agent], email_capacity: {}{}}}",
+                self.capacity,
+                self.masters(index)
             );
         }
         yaml.replacen("\naccounts:\n", &format!("\naccounts:\n{accounts}"), 1)
