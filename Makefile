@@ -33,9 +33,10 @@ load: ## Measure a scenario with release binaries (SCENARIO=assign, burst, cycle
 	@$(scripts)/phase build -- cargo build --release --locked -p hilo -p hilo-load
 	@$(target)/release/hilo-load $(SCENARIO) $(OPTIONS)
 
-acceptance: ## Check every promised line with release binaries on private stacks (AREA=path, main or whatsapp; all without it)
+acceptance: ## Check every promised line with release binaries on private stacks (AREA=path, main, whatsapp or routing; all without it)
 	@$(scripts)/install test
 	@$(scripts)/phase build -- cargo build --release --locked -p hilo -p hilo-acceptance
+	@$(scripts)/phase engine -- cargo build --release --locked -p hilo-routing --example engine_bench
 	@$(target)/release/hilo-acceptance $(AREA)
 
 acceptance-fresh: ## Record the rows that need a fresh machine (needs root; see tests/README.md)

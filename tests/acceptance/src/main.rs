@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use report::{Measured, Report, Verdict};
-use targets::{Main, Targets, Whatsapp};
+use targets::{Main, Routing, Targets, Whatsapp};
 
 fn main() -> ExitCode {
     hilo_kit::install_crypto();
@@ -58,14 +58,16 @@ async fn run(area: &str, targets: &Targets, only: &[String]) -> anyhow::Result<R
         "path" => path(&mut report, targets, only).await,
         "main" => main_area(&mut report, &targets.main, only).await,
         "whatsapp" => whatsapp(&mut report, &targets.whatsapp, only).await,
+        "routing" => routing(&mut report, &targets.routing, only).await,
         "all" => {
             path(&mut report, targets, only).await;
             main_area(&mut report, &targets.main, only).await;
             whatsapp(&mut report, &targets.whatsapp, only).await;
+            routing(&mut report, &targets.routing, only).await;
         }
         other => {
             anyhow::bail!(
-                "unknown area {other:?}; known: path, main, whatsapp, all (and fresh, which records)"
+                "unknown area {other:?}; known: path, main, whatsapp, routing, all (and fresh, which records)"
             )
         }
     }
@@ -128,6 +130,28 @@ async fn whatsapp(report: &mut Report, targets: &Whatsapp, only: &[String]) {
         pace within 2_400: rows::chat::pace(&targets.pace),
         altered within 300: rows::chat::altered(&targets.altered),
         kinds within 300: rows::chat::kinds(&targets.kinds),
+    );
+}
+
+async fn routing(report: &mut Report, targets: &Routing, only: &[String]) {
+    rows!(
+        report,
+        targets,
+        only,
+        engine within 900: async { rows::engine::run(&targets.engine) },
+        assign within 1_800: rows::routing::assign(&targets.assign),
+        mixed within 1_800: rows::routing::mixed(&targets.mixed),
+        cycles within 1_800: rows::routing::cycles(&targets.cycles),
+        pace within 2_400: rows::routing::pace(&targets.pace),
+        burst within 900: rows::routing::burst(&targets.burst),
+        backlog within 3_600: rows::routing::backlog(&targets.backlog),
+        soak within 4_800: rows::routing::soak(&targets.soak),
+        failover within 2_400: rows::failover::run(&targets.failover),
+        reconfigure within 900: rows::failover::reconfigure(&targets.reconfigure),
+        rebuild within 1_800: rows::waiting::rebuild(&targets.rebuild),
+        memory within 3_600: rows::waiting::memory(&targets.memory),
+        explain within 900: rows::explained::run(&targets.explain),
+        plans within 3_600: rows::waiting::plans(&targets.plans),
     );
 }
 

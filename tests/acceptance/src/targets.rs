@@ -76,6 +76,33 @@ target!(Pace { to_one: usize, per_second: f64, to_others: usize, others: usize, 
 target!(Altered {});
 target!(Kinds {});
 
+target!(Engine { decisions_per_second_at_least: f64, cost_at_most_times: f64 });
+target!(Assign { per_second: f64, seconds: u64, of_the_floor_at_least: f64 });
+target!(Mixed { per_second: f64, seconds: u64 });
+target!(Cycles { per_second: f64, seconds: u64 });
+target!(RoutingPace {
+    per_second: f64,
+    seconds: u64,
+    agents: usize,
+    waiting: usize,
+    p99_at_most_milliseconds: u64,
+    commit_p99_at_most_milliseconds: u64
+});
+target!(Burst { per_second: f64, drained_within_seconds: u64 });
+target!(Backlog { waiting: Vec<usize> });
+target!(Soak { per_second: f64, seconds: u64, mebibytes_per_minute_at_most: f64 });
+target!(Failover { per_second: f64, seconds: u64, again_within_seconds: u64 });
+target!(Reconfigure { per_second: f64, seconds: u64, effective_within_milliseconds: u64 });
+target!(Rebuild { waiting: i64, within_milliseconds: u64 });
+target!(RoutingMemory {
+    waiting: i64,
+    bytes_per_item_at_most: f64,
+    agents: usize,
+    bytes_per_agent_at_most: f64
+});
+target!(Explain { items: usize });
+target!(PlansOf { ended: i64, live: i64 });
+
 /// All rows of the area "path", and the other areas.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,6 +118,7 @@ pub struct Targets {
     pub memory: Memory,
     pub main: Main,
     pub whatsapp: Whatsapp,
+    pub routing: Routing,
 }
 
 /// All rows of the area "main".
@@ -116,6 +144,26 @@ pub struct Whatsapp {
     pub pace: Pace,
     pub altered: Altered,
     pub kinds: Kinds,
+}
+
+/// All rows of the area "routing".
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Routing {
+    pub engine: Engine,
+    pub assign: Assign,
+    pub mixed: Mixed,
+    pub cycles: Cycles,
+    pub pace: RoutingPace,
+    pub burst: Burst,
+    pub backlog: Backlog,
+    pub soak: Soak,
+    pub failover: Failover,
+    pub reconfigure: Reconfigure,
+    pub rebuild: Rebuild,
+    pub memory: RoutingMemory,
+    pub explain: Explain,
+    pub plans: PlansOf,
 }
 
 /// Other targets than the committed ones, for a look at rows on a machine that is busy or small.
