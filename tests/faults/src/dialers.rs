@@ -19,7 +19,7 @@ use crate::steps::DIALERS;
 const DATABASE: &str = "hilo_attention";
 const ATTENTION_STATE: Part = Part::Service(Service::AttentionState);
 /// As fast as rows may go here, and so slow that the second row does not come by itself.
-const QUICKLY: i32 = 600;
+pub(crate) const QUICKLY: i32 = 600;
 const SLOWLY: i32 = 1;
 
 /// Rows of the two parts of the long list.
@@ -29,9 +29,10 @@ const REST: usize = 2;
 /// Attentions that this begins: the rows of all lists.
 pub const ATTENTIONS: usize = 2 + 2 + BEGIN + REST + 3;
 
-struct List {
-    dialer: String,
-    customers: Vec<Customer>,
+/// A dialer and whom it writes to.
+pub(crate) struct List {
+    pub(crate) dialer: String,
+    pub(crate) customers: Vec<Customer>,
 }
 
 impl List {
@@ -43,7 +44,7 @@ impl List {
     }
 
     /// The same, with its rows.
-    async fn filled(
+    pub(crate) async fn filled(
         house: &Chat,
         people: &Agent,
         name: &str,
@@ -66,7 +67,7 @@ fn csv(customers: &[Customer]) -> String {
     format!("number,1,2\n{}", rows.collect::<String>())
 }
 
-fn arrived(row: &Row) -> bool {
+pub(crate) fn arrived(row: &Row) -> bool {
     matches!(row.state(), RowState::Delivered | RowState::Read)
 }
 

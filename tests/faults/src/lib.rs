@@ -2,6 +2,7 @@
 //! under `kill -9`, with what is killed, where, and the whole journey as seen by its people; and the hardening cases as scenarios with
 //! a size.
 
+pub mod beside;
 pub mod cases;
 pub mod channel;
 pub mod chat;
@@ -12,4 +13,4 @@ pub mod steps;
 
 pub use journey::{Journey, Witness};
 pub use round::Tally;
-pub use steps::{ARCHIVE, CHANNEL, DIALERS, STEPS, Step};
+pub use steps::{ARCHIVE, BESIDE, CHANNEL, DIALERS, STEPS, Step};

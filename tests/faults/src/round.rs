@@ -84,6 +84,45 @@ impl Tally {
         Ok(())
     }
 
+    /// Kills another part while processes stand at all of these steps, and starts it again once they go on without it.
+    ///
+    /// # Errors
+    /// As [`at`]; when it cannot be killed, or did not die under their eyes; when it does not start.
+    pub async fn strike_beside(
+        &mut self,
+        installation: &Installation,
+        steps: &[Step],
+        part: Part,
+    ) -> Result<()> {
+        let mut standing = Vec::new();
+        for step in steps {
+            standing.push(at(installation, step).await?);
+        }
+        installation.kill(part).await?;
+        for (step, process) in steps.iter().zip(standing) {
+            // Whoever stood there stands there still, in front of the dead part.
+            let now = installation.process_id(step.service);
+            anyhow::ensure!(now == Some(process), "{process} at {} was replaced by {now:?}", step.point);
+            installation.faults().release(step.point)?;
+            *self.beside.entry(step.point).or_default() += 1;
+            println!("{} × {part:?}: landed", step.point);
+        }
+        installation.start_part(part).await
+    }
+
+    /// Prints the kills of other parts at each step.
+    ///
+    /// # Errors
+    /// When they were not so many.
+    pub fn account_beside(&self, steps: &[Step], kills: usize) -> Result<()> {
+        for step in steps {
+            let others = self.beside.get(step.point).copied().unwrap_or(0);
+            println!("{}: {others} kills of other parts while a process stood there", step.point);
+            anyhow::ensure!(usize::try_from(others)? == kills, "{others} kills at {}", step.point);
+        }
+        Ok(())
+    }
+
     /// Kills the one process that stands at all of these steps.
     ///
     /// # Errors
@@ -114,16 +153,27 @@ pub fn arm(installation: &Installation, steps: &[Step]) -> Result<()> {
 pub async fn stands(installation: &Installation, steps: &[Step]) -> Result<Service> {
     let service = steps.first().context("no steps")?.service;
     for step in steps {
-        let process = installation.faults().reached(step.point, Duration::from_secs(60)).await;
-        let process = process.with_context(|| format!("no process came to {}", step.point))?;
-        anyhow::ensure!(
-            step.service == service && installation.process_id(service) == Some(process),
-            "{:?} stands at {} instead of the running {service:?}",
-            installation.service_of(process),
-            step.point
-        );
+        anyhow::ensure!(step.service == service, "{} is of another service", step.point);
+        at(installation, step).await?;
     }
     Ok(service)
+}
+
+/// Waits until the running process of the step's service stands there; answers its id.
+///
+/// # Errors
+/// As [`stands`].
+async fn at(installation: &Installation, step: &Step) -> Result<u32> {
+    let process = installation.faults().reached(step.point, Duration::from_secs(60)).await;
+    let process = process.with_context(|| format!("no process came to {}", step.point))?;
+    anyhow::ensure!(
+        installation.process_id(step.service) == Some(process),
+        "{:?} stands at {} instead of the running {:?}",
+        installation.service_of(process),
+        step.point,
+        step.service
+    );
+    Ok(process)
 }
 
 /// All of them hold, or an error that names every one that does not.

@@ -77,6 +77,13 @@ pub const CHANNEL: &[Step] = &[
     step("whatsapp.templates.after_page", Service::WhatsappIngest, ("page of templates read", "next page")),
 ];
 
+/// One step each of a file, of the templates and of a dialer: processes stand at all of them at once while the broker or the database dies.
+pub const BESIDE: &[Step] = &[
+    step("whatsapp.media.before_commit", Service::WhatsappIngest, ("object stored", "content handed over")),
+    step("whatsapp.templates.after_page", Service::WhatsappIngest, ("page of templates read", "next page")),
+    step("attention.dialer.before_commit", Service::AttentionState, ("row handed over", "its commit")),
+];
+
 /// Dialers, in three rounds: rows go through one runner one after the other, so it stands before a commit in one round and after it
 /// in the next. The sweep begins with its process: the second round kills it in its first attention, the third behind it.
 pub const DIALERS: [&[Step]; 3] = [

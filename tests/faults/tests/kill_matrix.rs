@@ -1,7 +1,7 @@
 //! The path with five separate processes: at every named step, each service, nats-server and PostgreSQL is killed (`kill -9`)
 //! while a process stands between the two source points of that step. Nothing may be lost, doubled or stuck. The way of a long
 //! thread into the history and back is killed by those parts that it passes. Files and templates of WhatsApp and dialers lose the process
-//! that is at work on them.
+//! that is at work on them, and at a step of each the broker and the database.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use hilo_end_to_end::subscriber::{Log, Subscriber};
 use hilo_end_to_end::{Chat, Installation, Options, Service};
 use hilo_faults::journey::{travel, travel_long};
 use hilo_faults::round::{all, judge};
-use hilo_faults::{ARCHIVE, CHANNEL, DIALERS, STEPS, Tally, Witness, channel, dialers};
+use hilo_faults::{ARCHIVE, BESIDE, CHANNEL, DIALERS, STEPS, Tally, Witness, beside, channel, dialers};
 
 /// Mails per round of the path: one that meets the fault, another around it.
 const MAILS: usize = 2;
@@ -47,7 +47,7 @@ async fn a_long_thread_survives_every_kill_on_its_way_to_the_history_and_back() 
 /// row's message and its state commit together; the runner keeps the dialer's row from the look at its state to the commit, so nothing is
 /// sent behind an answered pause; an import's rows and its answer commit together; so do an attention that nobody answered and its row.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn files_templates_and_dialers_survive_the_death_of_their_process_at_every_step() {
+async fn files_templates_and_dialers_survive_the_death_of_their_process_and_of_what_they_stand_on() {
     chats().await.unwrap();
 }
 
@@ -110,8 +110,12 @@ async fn chats() -> Result<()> {
     let dialled = dialers::dialers(&house, &subscriber, &mut tally).await;
     println!("{:>6.1} s  dialers", begun.elapsed().as_secs_f64());
     all([("files and templates", files), ("dialers", dialled)])?;
+    let parts = beside::parts(&house, &mut tally).await;
+    println!("{:>6.1} s  the broker and the database", begun.elapsed().as_secs_f64());
+    parts?;
     CHANNEL.chunks(CHANNEL.len()).chain(DIALERS).try_for_each(|steps| tally.account_own(steps))?;
-    let attentions = channel::ATTENTIONS + dialers::ATTENTIONS;
+    tally.account_beside(BESIDE, beside::PARTS.len())?;
+    let attentions = channel::ATTENTIONS + dialers::ATTENTIONS + beside::ATTENTIONS;
     let came = |log: &Log| log.attentions.len() >= attentions;
     subscriber.wait_until("every attention", Duration::from_secs(60), came).await?;
     subscriber.with(|log| {
