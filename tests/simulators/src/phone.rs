@@ -199,7 +199,7 @@ pub(crate) fn notice(core: &Arc<Core>, number: &str, kind: &str, with: &Value) -
     Ok(())
 }
 
-/// The customer takes another phone number: a new BSUID with it, and a system message to `number` that says so.
+/// The customer takes another phone number: a new BSUID with it, and a notice of the ids and a system message to `number` that say so.
 /// A hidden number changes unseen: only the ids are told then.
 pub(crate) fn change_number(
     core: &Arc<Core>,
@@ -220,6 +220,16 @@ pub(crate) fn change_number(
     if let Some(map) = system.as_object_mut().filter(|_| !old.hides_phone) {
         map.insert("wa_id".to_owned(), json!(new.wa_id()));
     }
+    let contact = json!({ "profile": { "name": old.name } });
+    let ids = json!({ "previous": old.user_id, "current": new.user_id });
+    let timestamp = (core.world.lock().now_ms() / 1_000).to_string();
+    let detail = format!("User id for {} has been updated.", old.name);
+    let mut update = json!({ "detail": detail, "user_id": ids, "timestamp": timestamp });
+    if let Some(map) = update.as_object_mut().filter(|_| !old.hides_phone) {
+        map.insert("wa_id".to_owned(), json!(new.wa_id()));
+    }
+    // First, which is the harder order: the old number is not in it.
+    notice(core, number, "user_id_update", &json!({ "contacts": [contact], "user_id_update": [update] }))?;
     let said = Say::kind(kind).with(json!({ "system": system }));
     say(core, number, &old.user_id, &said)?;
     let mut world = core.world.lock();

@@ -112,6 +112,17 @@ pub fn of_change(message: &Value, system: &Value) -> (WhatsAppIdentity, WhatsApp
     (old, new)
 }
 
+/// The user ids before and after, of an element of `user_id_update`; `None` when one of them is missing or they are the same.
+pub fn of_user_id_update(told: &Value) -> Option<(WhatsAppIdentity, WhatsAppIdentity)> {
+    let (user, parent) = (object(told, "user_id"), object(told, "parent_user_id"));
+    let of = |when: &str| {
+        let (user_id, parent_user_id) = (user_id(&text(user, when)), user_id(&text(parent, when)));
+        WhatsAppIdentity { user_id, parent_user_id, ..WhatsAppIdentity::default() }
+    };
+    let (old, new) = (of("previous"), of("current"));
+    (!old.user_id.is_empty() && !new.user_id.is_empty() && old.user_id != new.user_id).then_some((old, new))
+}
+
 /// Whom a message goes to, by Meta's answer to the request: the WhatsApp id where it was sent to a number, the user id where it was
 /// sent to one ("Business-scoped user IDs", 2026). The id need not be the digits of the number.
 pub fn of_answer(answer: &Value) -> Option<WhatsAppIdentity> {

@@ -2,8 +2,8 @@
 
 use hilo_proto::inbound::v1::inbound_whats_app::Kind;
 use hilo_proto::inbound::v1::{
-    InboundWhatsApp, WhatsAppContext, WhatsAppIdentity, WhatsAppPlaceholder, WhatsAppPreference,
-    WhatsAppReferral,
+    InboundWhatsApp, SystemKind, WhatsAppContext, WhatsAppIdentity, WhatsAppPlaceholder, WhatsAppPreference,
+    WhatsAppReferral, WhatsAppSystem,
 };
 use prost::Message as _;
 use serde_json::Value;
@@ -22,6 +22,8 @@ const ITEM_BYTES: usize = 900 * 1024;
 const REFERRAL_CHARS: usize = 2_000;
 /// Longest name of a type, in characters.
 const TYPE_CHARS: usize = 80;
+/// Longest words of a notice, in characters.
+const WORDS: usize = 1_000;
 
 /// A customer's item as it is handed over, and who he is from now on when Meta says that this changes.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,6 +110,24 @@ pub fn read_preference(told: &Value, contacts: &Contacts<'_>, received_at: Offse
         ..InboundWhatsApp::default()
     };
     Some(What::Item(Box::new(Item { kind: word(&content), content, moves_to: None })))
+}
+
+/// A customer's new business-scoped user id, of an element of `user_id_update`: the same as the system's item `user_changed_user_id`, for
+/// those who subscribe to that field (<https://developers.facebook.com/documentation/business-messaging/whatsapp/business-scoped-user-ids>).
+/// `None` for one without both ids: it stays a notice. Which of his numbers it names Meta does not say, so the ids alone count.
+pub fn read_user_id(told: &Value, received_at: OffsetDateTime) -> Option<What> {
+    let (old, new) = identity::of_user_id_update(told)?;
+    let text = short(told, "detail", WORDS);
+    let kind = SystemKind::UserIdChanged.into();
+    let content = InboundWhatsApp {
+        // It has no id of Meta's: there is one of both ids, however often it is told.
+        wamid: format!("user_id.{}.{}", old.user_id, new.user_id),
+        customer: Some(old),
+        sent_at: Some(instant(told, received_at)),
+        kind: Some(Kind::System(WhatsAppSystem { kind, text, new_identity: Some(new.clone()) })),
+        ..InboundWhatsApp::default()
+    };
+    Some(What::Item(Box::new(Item { kind: word(&content), content, moves_to: Some(new) })))
 }
 
 /// A placeholder with Meta's error, if there is one.

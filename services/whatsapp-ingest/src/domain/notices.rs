@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 
+use super::identity;
 use super::json::{array, object, short};
 
 /// Longest word kept, in characters.
@@ -26,6 +27,7 @@ pub fn elements(field: &str) -> Option<&'static str> {
         | "group_settings_update"
         | "group_status_update" => Some("groups"),
         "user_preferences" => Some("user_preferences"),
+        "user_id_update" => Some("user_id_update"),
         _ => None,
     }
 }
@@ -50,6 +52,11 @@ pub fn read(field: &str, value: &Value) -> Told {
         | "message_template_components_update" => Told { event: of("event"), alarming: false },
         // What a customer asks for; a failed send (131050) says it again.
         "user_preferences" => Told { event: of("value"), alarming: false },
+        // Without both ids nobody can be found by it.
+        "user_id_update" => {
+            Told { event: String::new(), alarming: identity::of_user_id_update(value).is_none() }
+        }
+        "business_username_updates" => but(of("status"), &["approved", "reserved"]),
         "account_alerts" => {
             let alert = object(value, "alert_info");
             let severity = short(alert, "alert_severity", WORD_CHARS);
@@ -186,6 +193,10 @@ mod tests {
             ("group_status_update", json!({"type": "group_suspend"}), "group_suspend", true),
             ("group_status_update", json!({"type": "group_suspend_cleared"}), "group_suspend_cleared", false),
             ("user_preferences", json!({"value": "stop"}), "stop", false),
+            ("user_id_update", json!({"user_id": {"previous": "PE.1", "current": "PE.2"}}), "", false),
+            ("user_id_update", json!({"user_id": {"current": "PE.2"}}), "", true),
+            ("business_username_updates", json!({"status": "approved"}), "approved", false),
+            ("business_username_updates", json!({"status": "deleted"}), "deleted", true),
             ("history", json!({}), "", false),
             ("smb_app_state_sync", json!({}), "", false),
             ("smb_message_echoes", json!({"message_echoes": []}), "", false),

@@ -240,6 +240,7 @@ fn refused(failed: Next, at: Attempted) -> Next {
         | ErrorClass::OptedOut
         | ErrorClass::Withheld
         | ErrorClass::Recipient
+        | ErrorClass::Country
         | ErrorClass::Content
         | ErrorClass::Unlisted => failed,
     }
@@ -301,6 +302,9 @@ mod tests {
             (refusal(131_050), at(1, 0), Failed, None, "OPTED_OUT"),
             (refusal(131_049), at(1, 0), Failed, None, "WITHHELD_BY_META"),
             (refusal(131_026), at(1, 0), Failed, None, "RECIPIENT_UNREACHABLE"),
+            (refusal(130_497), at(1, 0), Failed, None, "COUNTRY_RESTRICTED"),
+            (refusal(131_037), at(1, 0), Planned, secs(60), "NUMBER_BLOCKED"),
+            (refusal(133_010), at(1, 0), Planned, secs(60), "NUMBER_BLOCKED"),
             (refusal(100), at(1, 0), Failed, None, "CONTENT_REFUSED"),
             (refusal(131_053), at(1, 0), Planned, secs(2), "MEDIA_REFUSED"),
             (refusal(131_053), at(3, 0), Failed, None, "MEDIA_REFUSED"),
@@ -354,7 +358,7 @@ mod tests {
         assert_eq!(hold(190), Hold::Number(Duration::from_secs(60)));
         assert_eq!(hold(131_048), Hold::Number(Duration::from_secs(2)));
         assert_eq!(hold(131_056), Hold::Pair(Duration::from_secs(4)));
-        assert_eq!(hold(131_000), Hold::Nothing);
+        assert_eq!((hold(131_000), hold(130_497)), (Hold::Nothing, Hold::Nothing));
         let third = next(refusal(190), Attempted { pauses: 2, ..at(1, 0) }).hold;
         assert_eq!(third, Hold::Number(Duration::from_secs(240)));
     }

@@ -12,7 +12,7 @@ use super::status::{self, Status};
 use super::{identity, tolerant};
 
 /// Raised when the same body would give other items.
-pub const VERSION: i32 = 2;
+pub const VERSION: i32 = 3;
 /// Longest field or event name kept, in characters.
 const WORD_CHARS: usize = 80;
 
@@ -109,17 +109,25 @@ fn read_change(finds: &mut Vec<Find>, at: &str, account: &str, change: &Value, r
             finds.push(Find { place, phone_number_id: phone_number_id.clone(), what });
         }
     }
-    if field == "user_preferences" {
-        // A notice in any case; what he wants is for whoever writes to him.
+    // Notices in any case; what they say of a customer is for whoever writes to him.
+    let items: Option<(&str, ReadElement)> = match field.as_str() {
+        "user_preferences" => Some(("user_preferences", item::read_preference)),
+        "user_id_update" => Some(("user_id_update", |told, _, at| item::read_user_id(told, at))),
+        _ => None,
+    };
+    if let Some((name, read)) = items {
         let contacts = &identity::Contacts::new(array(value, "contacts"));
-        for (number, told) in array(value, "user_preferences").iter().enumerate() {
-            let place = format!("{at}/value/user_preferences/{number}");
-            let item = item::read_preference(told, contacts, received_at);
+        for (number, told) in array(value, name).iter().enumerate() {
+            let place = format!("{at}/value/{name}/{number}");
+            let item = read(told, contacts, received_at);
             let find = |what| Find { place, phone_number_id: phone_number_id.clone(), what };
             finds.extend(item.map(find));
         }
     }
 }
+
+/// Reads what an element says of a customer, if anything.
+type ReadElement = fn(&Value, &identity::Contacts<'_>, OffsetDateTime) -> Option<What>;
 
 fn read_status(told: &Value, account: &str, received_at: OffsetDateTime) -> What {
     match status::read(told, received_at) {
@@ -223,6 +231,27 @@ mod tests {
         let who = first.content.customer.clone().unwrap();
         assert_eq!((&*who.wa_id, &*who.phone, &*who.user_id), ("51987654321", "+51987654321", "PE.1"));
         assert_eq!(first.content.sent_at.unwrap().seconds, 1_750_030_073);
+    }
+
+    #[test]
+    fn a_new_user_id_is_a_notice_and_an_item_of_whoever_had_the_old_one() {
+        let of =
+            |user: Value| json!({"user_id": user, "detail": "Eva", "timestamp": "7", "wa_id": "51987654321"});
+        let ids = |old: &str, new: &str| of(json!({"previous": old, "current": new}));
+        let all = [ids("PE.1", "PE.2"), ids("PE.1", ""), ids("PE.3", "PE.3"), of(json!("PE.4"))];
+        let value = json!({"metadata": {"phone_number_id": "1"}, "user_id_update": all});
+        let found = finds(&change("user_id_update", value));
+        let alarming = found.iter().filter_map(|find| match &find.what {
+            What::Notice(notice) => Some(notice.alarming),
+            _ => None,
+        });
+        assert_eq!(alarming.collect::<Vec<_>>(), [false, true, true, true], "each is recorded");
+        let [Find { what: What::Item(item), place, .. }] = &found[4..] else { panic!("{found:?}") };
+        assert_eq!((place.as_str(), item.kind), ("/entry/0/changes/0/value/user_id_update/0", "system"));
+        assert_eq!(item.content.wamid, "user_id.PE.1.PE.2");
+        let (old, new) = (item.content.customer.clone().unwrap(), item.moves_to.clone().unwrap());
+        assert_eq!((&*old.user_id, &*old.wa_id, &*new.user_id, &*new.wa_id), ("PE.1", "", "PE.2", ""));
+        assert_eq!(item.content.sent_at.unwrap().seconds, 7);
     }
 
     #[test]

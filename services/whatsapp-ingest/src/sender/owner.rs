@@ -71,6 +71,10 @@ pub(super) fn spawn(parts: Arc<Parts>, account: String, holder: &str, shutdown: 
         while !owner.stop.is_cancelled() {
             let lease = tokio::select! {
                 lease = owner.keeper.held() => lease,
+                () = tokio::time::sleep(POLL), if !owner.lost.is_empty() => {
+                    owner.take_back().await;
+                    continue;
+                }
                 () = owner.stop.cancelled() => break,
             };
             let Some(lease) = lease else { break };
@@ -129,6 +133,19 @@ impl Owner {
                 () = tokio::time::sleep(pause) => {}
                 () = self.stop.cancelled() => {}
             }
+        }
+    }
+
+    /// Says of beginnings that were lost here, while another replica owns the number, that nothing of them left: it would be in doubt there.
+    async fn take_back(&mut self) {
+        self.lost.retain(|(_, since)| since.elapsed() < LOST_FOR);
+        let lost: Vec<Uuid> = self.lost.iter().map(|(begun_by, _)| *begun_by).collect();
+        match self.parts.store.never_left(&self.account, &lost).await {
+            Ok(0) => {}
+            Ok(count) => {
+                tracing::warn!(account = %self.account, count, "sends whose beginning was lost here did not leave; they are planned again");
+            }
+            Err(error) => error.log("taking back lost beginnings"),
         }
     }
 

@@ -46,7 +46,8 @@ impl Store {
     }
 }
 
-/// Takes claims back that are over, counts them, and ends the files of which there were too many, or that Meta has no more.
+/// Takes claims back that are over, counts them, and ends the files of which there were too many, or that Meta has no more. The pauses
+/// differ by chance: files of two accounts know nothing of each other, and in step one would take the other along each time.
 async fn end_hopeless(tx: &mut PgConnection, subjects: &Subjects, account: &str) -> Result<(), Error> {
     let last = Uuid::now_v7();
     let rows = sqlx::query!(
@@ -57,7 +58,8 @@ async fn end_hopeless(tx: &mut PgConnection, subjects: &Subjects, account: &str)
              ORDER BY item_id LIMIT 100 FOR UPDATE SKIP LOCKED)
            UPDATE whatsapp.media m
            SET cut_offs = times, claim = CASE WHEN hopeless THEN $4::uuid END, reason = 'CUT_OFF', changed_at = now(),
-               next_at = now() + make_interval(secs => CASE WHEN times = 1 THEN 0 ELSE least(4.0 ^ (times - 1), 300.0) END)
+               next_at = now() + make_interval(secs => CASE WHEN times = 1 THEN 0
+                                                            ELSE least(4.0 ^ (times - 1), 300.0) * (0.5 + random()) END)
            FROM over WHERE m.item_id = over.item_id
            RETURNING m.item_id, m.item, m.traceparent, m.attempts, m.faults, m.cut_offs, hopeless AS "hopeless!",
                      extract(epoch FROM now() - m.received_at)::float8 AS "age!""#,

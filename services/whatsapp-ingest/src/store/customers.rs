@@ -94,8 +94,9 @@ impl Customers {
         at: OffsetDateTime,
     ) {
         let user = (account.to_owned(), "user_id", new.user_id.clone());
-        // He has written under the new id before this notice came: what has begun there goes on there.
-        if self.keys.contains_key(&user) {
+        // He has written under the new id before this notice came: what has begun there goes on there. Of the two notices of one change
+        // (the system's and `user_id_update`) the other one may be here already, and this one says the rest.
+        if self.keys.get(&user).is_some_and(|told| told.key != key) {
             return;
         }
         self.point(account, new, key, at);
@@ -221,6 +222,24 @@ mod tests {
             ana,
             "the old number is free for another person"
         );
+    }
+
+    /// Without the look at whose the new id is the number stays his when the notice that names no number comes first.
+    #[test]
+    fn two_notices_of_one_change_end_alike_in_both_orders() {
+        for ids_first in [true, false] {
+            let mut customers = Customers::default();
+            let ana = customers.key("a", &who("1", "PE.1"), at(1));
+            let by_id = (&who("", "PE.1"), &who("", "PE.9"));
+            let by_number = (&who("1", "PE.1"), &who("2", "PE.9"));
+            let both = if ids_first { [by_id, by_number] } else { [by_number, by_id] };
+            for notice in both {
+                customers.moved("a", ana, notice, at(2));
+            }
+            assert_eq!(customers.key("a", &who("2", ""), at(3)), ana, "ids first: {ids_first}");
+            assert_eq!(customers.key("a", &who("", "PE.9"), at(3)), ana);
+            assert_ne!(customers.key("a", &who("1", ""), at(3)), ana, "her old number is free");
+        }
     }
 
     #[test]

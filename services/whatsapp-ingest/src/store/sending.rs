@@ -115,8 +115,8 @@ impl Store {
 
     /// What is `attempting` and not at work here was cut off: it may have gone out, so a status is waited for. What was still with
     /// its files, and a mark, which is harmless twice, is planned again, each time a little later. With files it fails when that was
-    /// too often; a mark has none that could be at fault, is cut off with whatever is, and ends by its age. What one of the `lost` beginnings began never left, because nobody learned of it: it is planned again at once.
-    /// Answers how many were cut off.
+    /// too often; a mark has none that could be at fault, is cut off with whatever is, and ends by its age. What one of the
+    /// `lost` beginnings began never left, because nobody learned of it: it is planned again at once. Answers how many were cut off.
     ///
     /// # Errors
     /// `STALE_EPOCH`; database errors.
@@ -140,6 +140,34 @@ impl Store {
                 })
             })
             .await
+    }
+
+    /// What these beginnings began never left, because whoever lost them had no task for it: it is planned again, though another replica owns
+    /// the number and doubts it. What is `unknown` already stays a person's matter. Answers how many.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn never_left(&self, account: &str, lost: &[Uuid]) -> Result<u64, Error> {
+        let (of, lost) = (account.to_owned(), lost.to_vec());
+        let planned = self.db.transaction(move |tx| {
+            let (account, lost) = (of.clone(), lost.clone());
+            Box::pin(async move {
+                let planned = sqlx::query!(
+                    "UPDATE whatsapp.send
+                     SET state = 'planned', next_at = now(), epoch = NULL, begun_by = NULL, uploading = false, reason = '',
+                         error_text = '', changed_at = now()
+                     WHERE account_key = $1 AND begun_by = ANY($2) AND state IN ('attempting', 'doubtful')",
+                    account,
+                    &lost,
+                );
+                Ok(planned.execute(tx).await?.rows_affected())
+            })
+        });
+        let planned = planned.await?;
+        if planned > 0 {
+            self.unsent(account).notify_one();
+        }
+        Ok(planned)
     }
 
     /// Doubts that no status has ended in time become `unknown`, each with its report. Answers how many.
@@ -208,9 +236,10 @@ async fn doubt_or_plan(
            SET state = CASE WHEN NOT harmless THEN 'doubtful' WHEN again THEN 'planned' ELSE 'failed' END,
                next_at = CASE WHEN NOT harmless THEN now() + make_interval(secs => $4)
                               WHEN lost THEN now()
-                              WHEN again THEN now() + make_interval(secs => least(4.0 ^ least(times - 1, 9), 300.0)) END,
+                              WHEN again THEN now() + make_interval(secs => least(4.0 ^ least(times - 1, 9), 300.0) * (0.5 + random())) END,
                reason = CASE WHEN NOT harmless THEN 'NO_ANSWER' WHEN again THEN '' ELSE $6 END,
-               cut_offs = CASE WHEN harmless THEN times ELSE 0 END, epoch = NULL, begun_by = NULL,
+               cut_offs = CASE WHEN harmless THEN times ELSE 0 END, epoch = NULL,
+               begun_by = CASE WHEN NOT harmless THEN s.begun_by END,
                uploading = false, error_code = 0, error_text = 'the attempt was cut off', changed_at = now()
            FROM cut WHERE s.send_id = cut.send_id
            RETURNING s.send_id, s.conversation_key, s.sequence, s.traceparent, s.attempts, s.state = 'failed' AS "failed!",

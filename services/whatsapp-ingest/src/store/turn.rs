@@ -29,7 +29,7 @@ pub(super) struct FilesRoom {
 }
 
 /// Room for sends with files. One that was cut off and waits only for this goes first, as soon as none is under way; nothing begins
-/// beside it.
+/// beside it. One of a dialer lets what people wrote go first here too.
 pub(super) async fn files_room(
     tx: &mut PgConnection,
     account: &str,
@@ -39,6 +39,9 @@ pub(super) async fn files_room(
         r#"SELECT count(*) AS "under_way!", coalesce(bool_or(cut_offs > 0), false) AS "alone!",
              EXISTS (SELECT FROM whatsapp.send s
                      WHERE s.account_key = $1 AND s.state = 'planned' AND s.with_files AND s.cut_offs > 0 AND s.next_at <= now()
+                       AND (NOT s.bulk OR (SELECT true FROM whatsapp.send p
+                            WHERE p.account_key = $1 AND p.state = 'planned' AND p.next_at <= now() AND p.with_files
+                              AND NOT p.bulk AND p.cut_offs = 0 LIMIT 1) IS NULL)
                        AND (SELECT true FROM whatsapp.send e
                             WHERE e.conversation_key = s.conversation_key AND e.sequence < s.sequence
                               AND e.state IN ('planned', 'attempting', 'doubtful') LIMIT 1) IS NULL) AS "waits!"

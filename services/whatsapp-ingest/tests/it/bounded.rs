@@ -11,7 +11,7 @@ use crate::rig::{CUSTOMER, change, send};
 use crate::store::{LONG, NOBODY, ask, batch, count, keep, lease, result, state, store};
 
 const LETTERS: &str = "SELECT count(*) FROM kit.dead_letter";
-const PAUSE: &str = "SELECT extract(epoch FROM next_at - changed_at)::bigint FROM whatsapp.send";
+const PAUSE: &str = "SELECT round(extract(epoch FROM next_at - changed_at))::bigint FROM whatsapp.send";
 const REPORTS: &str = "SELECT count(*) FROM kit.outbox_log WHERE stream = 'delivery'";
 
 fn of(kind: Kind) -> OutboundEnvelope {
@@ -39,6 +39,12 @@ async fn cut_off(store: &Store, lease: &hilo_kit::lease::Lease) -> Picked {
     picked
 }
 
+/// Half as long as usual to half as long again.
+async fn paused_for(store: &Store, usual: i64) {
+    let pause = count(store, PAUSE).await;
+    assert!((usual / 2..=usual * 3 / 2 + 1).contains(&pause), "{pause} s, usually {usual} s");
+}
+
 /// Without the pause and the limit a service that such a send ends is started for nothing else.
 #[tokio::test]
 async fn what_ends_every_process_is_tried_later_each_time_and_fails_in_the_end() {
@@ -48,7 +54,7 @@ async fn what_ends_every_process_is_tried_later_each_time_and_fails_in_the_end()
     for pause in [1, 4, 16, 64, 256] {
         let picked = cut_off(&store, &lease).await;
         assert_eq!(state(&store, &picked).await, "planned");
-        assert_eq!(count(&store, PAUSE).await, pause);
+        paused_for(&store, pause).await;
         assert!(pause < 16 || begun(&store, &lease).await.is_none(), "not at once");
     }
     let last = cut_off(&store, &lease).await;
@@ -68,13 +74,30 @@ async fn a_mark_that_is_cut_off_with_what_is_at_fault_ends_by_its_age_only() {
     for pause in [1, 4, 16, 64, 256, 300, 300, 300, 300, 300, 300, 300] {
         let picked = cut_off(&store, &lease).await;
         assert_eq!(state(&store, &picked).await, "planned");
-        assert_eq!(count(&store, PAUSE).await, pause);
+        paused_for(&store, pause).await;
     }
     let old = "UPDATE whatsapp.send SET next_at = now(), taken_at = now() - interval '61 minutes'";
     sqlx::query(old).execute(store.db().pool()).await.unwrap();
     assert!(begun(&store, &lease).await.is_none());
     let ended = "SELECT count(*) FROM whatsapp.send WHERE state = 'failed' AND reason = 'MARK_TOO_LATE'";
     assert_eq!(count(&store, ended).await, 1);
+}
+
+/// Without the chance in the pauses sends of two numbers that one death of their process cut off come back together each time, and the
+/// one that ends every process takes the other one along to its limit.
+#[tokio::test]
+async fn sends_of_two_numbers_that_were_cut_off_together_do_not_stay_in_step() {
+    let store = store().await;
+    let mut other = with_a_file();
+    other.account_key = "otra".into();
+    store.take(vec![(Uuid::now_v7(), with_a_file()), (Uuid::now_v7(), other)]).await.unwrap();
+    for account in ["ventas", "otra"] {
+        let lease = lease(&store, &format!("whatsapp-send/{account}"), "one").await;
+        assert_eq!(store.begin(account, &lease, ask(10)).await.unwrap().picked.len(), 1, "{account}");
+        assert_eq!(store.recover(account, &lease, NOBODY, NOBODY, LONG).await.unwrap(), 1, "{account}");
+    }
+    let pauses = "SELECT count(DISTINCT next_at - changed_at) FROM whatsapp.send WHERE cut_offs = 1";
+    assert_eq!(count(&store, pauses).await, 2, "both after the same pause");
 }
 
 async fn all_due(store: &Store) {
@@ -236,4 +259,56 @@ async fn bodies_that_a_slow_database_could_not_take_come_back_for_a_day() {
     store.replay(found[0].0, found[0].1).await.unwrap();
     assert_eq!(store.slow_strays().await.unwrap().len(), 1);
     assert_eq!(count(&store, "SELECT count(*) FROM whatsapp.parse_queue WHERE attempts = 0").await, 1);
+}
+
+/// Without the look at what people wrote a dialer's file that was cut off keeps every agent's file waiting.
+#[tokio::test]
+async fn what_a_dialer_s_file_was_cut_off_for_bars_no_file_of_a_person() {
+    let store = store().await;
+    let lease = lease(&store, "whatsapp-send/ventas", "one").await;
+    let begin = async || {
+        let picked = store.begin("ventas", &lease, ask(10)).await.unwrap().picked;
+        picked.into_iter().map(|one| one.send_id).collect::<Vec<_>>()
+    };
+    let mut row = with_a_file();
+    change(&mut row, |item| item.bulk = true);
+    store.take(vec![(Uuid::now_v7(), row.clone())]).await.unwrap();
+    cut_off(&store, &lease).await;
+    all_due(&store).await;
+    let person = with_a_file();
+    store.take(vec![(Uuid::now_v7(), person.clone())]).await.unwrap();
+    assert_eq!(begin().await, [person.send_id.parse::<Uuid>().unwrap()]);
+    assert!(begin().await.is_empty(), "the other one goes alone");
+    sqlx::query("UPDATE whatsapp.send SET state = 'sent', epoch = NULL, uploading = false WHERE NOT bulk")
+        .execute(store.db().pool())
+        .await
+        .unwrap();
+    assert_eq!(begin().await, [row.send_id.parse::<Uuid>().unwrap()]);
+}
+
+/// Whoever lost a beginning may not own the number any more when he learns of it: without his word another owner's doubt ends as
+/// unknown, of what certainly did not leave.
+#[tokio::test]
+async fn whoever_lost_a_beginning_takes_it_back_also_from_another_owner() {
+    let store = store().await;
+    let one = lease(&store, "whatsapp-send/ventas", "one").await;
+    let (lost, known) = (ask(1), ask(1));
+    for _ in 0..2 {
+        store.take(vec![(Uuid::now_v7(), send(Uuid::now_v7(), 1, CUSTOMER))]).await.unwrap();
+    }
+    let begun = store.begin("ventas", &one, lost).await.unwrap().picked.remove(0);
+    let left = store.begin("ventas", &one, known).await.unwrap().picked.remove(0);
+    let other = lease(&store, "whatsapp-send/ventas", "other").await;
+    assert_eq!(store.recover("ventas", &other, NOBODY, NOBODY, LONG).await.unwrap(), 2);
+    let states = async || (state(&store, &begun).await, state(&store, &left).await);
+    assert_eq!(states().await, ("doubtful".into(), "doubtful".into()));
+    assert_eq!(store.never_left("ventas", &[lost.begun_by]).await.unwrap(), 1);
+    assert_eq!(states().await, ("planned".into(), "doubtful".into()));
+    let again = store.begin("ventas", &other, ask(1)).await.unwrap().picked.remove(0);
+    assert_eq!(again.send_id, begun.send_id);
+    assert_eq!(
+        store.never_left("ventas", &[lost.begun_by]).await.unwrap(),
+        0,
+        "it is at work by another beginning"
+    );
 }

@@ -68,6 +68,10 @@ async fn every_documented_payload_is_taken_and_none_is_lost() {
     }
     let preferences = rig.count("SELECT count(*) FROM whatsapp.item WHERE kind = 'preference'").await;
     assert_eq!(preferences, 1, "a stop in WhatsApp's own menu is handed over");
+    let ids = rig
+        .count("SELECT count(*) FROM whatsapp.item WHERE wamid LIKE 'user_id.%' AND kind = 'system'")
+        .await;
+    assert_eq!(ids, 1, "and so is a new user id");
     let expected = [
         "future_kind",
         "group_text",
