@@ -20,7 +20,7 @@ use super::keys;
 use crate::attention::domain::ContactId;
 
 use named::dialled_as;
-pub(crate) use named::{names, numbers, of_user, other_digits};
+pub(crate) use named::{names, of_user, other_digits};
 pub(crate) use reached::{meets, of_contacts};
 
 /// Longest id of Meta's: country, dot, at most 128 characters, with room.
@@ -120,6 +120,16 @@ impl Known {
             .find_map(|one| owner(one).filter(|found| self.may_be(*found, one.kind, &of.user_id)))
     }
 
+    /// The contact that a notice is about. Meta tells one change twice (by the system, and by the ids): he may go by the new id already.
+    pub(crate) fn told_of(
+        &self,
+        before: &WhatsAppIdentity,
+        after: Option<&WhatsAppIdentity>,
+    ) -> Option<ContactId> {
+        let user = |of: &WhatsAppIdentity| Identity { kind: Kind::Bsuid, value: of.user_id.clone() };
+        self.find(before).or_else(|| self.owners.get(&user(after?)).copied())
+    }
+
     /// Whether an identity of this kind leads to the contact: a number does not lead to somebody with another user id.
     fn may_be(&self, contact: ContactId, kind: Kind, user_id: &str) -> bool {
         match kind {
@@ -172,7 +182,7 @@ impl Known {
         (after, leaves_number): (&WhatsAppIdentity, bool),
         at: OffsetDateTime,
     ) -> Result<Option<(ContactId, ContactId)>, Error> {
-        let Some(contact) = self.find(before) else { return Ok(None) };
+        let Some(contact) = self.told_of(before, Some(after)) else { return Ok(None) };
         let gained = identities(after);
         let mut twin = None;
         for one in &gained {

@@ -16,6 +16,8 @@ use crate::directory::Access;
 
 /// Most rows of a dialer.
 pub(crate) const MAX_ROWS: i32 = 100_000;
+/// Rows of one statement: a list of as many as there may be is more than one statement has time for on a busy server.
+const ROWS_AT_ONCE: usize = 5_000;
 
 impl Dialers {
     /// Adds the rows of a text.
@@ -70,10 +72,12 @@ async fn imported(
     if sheet.bad > 0 && !skip_bad {
         return Ok(answer);
     }
-    let came = rows::insert(tx, dialer.id, dialer.total_rows, &sheet.rows).await?;
-    answer.imported = i32::try_from(came).unwrap_or(i32::MAX);
+    for part in sheet.rows.chunks(ROWS_AT_ONCE) {
+        let came = rows::insert(tx, dialer.id, answer.total_rows, part).await?;
+        answer.total_rows = answer.total_rows.saturating_add(i32::try_from(came).unwrap_or(i32::MAX));
+    }
+    answer.imported = answer.total_rows.saturating_sub(dialer.total_rows);
     answer.duplicates = answer.duplicates.saturating_add(count(sheet.rows.len()) - answer.imported);
-    answer.total_rows = dialer.total_rows.saturating_add(answer.imported);
     if answer.total_rows > MAX_ROWS {
         let text =
             format!("a dialer has at most {MAX_ROWS} rows, with these it would have {}", answer.total_rows);

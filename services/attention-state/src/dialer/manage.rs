@@ -227,7 +227,7 @@ impl Dialers {
                         dialers::set_life(tx, dialer.id, next, "").await?;
                     }
                     let skipped = match ask {
-                        Ask::Stop => rows::skip_pending(tx, dialer.id, "STOPPED").await?,
+                        Ask::Stop => rows::skip_pending(tx, dialer.id, dialer.total_rows, "STOPPED").await?,
                         Ask::Start | Ask::Pause | Ask::Halt | Ask::Finish | Ask::Import => 0,
                     };
                     let after = dialers::find(tx, id).await?.ok_or_else(rights::no_dialer)?;

@@ -19,8 +19,8 @@ pub(super) const STOPPED: &str = "STOPPED_IN_WHATSAPP";
 pub(crate) struct Preference {
     /// Account of the number of ours.
     pub account: String,
-    /// Digits of his numbers.
-    pub numbers: BTreeSet<String>,
+    /// What he is known by: digits of his numbers, user ids.
+    pub names: BTreeSet<String>,
     /// He wants none any more.
     pub stop: bool,
     /// His own instant.
@@ -35,22 +35,27 @@ pub(crate) async fn preferred(tx: &mut PgConnection, set: Vec<Preference>) -> Re
     // In one order for all transactions.
     let mut all: Vec<(String, String, OffsetDateTime, bool)> = Vec::new();
     for one in set {
-        let numbers = one.numbers.iter().filter_map(|digits| Number::parse(&format!("+{digits}")));
-        let numbers: Vec<String> = numbers.map(|number| number.to_string()).collect();
-        if numbers.is_empty() {
-            tracing::info!(stop = one.stop, "a customer whose number nobody knows set what he wants to get");
-        }
-        all.extend(numbers.into_iter().map(|number| (one.account.clone(), number, one.said_at, one.stop)));
+        let names = one.names.iter().filter_map(|name| kept(name));
+        all.extend(names.map(|name| (one.account.clone(), name, one.said_at, one.stop)));
     }
     all.sort_unstable();
-    for (account, number, said_at, stop) in all {
-        stops::note(tx, (&account, &number), stop, said_at).await?;
+    for (account, name, said_at, stop) in all {
+        stops::note(tx, (&account, &name), stop, said_at).await?;
     }
     Ok(())
 }
 
+/// A name as the table keeps it: a number as people write it, a user id as it is; `None` for what is neither.
+fn kept(name: &str) -> Option<String> {
+    if name.bytes().all(|one| one.is_ascii_digit()) {
+        return Number::parse(&format!("+{name}")).map(|number| number.to_string());
+    }
+    let plain = name.bytes().all(|one| one.is_ascii_alphanumeric() || b"._-".contains(&one));
+    (plain && name.len() <= 200).then(|| name.to_owned())
+}
+
 /// Whether a customer who is dialled wants nothing of the account: by the number as it is dialled, by the digits that Meta may have for
-/// it, and by his other numbers.
+/// it, and by what else he is known by.
 ///
 /// # Errors
 /// Database errors.
@@ -62,6 +67,6 @@ pub(super) async fn binds(
 ) -> Result<bool, Error> {
     let digits = dialled.trim_start_matches('+');
     let all = his.into_iter().chain([digits.to_owned()]).chain(whatsapp::other_digits(digits));
-    let numbers: Vec<String> = all.map(|digits| format!("+{digits}")).collect();
-    stops::binds(tx, account, &numbers).await
+    let names: Vec<String> = all.filter_map(|name| kept(&name)).collect();
+    stops::binds(tx, account, &names).await
 }

@@ -144,7 +144,7 @@ async fn one(
     let to = WhatsAppIdentity { phone: row.number.clone(), ..WhatsAppIdentity::default() };
     // Whoever writes from the number, is put on the list or starts an attention with it now waits for this row, or this row for him.
     let mut known = customers::locked(tx, &to).await?;
-    let his = known.find(&to).map(|contact| known.numbers(contact)).unwrap_or_default();
+    let his = known.find(&to).map(|contact| known.names(contact)).unwrap_or_default();
     if opt_outs::find(tx, &of.campaign, &row.number).await?.is_some()
         || preferences::binds(tx, &of.account, &row.number, his).await?
     {

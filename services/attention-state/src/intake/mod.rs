@@ -15,7 +15,7 @@ use hilo_kit::consumer::Outcome;
 use hilo_kit::error::{BrokerAction, Error};
 
 #[cfg(test)]
-pub(crate) use chat::{apply_late, give_up_waiting};
+pub(crate) use chat::{apply_late, forget_windows, give_up_waiting};
 pub(crate) use chat::{card_line, line, media_word, place_line, spawn_late, spawn_sweep};
 pub(crate) use delivery::DeliveryHandler;
 pub(crate) use inbound::InboundHandler;

@@ -68,6 +68,36 @@ async fn a_dialer_has_at_most_so_many_rows_and_takes_none_once_stopped() {
     assert_eq!(import(&house, dialer, csv(&[EVA]), false).await.unwrap_err().reason(), "DIALER_STOPPED");
 }
 
+/// In statements that each have time enough on any machine: a full list is read, refused for one bad row, taken, and stopped as a whole.
+#[tokio::test]
+async fn a_list_of_100_000_rows_comes_in_whole_each_number_once_and_ends_whole() {
+    let house = house().await;
+    let dialer = draft(&house).await;
+    let line = |n: u32| format!("+519{n:08},{n},Eva\n");
+    let mut text: String = std::iter::once("number,1,2\n".to_owned()).chain((0..99_999).map(line)).collect();
+    // The one that is bad, one that came before, and the last one.
+    text.extend(["51,1,Eva\n".to_owned(), line(7), line(99_999)]);
+    let text = text.into_bytes();
+    let refused = import(&house, dialer, text.clone(), false).await.unwrap();
+    let told: Vec<(i32, &str)> = refused.problems.iter().map(|one| (one.line, one.reason.as_str())).collect();
+    assert_eq!((refused.total_rows, told), (0, vec![(100_001, "NUMBER_MALFORMED")]));
+    let taken = import(&house, dialer, text.clone(), true).await.unwrap();
+    assert_eq!((taken.imported, taken.duplicates, taken.bad_rows), (100_000, 1, 1));
+    let again = import(&house, dialer, text, true).await.unwrap();
+    assert_eq!((again.imported, again.duplicates, again.total_rows), (0, 100_001, 100_000));
+    let page = wire::ListRowsRequest {
+        dialer_id: dialer.to_string(),
+        page_token: "99998".into(),
+        ..wire::ListRowsRequest::default()
+    };
+    let last = dialers(&house).rows(susana(), page).await.unwrap().rows;
+    let told: Vec<(i32, &str)> = last.iter().map(|row| (row.ordinal, row.number.as_str())).collect();
+    assert_eq!(told, [(99_999, "+51900099998"), (100_000, "+51900099999")], "in the order of the list");
+    let stop = wire::StopDialerRequest { dialer_id: dialer.to_string() };
+    assert_eq!(dialers(&house).stop(susana(), stop).await.unwrap().skipped, 100_000);
+    assert_eq!(house.count("SELECT count(*) FROM dialer.row WHERE state = 'skipped'").await, 100_000);
+}
+
 #[tokio::test]
 async fn a_finished_dialer_goes_on_with_rows_that_came_later() {
     let house = house().await;

@@ -124,16 +124,9 @@ async fn it_holds_for_the_number_of_ours_that_it_names_and_for_his_own_by_whatev
 
     let house = super::dialer_rig::house().await;
     take(&house, &[Chat::from(EVA).who(|who| who.user_id = "PE.1".into())]).await;
-    let hidden = |item: Chat| {
-        item.who(|who| {
-            who.wa_id.clear();
-            who.phone.clear();
-            who.user_id = "PE.1".into();
-        })
-    };
     take(&house, &[hidden(set(true, 9))]).await;
     assert_eq!(listed(&house).await, stopped());
-    // Of whom no number is known nothing can be dialled.
+    // Of whom no number is known nothing can be dialled, and nothing is listed.
     let nobody = set(true, 9).who(|who| {
         *who = hilo_proto::inbound::v1::WhatsAppIdentity { user_id: "PE.9".into(), ..Default::default() };
     });
@@ -166,4 +159,65 @@ async fn a_preference_about_something_else_is_a_dead_letter_of_this_release() {
         let outcomes = house.inbound.handle(&batch).await;
         assert!(matches!(outcomes[..], [Outcome::Ack]), "{outcomes:?}");
     }
+}
+
+/// Meta hides the customer's number.
+fn hidden(item: Chat) -> Chat {
+    item.who(|who| {
+        who.wa_id.clear();
+        who.phone.clear();
+        who.user_id = "PE.1".into();
+    })
+}
+
+/// The customer wrote under his number and user id, and that conversation has ended.
+async fn known(house: &House) {
+    take(house, &[Chat::from(EVA).who(|who| who.user_id = "PE.1".into())]).await;
+    house.end_item(house.attentions().await.pop().unwrap().last_interaction, true).await;
+}
+
+/// Without all names of his in `preference` a wish under fewer of them leaves what an earlier one said under more.
+#[tokio::test]
+async fn what_was_stopped_under_all_his_names_is_taken_back_under_any_of_them() {
+    type Named = fn(Chat) -> Chat;
+    let (plain, by_id): (Named, Named) = (|item| item, hidden);
+    for (stops, resumes) in [(by_id, plain), (plain, by_id), (by_id, by_id), (plain, plain)] {
+        let house = house().await;
+        known(&house).await;
+        let second = "INSERT INTO contact.identity (kind, value, contact_id) SELECT 'phone', '+51911111111', contact_id FROM contact.contact";
+        sql(&house, second).await;
+        take(&house, &[stops(set(true, 9))]).await;
+        assert_eq!(listed(&house).await.len(), 2, "both his numbers");
+        take(&house, &[resumes(set(false, 5))]).await;
+        assert!(listed(&house).await.is_empty());
+        let dialer = running(&house, &[EVA]).await;
+        assert_eq!(step(&house, dialer).await, Step::Sent);
+    }
+}
+
+/// Without the row of his user id a stop is lost that comes before the number is known; without the join of `lift` and `page` a person
+/// neither sees it nor takes it off.
+#[tokio::test]
+async fn a_stop_of_whose_number_is_hidden_holds_once_the_number_is_known() {
+    let house = house().await;
+    take(&house, &[hidden(set(true, 9))]).await;
+    assert!(listed(&house).await.is_empty());
+    known(&house).await;
+    assert_eq!(listed(&house).await, stopped());
+    let dialer = running(&house, &[EVA]).await;
+    assert_eq!(step(&house, dialer).await, Step::Skipped("OPTED_OUT"));
+    assert!(by_hand(&house, EVA, false).await && listed(&house).await.is_empty());
+    let dialer = running(&house, &[EVA]).await;
+    assert_eq!(step(&house, dialer).await, Step::Sent);
+}
+
+/// Without the microsecond in `lift` a restored delivery brings the very stop back that a person took off.
+#[tokio::test]
+async fn a_stop_that_was_taken_off_and_is_told_again_stays_off() {
+    let house = house().await;
+    let stop = set(true, 9);
+    take(&house, std::slice::from_ref(&stop)).await;
+    assert!(by_hand(&house, EVA, false).await);
+    take(&house, &[Chat { delivery_id: uuid::Uuid::now_v7(), ..stop }]).await;
+    assert!(listed(&house).await.is_empty());
 }

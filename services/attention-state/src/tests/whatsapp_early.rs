@@ -91,7 +91,7 @@ async fn nobody_else_waits() {
     take(&house, &[Chat::from(WA_ID)]).await;
 
     let house = begun().await;
-    sql(&house, "UPDATE attention.message SET occurred_at = now() + interval '1 minute'").await;
+    sql(&house, "UPDATE attention.message SET occurred_at = now() + interval '2 minutes'").await;
     take(&house, &[Chat::from(WA_ID)]).await;
 
     let house = begun().await;
@@ -110,6 +110,19 @@ async fn nobody_else_waits() {
     let house = begun().await;
     take(&house, &[Chat::from(DIALLED)]).await;
     assert_eq!(only(&house).await.messages, 2);
+}
+
+/// The channel's database has a clock of its own: without the minute in `unreported` an answer does not wait where that one is behind.
+#[tokio::test]
+async fn clocks_that_differ_a_little_let_it_wait() {
+    let house = begun().await;
+    sql(&house, "UPDATE attention.message SET occurred_at = now() + interval '30 seconds'").await;
+    assert!(waits(&offer(&house, &[Chat::from(WA_ID)]).await));
+    let house = with_dialers().await;
+    let dialer = running(&house, &[DIALLED]).await;
+    assert_eq!(step(&house, dialer).await, Step::Sent);
+    sql(&house, "UPDATE dialer.row SET sent_at = now() + interval '30 seconds'").await;
+    assert!(waits(&offer(&house, &[Chat::from(WA_ID)]).await));
 }
 
 /// Without an end of the patience a send that is never reported on keeps its answer for ever.

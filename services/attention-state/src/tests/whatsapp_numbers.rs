@@ -22,6 +22,11 @@ fn notice(at: OffsetDateTime) -> Chat {
     Chat::from(EVA).kind(Kind::System(system)).at(at)
 }
 
+/// What Eva wrote before she changed her number.
+fn earlier() -> Chat {
+    Chat::from(EVA).at(OffsetDateTime::now_utc() - Duration::minutes(10))
+}
+
 /// Who has a live attention, newest last, and how many messages it has.
 async fn live(house: &House) -> Vec<(Uuid, i64)> {
     sqlx::query_as(
@@ -51,7 +56,7 @@ async fn after_the_notice_the_new_number_goes_on_where_the_old_one_was() {
 #[tokio::test]
 async fn who_wrote_from_the_new_number_before_the_notice_is_the_same_person() {
     let house = house().await;
-    take(&house, &[Chat::from(EVA)]).await;
+    take(&house, &[earlier()]).await;
     let changed = OffsetDateTime::now_utc() - Duration::minutes(5);
     take(&house, &[Chat::from(NEW).says("número nuevo")]).await;
     let before = live(&house).await;
@@ -99,7 +104,7 @@ async fn who_had_the_new_number_before_is_somebody_else() {
 #[tokio::test]
 async fn a_late_notice_merges_nobody_who_has_another_user_id() {
     let house = house().await;
-    take(&house, &[Chat::from(EVA).who(|eva| eva.user_id = "PE.1".into())]).await;
+    take(&house, &[earlier().who(|eva| eva.user_id = "PE.1".into())]).await;
     let changed = OffsetDateTime::now_utc() - Duration::minutes(5);
     take(&house, &[Chat::from(NEW).who(|zoe| zoe.user_id = "PE.9".into()).says("soy Zoe")]).await;
     let before = live(&house).await;
@@ -125,7 +130,7 @@ async fn a_late_notice_merges_nobody_who_has_another_user_id() {
 #[tokio::test]
 async fn a_repeated_notice_changes_nothing_more() {
     let house = house().await;
-    take(&house, &[Chat::from(EVA)]).await;
+    take(&house, &[earlier()]).await;
     take(&house, &[Chat::from(NEW)]).await;
     let changed = OffsetDateTime::now_utc() - Duration::minutes(5);
     take(&house, &[notice(changed)]).await;
@@ -180,4 +185,55 @@ async fn a_number_that_was_left_is_nobodys_however_it_was_dialled() {
     take(&house, &[changed(WA_ID, SystemKind::NumberChanged, new)]).await;
     let values: Vec<String> = identities(&house).await.into_iter().map(|(_, value)| value).collect();
     assert_eq!(values, ["PE.1".to_owned(), format!("+{NEW}"), NEW.to_owned()]);
+}
+
+/// Meta tells a change of number twice: by a message of the system and, without the old number, by the field `user_id_update`. Without
+/// the new id in `told_of` the second of them meets nobody when the ids come first: her old number stays hers, and the agent is not told.
+#[tokio::test]
+async fn two_notices_of_one_change_end_alike_in_both_orders() {
+    let of = |number: &str, user_id: &str| WhatsAppIdentity {
+        wa_id: number.into(),
+        phone: if number.is_empty() { String::new() } else { format!("+{number}") },
+        user_id: user_id.into(),
+        ..WhatsAppIdentity::default()
+    };
+    for ids_first in [true, false] {
+        let house = house().await;
+        take(&house, &[Chat::from(EVA).who(|eva| eva.user_id = "PE.1".into())]).await;
+        let by_number = changed(EVA, SystemKind::NumberChanged, of(NEW, "PE.2"));
+        let by_id = changed(EVA, SystemKind::UserIdChanged, of("", "PE.2")).who(|eva| *eva = of("", "PE.1"));
+        let both = if ids_first { [by_id, by_number] } else { [by_number, by_id] };
+        for notice in &both {
+            take(&house, std::slice::from_ref(notice)).await;
+        }
+        take(&house, &[Chat::from(NEW).who(|eva| eva.user_id = "PE.2".into()).says("soy Eva")]).await;
+        assert_eq!((contacts(&house).await, live(&house).await.len()), (1, 1), "ids first: {ids_first}");
+        assert_eq!(live(&house).await[0].1, 4, "both notices are shown; ids first: {ids_first}");
+        let mut numbers = identities(&house).await;
+        numbers.retain(|(kind, _)| kind != "phone");
+        assert_eq!(numbers, [("bsuid".into(), "PE.2".into()), ("whatsapp".into(), NEW.into())]);
+        take(&house, &[Chat::from(EVA).says("soy Zoe")]).await;
+        assert_eq!((contacts(&house).await, live(&house).await.len()), (2, 2), "her old number is free");
+    }
+}
+
+/// Without `is_back` a notice that comes late takes the number from her that she has again, and her next message begins a second
+/// conversation.
+#[tokio::test]
+async fn a_late_notice_takes_no_number_that_was_used_since() {
+    let left = || notice(OffsetDateTime::now_utc() - Duration::minutes(5));
+    for together in [false, true] {
+        let house = house().await;
+        take(&house, &[earlier()]).await;
+        let (back, late) = (Chat::from(EVA).says("otra vez yo"), left());
+        if together {
+            take(&house, &[back, late]).await;
+        } else {
+            take(&house, &[back]).await;
+            take(&house, &[late]).await;
+        }
+        take(&house, &[Chat::from(EVA).says("sigo")]).await;
+        assert_eq!((contacts(&house).await, live(&house).await.len()), (1, 1), "in one batch: {together}");
+        assert_eq!(live(&house).await[0].1, 3, "and nothing is said of it");
+    }
 }

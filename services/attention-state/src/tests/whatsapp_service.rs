@@ -3,11 +3,12 @@
 use hilo_kit::consumer::Delivery;
 use hilo_kit::outbox::HEADER_ID;
 use hilo_proto::attention::v1::{
-    EndInteractionRequest, ListMessagesRequest, OpenInteractionRequest, SendMessageRequest,
+    DeskItem, EndInteractionRequest, ListMessagesRequest, OpenInteractionRequest, SendMessageRequest,
 };
 use hilo_proto::delivery::v1::{DeliveryEnvelope, SendState};
 use hilo_proto::event::v1::{AttentionState, InteractionState};
 use prost::Message as _;
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::fresh;
@@ -32,7 +33,8 @@ async fn a_customers_item_is_answered_its_statuses_are_seen_and_the_end_closes_i
     let rig = Rig::start().await;
     let (mut ana, snapshot) = rig.watch_channel("ana", "whatsapp").await;
     assert!(snapshot.items.is_empty());
-    rig.hand_over(&Chat::from(EVA).delivery()).await;
+    let an_hour_ago = OffsetDateTime::now_utc() - Duration::hours(1);
+    rig.hand_over(&Chat::from(EVA).at(an_hour_ago).delivery()).await;
     let queued = until(&mut ana, item).await;
     assert_eq!((queued.state(), queued.channel.as_str()), (InteractionState::Queued, "whatsapp"));
     assert_eq!(
@@ -61,6 +63,11 @@ async fn a_customers_item_is_answered_its_statuses_are_seen_and_the_end_closes_i
         ListMessagesRequest { attention_id: queued.attention_id.clone(), ..ListMessagesRequest::default() };
     let messages = rig.desk("ana").list_messages(list).await.unwrap().into_inner().messages;
     assert_eq!(messages.last().unwrap().delivery_state, "read");
+    // What she writes now moves her window, on the desk that has it open too.
+    rig.hand_over(&Chat::from(EVA).says("¿Hola?").delivery()).await;
+    let moved = until(&mut ana, |update| item(update).filter(|one| one.preview == "¿Hola?")).await;
+    let ends = |item: &DeskItem| item.window_ends_at.map(|instant| instant.seconds).unwrap();
+    assert!(ends(&moved) >= ends(&queued) + 3_600, "{moved:?} after {queued:?}");
     let end = EndInteractionRequest {
         interaction_id: interaction_id.clone(),
         close_attention: false,

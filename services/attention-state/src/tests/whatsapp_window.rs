@@ -15,6 +15,7 @@ use super::templates::{report, reported as template};
 use super::whatsapp_rig::{Chat, EVA, only, outbound, send, take};
 use super::whatsapp_start::{request, start};
 use super::{House, fresh};
+use crate::attention::domain::{AttentionId, ContactId};
 use crate::dialer::Step;
 
 const OTTO: &str = "51911111111";
@@ -228,4 +229,63 @@ async fn windows_that_are_over_are_forgotten() {
         .await
         .unwrap();
     assert_eq!(left, [OTTO]);
+}
+
+/// More than one look: what is over on any page goes, what is open stays.
+#[tokio::test]
+async fn windows_are_forgotten_page_by_page() {
+    let house = house().await;
+    let many = "INSERT INTO attention.chat_window (identity, account_key, contact_id, ends_at)
+                SELECT n::text, 'chat-wa', gen_random_uuid(), now() + CASE WHEN n % 5 = 0 THEN 1 ELSE -1 END * interval '1 hour'
+                FROM generate_series(1, 53) AS n";
+    sqlx::raw_sql(many).execute(house.db.pool()).await.unwrap();
+    assert_eq!(crate::intake::forget_windows(&house.db, 10).await.unwrap(), 43);
+    assert_eq!(house.count("SELECT count(*) FROM attention.chat_window WHERE ends_at > now()").await, 10);
+    assert_eq!(house.count("SELECT count(*) FROM attention.chat_window").await, 10);
+}
+
+/// A second telephone of his, which a person noted, has a window of its own: without the look at its digits in `named::user` an agent is
+/// told that of the first, and his text fails at Meta.
+#[tokio::test]
+async fn a_telephone_that_a_person_noted_has_no_window_of_the_other() {
+    let house = house().await;
+    wrote(&house, Chat::from(EVA).who(|who| who.user_id = "PE.1".into()).at(ago(1))).await;
+    let second = "INSERT INTO contact.identity (kind, value, contact_id) SELECT 'phone', '+51911111111', contact_id FROM contact.contact";
+    sqlx::raw_sql(second).execute(house.db.pool()).await.unwrap();
+    assert_eq!(begun(&house, "ana", "chat", OTTO).await, None);
+    let seen = house.attentions().await.pop().unwrap();
+    let sent = send(&house, "ana", seen.last_interaction, |_| {}).await;
+    assert_eq!(sent.unwrap_err().reason(), "WINDOW_CLOSED");
+}
+
+/// Without the contact in `window_ends_at` her attention gets the window of who has her number by now, when both are read in one batch.
+#[tokio::test]
+async fn in_one_batch_nobody_gets_the_window_of_who_has_the_number_next() {
+    let house = house().await;
+    let of = |user: &'static str, hours: i64| Chat {
+        conversation: Uuid::now_v7(),
+        ..Chat::from(EVA).who(|who| who.user_id = user.into()).at(ago(hours))
+    };
+    take(&house, &[of("PE.1", 9), of("PE.2", 1)]).await;
+    assert_eq!(windows(&house).await, [Some(ago(9) + DAY), Some(ago(1) + DAY)]);
+}
+
+/// Each half of `open` is looked up by key: together in one condition they read the windows of everybody.
+#[tokio::test]
+async fn the_window_of_one_customer_is_found_by_its_key() {
+    let house = house().await;
+    let many = "INSERT INTO attention.chat_window (identity, account_key, contact_id, ends_at)
+                SELECT n::text, 'chat-wa', gen_random_uuid(), now() FROM generate_series(1, 20000) AS n";
+    sqlx::raw_sql(many).execute(house.db.pool()).await.unwrap();
+    sqlx::raw_sql("ANALYZE attention.chat_window").execute(house.db.pool()).await.unwrap();
+    let open = house.db.transaction(|tx| {
+        Box::pin(async move {
+            let (nobody, attention) = (ContactId(Uuid::now_v7()), AttentionId::new());
+            let now = OffsetDateTime::now_utc();
+            crate::attention::store::window::open(tx, "chat-wa", (nobody, &["7".to_owned()]), attention, now).await?;
+            let plans = "SELECT count(*) FROM pg_stat_xact_user_tables WHERE relname = 'chat_window' AND seq_scan > 0";
+            Ok::<i64, hilo_kit::Error>(sqlx::query_scalar(plans).fetch_one(tx).await?)
+        })
+    });
+    assert_eq!(open.await.unwrap(), 0, "the whole table was read");
 }

@@ -122,10 +122,10 @@ pub(crate) async fn unreported(tx: &mut PgConnection, asked: &[Asked]) -> Result
              AND a.channel = 'whatsapp' AND a.state <> 'closed' AND NOT a.flooded
            WHERE EXISTS (SELECT 1 FROM attention.message m
                WHERE m.attention_id = a.attention_id AND m.direction = 'outbound' AND m.delivery_state = 'queued'
-                 AND m.delivery_reason = '' AND m.wamid = '' AND m.occurred_at <= v.before)
+                 AND m.delivery_reason = '' AND m.wamid = '' AND m.occurred_at <= v.before + interval '1 minute')
              OR EXISTS (SELECT 1 FROM dialer.row r
                WHERE r.attention_id = a.attention_id AND r.delivery = 'queued' AND r.delivery_reason = '' AND r.wamid = ''
-                 AND r.sent_at <= v.before)"#,
+                 AND r.sent_at <= v.before + interval '1 minute')"#,
         &accounts,
         &numbers,
         &before

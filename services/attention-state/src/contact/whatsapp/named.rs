@@ -23,22 +23,24 @@ pub(crate) fn names(who: &WhatsAppIdentity) -> BTreeSet<String> {
     identities(who).iter().filter_map(named).collect()
 }
 
-/// The digits of the telephones among these.
-pub(crate) fn numbers<'a>(identities: impl Iterator<Item = &'a Identity>) -> BTreeSet<String> {
-    let phones = identities.filter(|one| matches!(one.kind, Kind::Phone | Kind::Whatsapp));
-    phones.filter_map(named).filter(|one| one.bytes().all(|digit| digit.is_ascii_digit())).collect()
-}
-
 impl Known {
-    /// The digits of a contact's telephones, as far as they are known here.
-    pub(crate) fn numbers(&self, contact: ContactId) -> BTreeSet<String> {
-        numbers(self.owners.iter().filter(|(_, owner)| **owner == contact).map(|(identity, _)| identity))
+    /// Everything that a contact alone is known by to WhatsApp, as far as it is known here: digits of telephones and user ids.
+    pub(crate) fn names(&self, contact: ContactId) -> BTreeSet<String> {
+        let of_chats = |one: &Identity| match one.kind {
+            Kind::Phone | Kind::Whatsapp | Kind::Bsuid => named(one),
+            Kind::Email => None,
+        };
+        self.owners
+            .iter()
+            .filter(|(_, owner)| **owner == contact)
+            .filter_map(|(one, _)| of_chats(one))
+            .collect()
     }
 }
 
-/// The ids of a contact that are those of the user who is written to as `to`: all of them while they can be of one user (one WhatsApp id,
-/// one user id), else only what he is written to by. A number of his that has no WhatsApp id of its own digits is taken for the one he
-/// has: Meta knows some numbers by other digits.
+/// The ids of a contact that are those of the user who is written to as `to`: his WhatsApp id, the digits by which others may dial it, and
+/// his user id, while the contact has one of each at most; else, and for a telephone that is not among them (a second one, which a person
+/// noted), only what he is written to by.
 ///
 /// # Errors
 /// Database errors.
@@ -52,12 +54,17 @@ pub(crate) async fn of_user(
 }
 
 fn user(all: &[Identity], to: &WhatsAppIdentity) -> BTreeSet<String> {
-    let count = |kind| all.iter().filter(|one| one.kind == kind).filter_map(named).count();
-    if count(Kind::Whatsapp) <= 1 && count(Kind::Bsuid) <= 1 {
-        return all.iter().filter_map(named).collect();
-    }
+    let of =
+        |kind| -> BTreeSet<String> { all.iter().filter(|one| one.kind == kind).filter_map(named).collect() };
     let written_to = [&to.wa_id, &to.phone, &to.user_id].into_iter().find(|one| !one.is_empty());
-    written_to.map(|one| one.trim_start_matches('+').to_owned()).into_iter().collect()
+    let Some(written_to) = written_to.map(|one| one.trim_start_matches('+').to_owned()) else {
+        return BTreeSet::new();
+    };
+    let (ids, users) = (of(Kind::Whatsapp), of(Kind::Bsuid));
+    let is_one = ids.len() <= 1 && users.len() <= 1;
+    let dialled: Vec<String> = ids.iter().flat_map(|id| other_digits(id)).collect();
+    let one: BTreeSet<String> = ids.into_iter().chain(users).chain(dialled).collect();
+    if is_one && one.contains(&written_to) { one } else { BTreeSet::from([written_to]) }
 }
 
 /// Digits that Meta or a person may write otherwise, for the same telephone: mobile numbers of Mexico with or without a 1 behind the
@@ -143,6 +150,15 @@ mod tests {
         let two =
             [of(Kind::Whatsapp, "51900000001"), of(Kind::Whatsapp, "51900000002"), of(Kind::Bsuid, "PE.1")];
         assert_eq!(user(&two, &to("+51900000002")), BTreeSet::from(["51900000002".to_owned()]));
+        // A second one that a person noted, of which nothing says that it is the same.
+        let noted = [
+            of(Kind::Phone, "+51900000001"),
+            of(Kind::Whatsapp, "51900000001"),
+            of(Kind::Phone, "+51900000002"),
+        ];
+        assert_eq!(user(&noted, &to("+51900000002")), BTreeSet::from(["51900000002".to_owned()]));
+        assert_eq!(user(&noted, &to("+51900000001")), BTreeSet::from(["51900000001".to_owned()]));
+        assert_eq!(user(&noted, &WhatsAppIdentity::default()), BTreeSet::new());
         let users = [of(Kind::Bsuid, "PE.1"), of(Kind::Bsuid, "PE.2"), of(Kind::Bsuid, "PE.ENT.3")];
         let one = WhatsAppIdentity { user_id: "PE.2".into(), ..WhatsAppIdentity::default() };
         assert_eq!(user(&users, &one), BTreeSet::from(["PE.2".to_owned()]));

@@ -80,8 +80,8 @@ pub(crate) async fn remove(tx: &mut PgConnection, campaign: &str, number: &str) 
     Ok(gone.execute(tx).await?.rows_affected() > 0)
 }
 
-/// Entries of a campaign by number, behind one; with what customers set in WhatsApp's own menu for its accounts, under the reason `stopped`. Of a
-/// number that has both the entry of the list.
+/// Entries of a campaign by number, behind one; with what customers set in WhatsApp's own menu for its accounts, under the reason `stopped`
+/// and the numbers that are known of who set it. Of a number that has both the entry of the list.
 pub(crate) async fn page(
     conn: &mut PgConnection,
     campaign: &str,
@@ -97,7 +97,12 @@ pub(crate) async fn page(
              WHERE campaign_key = $1 AND number > $2
              UNION ALL
              SELECT a.campaign_key, s.number, NULL, s.said_at, $4, 1 FROM dialer.stop s JOIN directory.account a USING (account_key)
-             WHERE a.campaign_key = $1 AND s.stopped AND s.number > $2) AS listed
+             WHERE a.campaign_key = $1 AND s.stopped AND s.number > $2 AND s.number LIKE '+%'
+             UNION ALL
+             SELECT a.campaign_key, '+' || ltrim(n.value, '+'), NULL, s.said_at, $4, 1
+             FROM dialer.stop s JOIN directory.account a USING (account_key)
+             JOIN contact.identity u ON u.kind = 'bsuid' AND u.value = s.number JOIN contact.identity n USING (contact_id)
+             WHERE a.campaign_key = $1 AND s.stopped AND n.kind IN ('phone', 'whatsapp') AND '+' || ltrim(n.value, '+') > $2) AS listed
            ORDER BY number, place LIMIT $3"#,
         campaign,
         after,

@@ -10,6 +10,9 @@ use uuid::Uuid;
 use crate::dialer::domain::DialerId;
 use crate::dialer::domain::csv::GoodRow;
 
+/// Rows of one statement that skips many.
+const SKIPPED_AT_ONCE: usize = 5_000;
+
 /// A row as people look at it.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
@@ -132,16 +135,29 @@ pub(crate) async fn skip(
     Ok(())
 }
 
-/// Nothing is sent to all that have not had their turn; answers how many.
-pub(crate) async fn skip_pending(tx: &mut PgConnection, id: DialerId, reason: &str) -> Result<u64, Error> {
-    Ok(sqlx::query!(
-        "UPDATE dialer.row SET skipped = $2 WHERE dialer_id = $1 AND state = 'pending'",
-        id.uuid(),
-        reason
-    )
-    .execute(tx)
-    .await?
-    .rows_affected())
+/// Nothing is sent to all that have not had their turn; answers how many. `total` rows are gone through in spans, because all of a long
+/// list are more than one statement has time for on a busy server.
+pub(crate) async fn skip_pending(
+    tx: &mut PgConnection,
+    id: DialerId,
+    total: i32,
+    reason: &str,
+) -> Result<u64, Error> {
+    let mut skipped = 0;
+    for behind in (0..total).step_by(SKIPPED_AT_ONCE) {
+        skipped += sqlx::query!(
+            "UPDATE dialer.row SET skipped = $2
+             WHERE dialer_id = $1 AND state = 'pending' AND ordinal > $3 AND ordinal <= $3::integer + $4::integer",
+            id.uuid(),
+            reason,
+            behind,
+            i32::try_from(SKIPPED_AT_ONCE).unwrap_or(i32::MAX)
+        )
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+    }
+    Ok(skipped)
 }
 
 /// True when so many of its rows were handed to the channel within the last hour and have not been reported on: the number is paused

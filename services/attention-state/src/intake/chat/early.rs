@@ -18,8 +18,9 @@ use crate::contact::whatsapp::{names, other_digits};
 
 /// How long such an item waits. A send whose attempt got no answer is reported on after 60 s (`unknown`), and reading a backlog takes its time.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Most items that wait at a time; what comes beyond does not wait.
-const MOST: usize = 1_000;
+/// Most items that wait at a time in a process; what comes beyond does not wait. What waits counts among what the broker hands out to all
+/// replicas together before it waits for acknowledgements (1,024): mails and everybody else's messages must go on beside it.
+const MOST: usize = 128;
 
 /// Since when items wait, as far as this process knows.
 #[derive(Debug)]
@@ -115,4 +116,17 @@ pub(super) async fn held(
         );
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use hilo_kit::consumer::ConsumerSpec;
+    use hilo_kit::nats::StreamKind;
+
+    #[test]
+    fn what_waits_leaves_room_for_everybody_else() {
+        let handed_out = ConsumerSpec::new(StreamKind::Inbound, "any").max_ack_pending;
+        let waiting = i64::try_from(4 * super::MOST).unwrap();
+        assert!(2 * waiting <= handed_out, "four replicas keep {waiting} of {handed_out}");
+    }
 }

@@ -50,8 +50,8 @@ pub(super) struct Known {
     pub stored: HashMap<Uuid, StoredItem>,
     /// Hours of the campaigns that have some.
     pub closings: HashMap<CampaignKey, directory::Closing>,
-    /// Until when customers may be written to freely, by account and id, whatever attention they wrote in.
-    windows: HashMap<window::Named, OffsetDateTime>,
+    /// Until when which customers may be written to freely, by account and id, whatever attention they wrote in.
+    windows: HashMap<window::Named, (ContactId, OffsetDateTime)>,
     /// Ledger ids that were taken under another delivery.
     taken: HashSet<Uuid>,
 }
@@ -236,9 +236,11 @@ impl Known {
     }
 
     /// Until when this customer may be written to freely: he may have written later, in a conversation that ended before this item came.
-    pub(super) fn window_ends_at(&self, item: &Item) -> OffsetDateTime {
+    /// What the one wrote who has his number by now is not his.
+    pub(super) fn window_ends_at(&self, item: &Item, contact: ContactId) -> OffsetDateTime {
         let known = item.names().into_iter().filter_map(|named| self.windows.get(&named).copied());
-        known.chain([item.window_ends_at()]).max().unwrap_or_else(|| item.window_ends_at())
+        let his = known.filter(|(whose, _)| *whose == contact).map(|(_, ends_at)| ends_at);
+        his.chain([item.window_ends_at()]).max().unwrap_or_else(|| item.window_ends_at())
     }
 
     /// What this customer did not answer in time, once.

@@ -20,13 +20,14 @@ use hilo_kit::error::Error;
 use hilo_kit::ids;
 use hilo_proto::inbound::v1::inbound_whats_app as kind;
 use hilo_proto::inbound::v1::{InboundEnvelope, InboundWhatsApp, WhatsAppIdentity};
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::mail::trace;
 use crate::attention::domain::Altered;
 use crate::attention::store::chat::{Alteration, Fate};
 use crate::attention::store::message::Key;
+use crate::attention::store::window;
 use crate::contact::whatsapp::identities;
 
 pub(crate) use content::{card_line, line, media_word, place_line};
@@ -38,10 +39,8 @@ pub(super) use plan::take_in;
 #[cfg(test)]
 pub(crate) use sweep::all as give_up_waiting;
 pub(crate) use sweep::spawn as spawn_sweep;
-
-/// How long free text may be sent after the customer wrote, less a minute: our clock is not Meta's
-/// (<https://developers.facebook.com/documentation/business-messaging/whatsapp/messages/send-messages>).
-const WINDOW: Duration = Duration::seconds(24 * 3600 - 60);
+#[cfg(test)]
+pub(crate) use sweep::windows as forget_windows;
 
 /// An item to be taken in.
 #[derive(Clone, Debug)]
@@ -186,9 +185,14 @@ impl Item {
         Alteration { ledger, number, target: target.clone(), item: self.whatsapp.clone(), fate }
     }
 
+    /// The customer's own instant, never one of the future.
+    pub(super) fn said_at(&self) -> OffsetDateTime {
+        self.sent_at.min(self.received_at)
+    }
+
     /// Until when free text may be sent after it. An instant of the future opens nothing: nobody can have written then.
     pub(super) fn window_ends_at(&self) -> OffsetDateTime {
-        self.sent_at.min(self.received_at) + WINDOW
+        self.said_at() + window::LASTS
     }
 
     /// What the customer is reached by, as lists show it: number, else WhatsApp id, else user name, else user id.

@@ -19,7 +19,7 @@ use super::written::{Beginning, Follows, Written};
 use super::{Item, Sort};
 use super::{alter, early};
 use crate::attention::domain::{AttentionId, CampaignKey, Command, ContactId, Phase};
-use crate::attention::store::{self, Wait, chat};
+use crate::attention::store::{self, Wait, chat, window};
 use crate::attention::work::{Actor, Work};
 use crate::contact::{self, whatsapp as customers};
 use crate::dialer::Preference;
@@ -94,19 +94,46 @@ async fn settle(
             }
             Sort::Notice => {
                 // Of whom he was until now; afterwards he may not be found by that any more.
-                if let Some(contact) = known.contacts.find(&item.customer) {
-                    contacts.insert(item.ledger, contact);
+                let now = item.new_identity();
+                let contact = known.contacts.told_of(&item.customer, now.as_ref());
+                if let Some(contact) = contact
+                    && item.leaves_number()
+                    && is_back(tx, items, &contacts, item, contact).await?
+                {
+                    continue;
                 }
-                if let Some(now) = item.new_identity() {
-                    let at = item.sent_at.min(item.received_at);
+                contacts.extend(contact.map(|contact| (item.ledger, contact)));
+                if let Some(now) = now {
                     let after = (&now, item.leaves_number());
-                    twins.extend(known.contacts.change(tx, &item.customer, after, at).await?);
+                    twins.extend(known.contacts.change(tx, &item.customer, after, item.said_at()).await?);
                 }
             }
             Sort::Alters { .. } | Sort::Prefers { .. } => {}
         }
     }
     Ok((contacts, twins))
+}
+
+/// Whether the customer wrote from the number that he has left by this notice after its instant: it comes late, and he is back.
+async fn is_back(
+    tx: &mut PgConnection,
+    items: &[Item],
+    contacts: &HashMap<Uuid, ContactId>,
+    notice: &Item,
+    contact: ContactId,
+) -> Result<bool, Error> {
+    let (names, at) = (customers::names(&notice.customer), notice.said_at());
+    let wrote = |item: &Item| {
+        item.sort == Sort::Said
+            && contacts.get(&item.ledger) == Some(&contact)
+            && item.said_at() > at
+            && !customers::names(&item.customer).is_disjoint(&names)
+    };
+    if items.iter().any(wrote) {
+        return Ok(true);
+    }
+    let names: Vec<String> = names.into_iter().collect();
+    window::wrote_since(tx, (contact, &names), at).await
 }
 
 /// Whether an attention may have to begin: a gap in the human numbers is harmless, a lacking one is not. None has to where one that is
@@ -178,16 +205,14 @@ fn decide(
     }
 }
 
-/// What the customer set. He is met by his numbers: where Meta hides them, by those that his contact has.
+/// What the customer set. It holds for everything he is known by, whatever Meta named him by this time: his number may be hidden when he
+/// stops, and shown when he takes it back.
 fn preference(known: &Known, item: &Item, stop: bool) -> Preference {
-    let mut numbers = customers::numbers(customers::identities(&item.customer).iter());
-    if numbers.is_empty()
-        && let Some(contact) = known.contacts.find(&item.customer)
-    {
-        numbers = known.contacts.numbers(contact);
+    let mut names = customers::names(&item.customer);
+    if let Some(contact) = known.contacts.find(&item.customer) {
+        names.extend(known.contacts.names(contact));
     }
-    let said_at = item.sent_at.min(item.received_at);
-    Preference { account: item.account.clone(), numbers, stop, said_at }
+    Preference { account: item.account.clone(), names, stop, said_at: item.said_at() }
 }
 
 /// The open or waiting attention of this contact, and the lineage that a new one would be of.
@@ -241,7 +266,7 @@ fn said(
         }
     };
     written.note_answer(work, attention);
-    let command = Command::MoveWindow { ends_at: known.window_ends_at(item) };
+    let command = Command::MoveWindow { ends_at: known.window_ends_at(item, contact) };
     work.decide_at(attention, None, command, &Actor::System, &item.traceparent)?;
     if begins {
         written.mark_out_of_hours(work, known, item, attention);
