@@ -8,6 +8,7 @@
 //! that a message may have been tried before: it also counts messages that were merely waiting in a killed process,
 //! so taking it as attempts would bury innocent mail after a few restarts.
 
+mod attempts;
 mod delivery;
 mod lanes;
 mod pull;
@@ -93,6 +94,12 @@ pub trait DeadLetterSink: Send + Sync + 'static {
     /// # Errors
     /// Then nothing is tried.
     async fn begin_attempts(&self, consumer: &str, ids: &[Uuid]) -> Result<Vec<u32>, Error>;
+
+    /// Takes back one attempt of each message: it came to its end without being handled, as something else was in its way.
+    ///
+    /// # Errors
+    /// Harmless: the attempts count.
+    async fn take_back_attempts(&self, consumer: &str, ids: &[Uuid]) -> Result<(), Error>;
 
     /// Forgets the attempts of handled messages.
     ///
@@ -264,6 +271,14 @@ impl DeadLetterSink for AlarmSink {
                 *count
             })
             .collect())
+    }
+
+    async fn take_back_attempts(&self, consumer: &str, ids: &[Uuid]) -> Result<(), Error> {
+        let mut attempts = self.attempts.lock();
+        for id in ids {
+            attempts.entry((consumer.to_owned(), *id)).and_modify(|count| *count = count.saturating_sub(1));
+        }
+        Ok(())
     }
 
     async fn forget_attempts(&self, consumer: &str, ids: &[Uuid]) -> Result<(), Error> {

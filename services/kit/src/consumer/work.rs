@@ -10,7 +10,6 @@ use opentelemetry::metrics::Counter;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::lanes::{Entry, Lanes};
 use super::{BatchHandler, ConsumerSpec, DeadLetter, DeadLetterSink, Delivery, Outcome};
@@ -21,7 +20,8 @@ use crate::lifecycle::Shutdown;
 use crate::nats::Nats;
 
 const BUSY_BASE: Duration = Duration::from_millis(5);
-const BUSY_CAP: Duration = Duration::from_millis(200);
+/// What waits for long, for a report of Meta's say, is asked less often.
+const BUSY_CAP: Duration = Duration::from_secs(1);
 const RETRY_BASE: Duration = Duration::from_millis(100);
 const RETRY_CAP: Duration = Duration::from_secs(5);
 const REPLAY_POLL: Duration = Duration::from_secs(2);
@@ -31,15 +31,15 @@ const ALONE_FROM: u32 = 2;
 
 pub(super) struct Worker {
     nats: Nats,
-    spec: ConsumerSpec,
+    pub(super) spec: ConsumerSpec,
     handler: Arc<dyn BatchHandler>,
-    sink: Arc<dyn DeadLetterSink>,
+    pub(super) sink: Arc<dyn DeadLetterSink>,
     lanes: Lanes,
     handled: Counter<u64>,
 }
 
 /// What happens to one message of a batch.
-enum Fate {
+pub(super) enum Fate {
     Done,
     Wait(Duration),
     Failed(Error),
@@ -144,13 +144,15 @@ impl Worker {
             let fates = batch.iter().map(|entry| Fate::Wait(retry_delay(entry.waits))).collect();
             return self.settle(batch, fates).await;
         }
-        let (worn, fresh): (Vec<Entry>, Vec<Entry>) =
+        let (worn, mut fresh): (Vec<Entry>, Vec<Entry>) =
             batch.into_iter().partition(|entry| entry.attempts > self.spec.max_attempts);
         let mut fates: Vec<Fate> = worn.iter().map(|_| Fate::Bury(worn_out())).collect();
         let mut all = worn;
         if !fresh.is_empty() {
             let outcomes = self.handle(&fresh, incoming, alive).await;
-            fates.extend(self.judge(&fresh, outcomes));
+            let judged = self.judge(&fresh, outcomes);
+            self.take_back_attempts(&mut fresh, &judged).await;
+            fates.extend(judged);
             all.extend(fresh);
         }
         fault::point_of(&self.spec.durable, "before_ack").await;
@@ -185,27 +187,6 @@ impl Worker {
                 }
             }
         }
-    }
-
-    /// Counts the tries that must be counted, before they begin.
-    async fn count_attempts(&self, batch: &mut [Entry]) -> Result<(), Error> {
-        let ids: Vec<Uuid> =
-            batch.iter().filter(|entry| entry.count_next).map(|entry| entry.delivery.id()).collect();
-        let mut counted = if ids.is_empty() {
-            Vec::new()
-        } else {
-            self.sink.begin_attempts(&self.spec.durable, &ids).await?
-        }
-        .into_iter();
-        for entry in batch {
-            if entry.count_next {
-                entry.attempts = counted.next().unwrap_or(entry.attempts + 1).max(entry.attempts + 1);
-                entry.count_next = false;
-            } else {
-                entry.attempts = entry.attempts.max(1);
-            }
-        }
-        Ok(())
     }
 
     fn judge(&self, batch: &[Entry], outcomes: Result<Vec<Outcome>, ()>) -> Vec<Fate> {

@@ -49,6 +49,26 @@ impl DeadLetterSink for DeadLetters {
         Ok(ids.iter().map(|id| counted.get(id).map_or(2, |count| count.unsigned_abs())).collect())
     }
 
+    async fn take_back_attempts(&self, consumer: &str, ids: &[Uuid]) -> Result<(), Error> {
+        let (consumer, mut ids) = (consumer.to_owned(), ids.to_vec());
+        ids.sort_unstable();
+        self.db
+            .read(move |conn| {
+                Box::pin(async move {
+                    sqlx::query(
+                        "UPDATE kit.attempt SET attempts = attempts - 1
+                         WHERE consumer = $1 AND id = ANY($2) AND attempts > 1",
+                    )
+                    .bind(consumer)
+                    .bind(ids)
+                    .execute(conn)
+                    .await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
     async fn forget_attempts(&self, consumer: &str, ids: &[Uuid]) -> Result<(), Error> {
         let (consumer, ids) = (consumer.to_owned(), ids.to_vec());
         self.db

@@ -329,3 +329,33 @@ async fn a_dead_letter_can_be_replayed() {
     assert_eq!(handler.done.lock().len(), 1);
     parts.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_another_is_not_buried_however_often_its_process_is_replaced() {
+    let parts = parts().await;
+    append(&parts.db, vec![inbound(Uuid::now_v7(), 1)]).await;
+    relay(&parts);
+    let deaths = 7;
+    for life in 0..=deaths {
+        let shutdown = Shutdown::new();
+        let handler = Scripted::new(move |_, _| if life < deaths { Outcome::Busy } else { Outcome::Ack });
+        start(&parts, handler.clone(), &shutdown);
+        let buried = async || count(&parts.db, "SELECT count(*) FROM kit.dead_letter").await > 0;
+        eventually("it is tried or buried", DEADLINE, || async {
+            handler.tries.lock().contains_key(&1) || buried().await
+        })
+        .await
+        .unwrap();
+        assert!(!buried().await, "it killed nobody in life {life}");
+        if life == deaths {
+            drained(&parts).await;
+            eventually("its attempts are forgotten", DEADLINE, || async {
+                count(&parts.db, "SELECT count(*) FROM kit.attempt").await == 0
+            })
+            .await
+            .unwrap();
+        }
+        shutdown.drain(Duration::from_secs(10)).await;
+    }
+    parts.stop().await;
+}
