@@ -3,7 +3,11 @@
 //! Public events are read by other systems, so their bytes must be the same every time: fields in field-number order,
 //! instants ending in `Z`, 64-bit numbers as strings, default values left out.
 
+pub(crate) mod plain;
+
 use std::sync::LazyLock;
+
+use crate::event::v1::AttentionEvent;
 
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 
@@ -36,6 +40,25 @@ pub fn to_json<M: prost::Message>(name: &str, message: &M) -> Result<Vec<u8>, Js
     let mut serializer = serde_json::Serializer::new(Vec::new());
     dynamic.serialize_with_options(&mut serializer, &SerializeOptions::new()).map_err(|_| error())?;
     Ok(serializer.into_inner())
+}
+
+/// Full name of a public event.
+const EVENT: &str = "hilo.event.v1.AttentionEvent";
+
+/// A public event as [`to_json`] writes it, byte for byte, by a plain path: reflection costs twenty times as much.
+///
+/// # Errors
+/// Never for an event that is made of the contract's types.
+pub fn event(event: &AttentionEvent) -> Result<Vec<u8>, JsonError> {
+    serde_json::to_vec(event).map_err(|_| JsonError(EVENT.to_owned()))
+}
+
+/// Reads a public event as [`from_json`] does. Unknown fields are ignored, unknown words of an enum are "not set".
+///
+/// # Errors
+/// When `json` does not fit the contract.
+pub fn read_event(json: &[u8]) -> Result<AttentionEvent, JsonError> {
+    serde_json::from_slice(json).map_err(|_| JsonError(EVENT.to_owned()))
 }
 
 /// Reads canonical JSON; unknown fields are ignored, since within a version contracts only grow.

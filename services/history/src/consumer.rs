@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use hilo_kit::consumer::{BatchHandler, ConsumerSpec, Delivery, Outcome};
 use hilo_kit::error::Error;
 use hilo_kit::nats::{StreamKind, Subjects};
-use hilo_proto::event::v1::{AttentionEvent, EventType};
+use hilo_proto::event::v1::EventType;
 
 use crate::app::{Ended, Keeper, Kept};
 use crate::domain::InteractionId;
@@ -17,7 +17,6 @@ use crate::domain::InteractionId;
 pub const DURABLE: &str = "history";
 /// Each message costs a call and a transaction, so batches stay small.
 const MAX_BATCH: usize = 64;
-const EVENT: &str = "hilo.event.v1.AttentionEvent";
 
 /// The consumer's settings: only events of ended interactions, of every campaign.
 pub fn spec(subjects: &Subjects) -> ConsumerSpec {
@@ -86,7 +85,7 @@ impl BatchHandler for WakeUp {
 /// What an event tells; `None` for events of another type.
 fn read(delivery: &Delivery) -> Result<Option<Ended>, Error> {
     let malformed = |why: &'static str| Error::corrupt("EVENT_MALFORMED", why);
-    let event: AttentionEvent = hilo_proto::json::from_json(EVENT, delivery.payload())
+    let event = hilo_proto::json::read_event(delivery.payload())
         .map_err(|error| malformed("an event does not fit its contract").with_source(error))?;
     if event.r#type() != EventType::InteractionEnded {
         return Ok(None);

@@ -37,7 +37,7 @@ fn row(subjects: &Subjects, announcement: &Announcement, at: OffsetDateTime) -> 
     }
     data.out_of_hours = announcement.out_of_hours;
     let name = published::event_name(published::event_type(&announcement.happened.event));
-    let payload = hilo_proto::json::to_json(DATA, &data).map_err(|error| {
+    let payload = hilo_proto::json::event(&data).map_err(|error| {
         Error::internal("EVENT_NOT_ENCODED", "an event does not fit its contract").with_source(error)
     })?;
     crate::metrics::event(&name);

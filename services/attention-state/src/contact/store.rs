@@ -30,8 +30,11 @@ pub(crate) async fn resolve_emails(
     wanted: &[EmailIdentity],
 ) -> Result<HashMap<String, ContactId>, Error> {
     let addresses: Vec<String> = wanted.iter().map(|identity| identity.address.clone()).collect();
+    // One by one along the index. Of a list a plan made for an empty table makes a filter over all addresses.
     let rows = sqlx::query!(
-        "SELECT value, contact_id FROM contact.identity WHERE kind = 'email' AND value = ANY($1)",
+        r#"SELECT known.value AS "value!", known.contact_id AS "contact_id!" FROM unnest($1::text[]) AS asked (value)
+           CROSS JOIN LATERAL (SELECT value, contact_id FROM contact.identity
+             WHERE kind = 'email' AND value = asked.value LIMIT 1) AS known"#,
         &addresses
     )
     .fetch_all(&mut *tx)

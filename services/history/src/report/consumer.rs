@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use hilo_kit::consumer::{BatchHandler, ConsumerSpec, Delivery, Outcome};
 use hilo_kit::error::{Class, Error};
 use hilo_kit::nats::StreamKind;
-use hilo_proto::event::v1::AttentionEvent;
 
 use super::contract;
 use crate::domain::report::Fact;
@@ -18,7 +17,6 @@ pub const DURABLE: &str = "history-reports";
 const MAX_BATCH: usize = 256;
 /// Nobody waits for a report; a commit for each of some hundred events a second would cost more than what it records.
 const LINGER: Duration = Duration::from_millis(100);
-const EVENT: &str = "hilo.event.v1.AttentionEvent";
 
 /// The consumer's settings: every event of every campaign, several of one attention in a batch.
 pub fn spec() -> ConsumerSpec {
@@ -83,7 +81,7 @@ impl BatchHandler for Recorder {
 }
 
 fn read(delivery: &Delivery) -> Result<Option<Fact>, Error> {
-    let event: AttentionEvent = hilo_proto::json::from_json(EVENT, delivery.payload()).map_err(|error| {
+    let event = hilo_proto::json::read_event(delivery.payload()).map_err(|error| {
         Error::corrupt("EVENT_MALFORMED", "an event does not fit its contract").with_source(error)
     })?;
     contract::fact(event)
