@@ -34,8 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is set by cargo")?);
     fs::write(out.join("hilo.binpb"), descriptors.encode_to_vec())?;
     // Ordered maps: equal messages have equal bytes, which request ids and frozen examples compare.
-    let builder =
-        tonic_prost_build::configure().codec_path("crate::codec::LeanCodec").btree_map(".");
+    let builder = tonic_prost_build::configure().codec_path("crate::codec::LeanCodec").btree_map(".");
     with_plain_json(builder, &descriptors)?.compile_fds(descriptors)?;
     Ok(())
 }

@@ -45,7 +45,9 @@ pub(crate) mod instant {
         }
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Timestamp>, D::Error> {
         let text = Option::<Cow<'de, str>>::deserialize(deserializer)?;
         text.map(|text| text.parse().map_err(serde::de::Error::custom)).transpose()
     }
@@ -94,7 +96,8 @@ mod tests {
     use std::path::PathBuf;
 
     use crate::event::v1::{
-        AttentionEvent, Direction, EventType, InteractionSnapshot, InteractionState, MessageSummary, OfferSnapshot,
+        AttentionEvent, Direction, EventType, InteractionSnapshot, InteractionState, MessageSummary,
+        OfferSnapshot,
     };
     use crate::json::{EVENT, event, from_json, read_event, to_json};
     use prost_types::Timestamp;
@@ -187,7 +190,11 @@ mod tests {
         agrees(&whole);
         agrees(&AttentionEvent::default());
         let empty = Some(InteractionSnapshot { offer: Some(OfferSnapshot::default()), ..Default::default() });
-        agrees(&AttentionEvent { interaction: empty, message: Some(MessageSummary::default()), ..Default::default() });
+        agrees(&AttentionEvent {
+            interaction: empty,
+            message: Some(MessageSummary::default()),
+            ..Default::default()
+        });
     }
 
     #[test]

@@ -200,7 +200,7 @@ pub(super) async fn send(
 /// What was handed to the channel, oldest first.
 pub(super) async fn outbound(house: &House) -> Vec<(OutboundEnvelope, OutboundWhatsApp)> {
     let rows: Vec<Vec<u8>> =
-        sqlx::query_scalar("SELECT payload FROM kit.outbox_log WHERE stream = 'outbound' ORDER BY sequence")
+        sqlx::query_scalar("SELECT payload FROM kit.outbox_log WHERE stream = 'outbound' ORDER BY position")
             .fetch_all(house.db.pool())
             .await
             .unwrap();
